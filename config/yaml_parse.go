@@ -1,0 +1,164 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Bounds of one YAML file. The parser recurses and its work grows with the
+// depth, so tokens are judged before it sees them.
+const (
+	maxFileBytes = 1 << 20
+	maxDepth     = 24
+	maxTokens    = 200_000
+)
+
+// parseYAML turns data into the one node of its document; nil for an empty
+// one. It allows the part of YAML that a configuration needs: mappings,
+// sequences and scalars. Anchors, aliases, merge keys, tags, directives and
+// complex keys are refused, which leaves nothing that expands.
+func parseYAML(data []byte, file string) (node ast.Node, problems Problems) {
+	fail := func(at Pos, format string, args ...any) (ast.Node, Problems) {
+		return nil, Problems{{File: file, Line: at.Line, Column: at.Column, Text: fmt.Sprintf(format, args...)}}
+	}
+	if len(data) > maxFileBytes {
+		return fail(Pos{}, "the file is larger than %d bytes", maxFileBytes)
+	}
+	if at, ok := textPos(data); !ok {
+		return fail(at, "the file is not UTF-8 text")
+	}
+	// The parser is not ours: should it panic on some input, the file is
+	// refused and the process lives.
+	defer func() {
+		if r := recover(); r != nil {
+			node, problems = fail(Pos{}, "this is not YAML that can be read")
+		}
+	}()
+	tokens := lexer.Tokenize(string(data))
+	if p := judgeTokens(tokens); p != nil {
+		p.File = file
+		return nil, Problems{*p}
+	}
+	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		var e yaml.Error
+		if errors.As(err, &e) && e.GetToken() != nil {
+			return fail(tokenPos(e.GetToken()), "%s", oneLine(e.GetMessage()))
+		}
+		return fail(Pos{}, "%s", oneLine(err.Error()))
+	}
+	var body ast.Node
+	for _, d := range f.Docs {
+		if d.Body == nil {
+			continue
+		}
+		if body != nil {
+			return fail(nodePos(d.Body), "a second document begins here; one file holds one document")
+		}
+		body = d.Body
+	}
+	return body, nil
+}
+
+// judgeTokens refuses what is not used here and bounds the depth. Block depth
+// is that of the open columns, flow depth that of the open brackets.
+func judgeTokens(tokens token.Tokens) *Problem {
+	at := func(t *token.Token, text string) *Problem {
+		p := tokenPos(t)
+		return &Problem{Line: p.Line, Column: p.Column, Text: text}
+	}
+	if len(tokens) > maxTokens {
+		return at(tokens[maxTokens], "the file has too many parts")
+	}
+	var columns []int // of the open block collections
+	flow := 0
+	for i, t := range tokens {
+		switch t.Type {
+		case token.AnchorType, token.AliasType, token.MergeKeyType:
+			return at(t, "anchors, aliases and merge keys are not supported; write the value out")
+		case token.TagType:
+			return at(t, "tags are not supported")
+		case token.DirectiveType:
+			return at(t, "directives are not supported")
+		case token.MappingKeyType:
+			return at(t, "a key must be plain text")
+		case token.InvalidType:
+			return at(t, oneLine(t.Error))
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.SequenceEntryType:
+			columns = openColumn(columns, t.Position.Column)
+		case token.MappingValueType:
+			if i > 0 && flow == 0 {
+				columns = openColumn(columns, tokens[i-1].Position.Column)
+			}
+		}
+		if flow+len(columns) > maxDepth {
+			return at(t, fmt.Sprintf("nested more than %d levels deep", maxDepth))
+		}
+	}
+	return nil
+}
+
+// openColumn closes the collections to the right of column and opens one there.
+func openColumn(columns []int, column int) []int {
+	for len(columns) > 0 && columns[len(columns)-1] >= column {
+		columns = columns[:len(columns)-1]
+	}
+	return append(columns, column)
+}
+
+// textPos reports whether data is UTF-8 without NUL, and where it is not.
+func textPos(data []byte) (Pos, bool) {
+	line, column := 1, 1
+	for i := 0; i < len(data); {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == 0 || r == utf8.RuneError && n == 1 {
+			return Pos{line, column}, false
+		}
+		if r == '\n' {
+			line, column = line+1, 0
+		}
+		column++
+		i += n
+	}
+	return Pos{}, true
+}
+
+func tokenPos(t *token.Token) Pos {
+	if t == nil || t.Position == nil {
+		return Pos{}
+	}
+	return Pos{Line: t.Position.Line, Column: t.Position.Column}
+}
+
+// nodePos is where the text of n begins: for a block mapping its first key.
+func nodePos(n ast.Node) Pos {
+	switch n := n.(type) {
+	case nil:
+		return Pos{}
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return nodePos(n.Values[0])
+		}
+	case *ast.MappingValueNode:
+		return nodePos(n.Key)
+	case *ast.DocumentNode:
+		return nodePos(n.Body)
+	}
+	return tokenPos(n.GetToken())
+}
+
+func oneLine(s string) string {
+	return strings.Join(strings.Fields(s), " ")
+}
