@@ -5,8 +5,13 @@
 // type. Decoded strings of control packets are copies; a Publish views the
 // buffer it was decoded from and is valid until that buffer is reused.
 // Every decoder refuses what the standard calls malformed or a protocol error
-// with an *Error that holds the reason code for the peer. Nothing is allocated
-// for a length that has only been announced.
+// with an *Error that holds the reason code for the peer; its text names the
+// field and never holds what the peer sent. Nothing is allocated for a length
+// that has only been announced. What needs more than the one packet to judge is
+// left to the caller, and the decoder's comment says so.
+//
+// Encoders write what the version has and leave out the rest. They don't judge
+// values, but no value makes them write a length that lies.
 package packet
 
 import "fmt"
@@ -268,7 +273,7 @@ type Auth struct {
 
 // Limits bounds what a decoder accepts beyond the standard's own limits; 0 is the standard's.
 type Limits struct {
-	UserProperties int // per packet
-	ClientID       int // bytes
-	Filters        int // per SUBSCRIBE or UNSUBSCRIBE
+	UserProperties int // per packet, a will's included; above: QuotaExceeded
+	ClientID       int // bytes; above: ClientIDNotValid
+	Filters        int // per SUBSCRIBE or UNSUBSCRIBE; above: QuotaExceeded
 }
