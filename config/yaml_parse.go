@@ -19,6 +19,7 @@ const (
 	maxFileBytes = 1 << 20
 	maxDepth     = 24
 	maxTokens    = 200_000
+	maxKeys      = 5_000 // of one mapping: the parser's work grows with their square
 )
 
 // parseYAML turns data into the one node of its document; nil for an empty
@@ -78,44 +79,65 @@ func judgeTokens(tokens token.Tokens) *Problem {
 	if len(tokens) > maxTokens {
 		return at(tokens[maxTokens], "the file has too many parts")
 	}
-	var columns []int // of the open block collections
+	var open []block
 	flow := 0
 	for i, t := range tokens {
+		if text := unsupported(t); text != "" {
+			return at(t, text)
+		}
 		switch t.Type {
-		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			return at(t, "anchors, aliases and merge keys are not supported; write the value out")
-		case token.TagType:
-			return at(t, "tags are not supported")
-		case token.DirectiveType:
-			return at(t, "directives are not supported")
-		case token.MappingKeyType:
-			return at(t, "a key must be plain text")
-		case token.InvalidType:
-			return at(t, oneLine(t.Error))
 		case token.MappingStartType, token.SequenceStartType:
 			flow++
 		case token.MappingEndType, token.SequenceEndType:
 			flow--
 		case token.SequenceEntryType:
-			columns = openColumn(columns, t.Position.Column)
+			open = openBlock(open, t.Position.Column)
 		case token.MappingValueType:
-			if i > 0 && flow == 0 {
-				columns = openColumn(columns, tokens[i-1].Position.Column)
+			if i == 0 || flow > 0 {
+				continue
+			}
+			open = openBlock(open, tokens[i-1].Position.Column)
+			top := &open[len(open)-1]
+			if top.keys++; top.keys > maxKeys {
+				return at(t, fmt.Sprintf("more than %d keys in one mapping", maxKeys))
 			}
 		}
-		if flow+len(columns) > maxDepth {
+		if flow+len(open) > maxDepth {
 			return at(t, fmt.Sprintf("nested more than %d levels deep", maxDepth))
 		}
 	}
 	return nil
 }
 
-// openColumn closes the collections to the right of column and opens one there.
-func openColumn(columns []int, column int) []int {
-	for len(columns) > 0 && columns[len(columns)-1] >= column {
-		columns = columns[:len(columns)-1]
+// unsupported says why t has no place in a configuration, "" if it may stand.
+func unsupported(t *token.Token) string {
+	switch t.Type {
+	case token.AnchorType, token.AliasType, token.MergeKeyType:
+		return "anchors, aliases and merge keys are not supported; write the value out"
+	case token.TagType:
+		return "tags are not supported"
+	case token.DirectiveType:
+		return "directives are not supported"
+	case token.MappingKeyType:
+		return "a key must be plain text"
+	case token.InvalidType:
+		return oneLine(t.Error)
 	}
-	return append(columns, column)
+	return ""
+}
+
+// block is an open block mapping or sequence.
+type block struct{ column, keys int }
+
+// openBlock closes the blocks to the right of column and has one open there.
+func openBlock(open []block, column int) []block {
+	for len(open) > 0 && open[len(open)-1].column > column {
+		open = open[:len(open)-1]
+	}
+	if len(open) > 0 && open[len(open)-1].column == column {
+		return open
+	}
+	return append(open, block{column: column})
 }
 
 // textPos reports whether data is UTF-8 without NUL, and where it is not.

@@ -1,0 +1,214 @@
+package config
+
+import (
+	"io/fs"
+	"net/netip"
+	"time"
+)
+
+// Config is a whole configuration. It is plain data: Load and the importers
+// fill it, nothing changes it afterwards.
+type Config struct {
+	// File is the path that the configuration was read from.
+	File string `yaml:"-"`
+
+	// The doors of the broker, at least one. Each has its own transport, limits and security settings.
+	Listeners []Listener `yaml:"listeners"`
+	// Who a client is: the methods that listeners may name in their chains.
+	Authenticators []Authenticator `yaml:"authenticators"`
+	// What a client may do: the policies that listeners may name.
+	Policies []Policy `yaml:"policies"`
+	// Bounds for every listener and for the broker as a whole. A listener may override those that are marked so.
+	Limits Limits `yaml:"limits"`
+	// What the broker offers of MQTT.
+	MQTT MQTT `yaml:"mqtt"`
+	// How much password checking may cost.
+	Hashing Hashing `yaml:"hashing"`
+	// The operator's log.
+	Log Log `yaml:"log"`
+	// How often the topics under $SYS are published; 0 switches them off.
+	SysInterval time.Duration `yaml:"sys_interval"`
+	// How the broker stops.
+	Shutdown Shutdown `yaml:"shutdown"`
+	// Where sessions, queues and retained messages live.
+	Storage Storage `yaml:"storage"`
+	// What feeds the connections: goroutine, one goroutine per connection, on every platform.
+	Driver Driver `yaml:"driver"`
+	// The folder for what the broker keeps.
+	DataDir string `yaml:"data_dir"`
+	// A file that holds the process id while the broker runs; empty for none.
+	PIDFile string `yaml:"pid_file"`
+	// The user that the broker becomes after its ports are open, when it is started as root; empty stays.
+	RunAs string `yaml:"run_as"`
+	// Refuse to start, instead of warning, when a file with secrets can be read by others.
+	StrictFiles bool `yaml:"strict_files"`
+
+	origin places // of a YAML file; nil for an importer
+}
+
+// Listener is one door.
+type Listener struct {
+	// A unique name for logs, metrics and policies; by default transport and address, such as tls-:8883.
+	Name string `yaml:"name"`
+	// How bytes arrive: tcp, tls, ws (WebSocket), wss (WebSocket over TLS) or unix (a socket in the file system).
+	Transport Transport `yaml:"transport"`
+	// Where to listen: host:port; an empty host means every IPv4 and IPv6 address, localhost means 127.0.0.1 and ::1. For unix it is the path of the socket.
+	Address string `yaml:"address"`
+	// Permissions of a unix socket, as an octal number in quotes.
+	SocketMode fs.FileMode `yaml:"socket_mode"`
+	// Send small packets at once instead of letting the kernel collect them (TCP_NODELAY).
+	TCPNoDelay bool `yaml:"tcp_nodelay"`
+	// Certificate and rules of TLS; needed by tls and wss, refused with the others.
+	TLS *TLS `yaml:"tls"`
+	// Take the user name from the client's certificate, and ask for no password: none, common_name, or subject (the whole name as in RFC 2253). A client without certificate, where client_auth is optional, goes on to the authenticators.
+	Identity Identity `yaml:"identity"`
+	// Settings of ws and wss.
+	WebSocket WebSocket `yaml:"websocket"`
+	// The authenticators to ask, by name and in order. If none accepts, the client is refused; an empty list refuses everyone whom identity does not name.
+	Authenticators []string `yaml:"authenticators"`
+	// The policies to ask, by name. One deny is final, else one allow is needed; an empty list refuses everything.
+	Policies []string `yaml:"policies"`
+	// Source addresses and networks that may connect; empty is all. Checked before a byte is read.
+	Allow []netip.Prefix `yaml:"allow"`
+	// Source addresses and networks that may not connect; stronger than allow.
+	Deny []netip.Prefix `yaml:"deny"`
+	// If not empty, a client id must begin with one of these.
+	ClientIDPrefixes []string `yaml:"client_id_prefixes"`
+	// How a client id is bound to the user name, so that nobody can squat on another's: any (not at all), equals_username or starts_with_username.
+	ClientID ClientIDRule `yaml:"client_id"`
+	// Let clients come without an id and give them one. MQTT 3.1 never allows it.
+	AllowEmptyClientID bool `yaml:"allow_empty_client_id"`
+	// What the ids that the broker gives begin with.
+	GeneratedClientIDPrefix string `yaml:"generated_client_id_prefix"`
+	// Risks that you accept on this listener, by name: anonymous, cleartext_passwords, allow_all. See the section on risks.
+	AcceptRisk []RiskName `yaml:"accept_risk"`
+	// What happens to a client that publishes where it may not: drop (the message; MQTT 5 is told 0x87, MQTT 3 gets a plain acknowledgement) or disconnect.
+	OnDeniedPublish DeniedPublish `yaml:"on_denied_publish"`
+	// The code with which every failed CONNECT before MQTT 5 is refused: 5 (not authorized) or 4 (bad user name or password). MQTT 5 gets 0x86.
+	V3RefusalCode uint8 `yaml:"v3_refusal_code"`
+	// Bounds that differ from those under limits, for this listener only.
+	Limits LimitOverrides `yaml:"limits"`
+}
+
+// TLS is the certificate of a listener and what it asks of clients.
+type TLS struct {
+	// The server's certificate and its chain, PEM.
+	Certificate string `yaml:"certificate"`
+	// The certificate's private key, PEM.
+	Key string `yaml:"key"`
+	// Certificates that sign client certificates, PEM.
+	ClientCA string `yaml:"client_ca"`
+	// Whether clients show a certificate: none, optional or require. optional and require need client_ca.
+	ClientAuth ClientAuth `yaml:"client_auth"`
+	// Revocation list of client_ca, PEM.
+	CRL string `yaml:"crl"`
+	// The oldest version to accept: "1.2" or "1.3".
+	MinVersion TLSVersion `yaml:"min_version"`
+	// The newest version to accept: "1.2" or "1.3".
+	MaxVersion TLSVersion `yaml:"max_version"`
+	// Cipher suites of TLS 1.2 by their IANA names; empty is Go's own list. TLS 1.3 has no choice.
+	CipherSuites []string `yaml:"cipher_suites"`
+	// Time for the handshake.
+	HandshakeTimeout time.Duration `yaml:"handshake_timeout"`
+}
+
+// WebSocket is how a ws or wss listener upgrades.
+type WebSocket struct {
+	// The path of the URL that is MQTT; all others are not found.
+	Path string `yaml:"path"`
+	// Web pages that may connect, as origins (https://app.example.org); "*" is every page. Empty: the listener's own host where certificates authenticate, every page elsewhere. A request without Origin is no web page and is let through.
+	Origins []string `yaml:"origins"`
+}
+
+// Authenticator is one method to find out who a client is.
+type Authenticator struct {
+	// A unique name for chains and logs.
+	Name string `yaml:"name"`
+	// password_file (user name and password) or anonymous (clients without any credential).
+	Type AuthenticatorType `yaml:"type"`
+	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too.
+	File string `yaml:"file"`
+	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one. Not for anonymous, which is one principal per listener.
+	Realm string `yaml:"realm"`
+	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
+	BelieveUsername bool `yaml:"believe_username"`
+}
+
+// Policy is one source of rules.
+type Policy struct {
+	// A unique name for listeners and logs.
+	Name string `yaml:"name"`
+	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file) or allow_all (everything is allowed).
+	Type PolicyType `yaml:"type"`
+	// The file with the rules; none for allow_all.
+	File string `yaml:"file"`
+}
+
+// MQTT is what the broker offers where the standard leaves a choice.
+type MQTT struct {
+	// Keep retained messages. When off, clients are told so and a retained PUBLISH is refused (0x9A).
+	Retain bool `yaml:"retain"`
+	// Allow $share subscriptions.
+	SharedSubscriptions bool `yaml:"shared_subscriptions"`
+	// Allow + and # in subscriptions.
+	WildcardSubscriptions bool `yaml:"wildcard_subscriptions"`
+	// Allow subscription identifiers.
+	SubscriptionIdentifiers bool `yaml:"subscription_identifiers"`
+	// Queue QoS 0 messages too for a session whose client is away.
+	QueueQoS0 bool `yaml:"queue_qos0"`
+	// Send a message that matches several subscriptions of a client once, with all their identifiers, instead of once for each.
+	MergeOverlapping bool `yaml:"merge_overlapping"`
+	// Answer 0x10 (no matching subscribers) to a PUBLISH that nobody receives. It tells publishers who listens.
+	NoMatchingSubscribers bool `yaml:"no_matching_subscribers"`
+	// When a QoS 1 message that a member of a shared subscription got and did not acknowledge moves to another member: session_end or disconnect.
+	SharedRedeliver SharedRedeliver `yaml:"shared_redeliver"`
+	// Who may resume, take over or end a session: principal (only the one that made it) or client_id (whoever presents the id).
+	SessionOwner SessionOwner `yaml:"session_owner"`
+	// Response information for clients that ask for it in CONNECT; empty for none.
+	ResponseInformation string `yaml:"response_information"`
+}
+
+// Hashing bounds the cost of password checks. The most memory that checking
+// can take is workers times memory.
+type Hashing struct {
+	// How many passwords are checked at the same time.
+	Workers int `yaml:"workers"`
+	// The most memory that one hash may ask for; a stored hash that needs more is refused.
+	Memory Size `yaml:"memory"`
+	// How many clients may wait for a check; the next is answered at once with 0x89 (MQTT 3: 3).
+	Queue int `yaml:"queue"`
+	// No failed CONNECT is answered sooner than this, so that the time tells nothing. 0 measures the slowest method at start and uses that.
+	AuthFailureFloor time.Duration `yaml:"auth_failure_floor"`
+	// How long a right password is remembered (as a keyed digest), so that a reconnecting fleet costs little; 0 is never.
+	CacheTTL time.Duration `yaml:"cache_ttl"`
+	// How many are remembered.
+	CacheEntries int `yaml:"cache_entries"`
+}
+
+// Log is the operator's log.
+type Log struct {
+	// The least that is logged: debug, info, warn, error, or off for nothing.
+	Level LogLevel `yaml:"level"`
+	// text or json, one line an event.
+	Format LogFormat `yaml:"format"`
+	// A file to append to, made with mode 0600.
+	File string `yaml:"file"`
+	// Where else the log goes: stderr, stdout, or topic ($SYS/broker/log/LEVEL). Empty is stderr, or nothing else when file is set.
+	Outputs []LogOutput `yaml:"outputs"`
+	// Log each connection and its end.
+	Connections bool `yaml:"connections"`
+}
+
+// Shutdown is how the broker stops on SIGTERM or SIGINT.
+type Shutdown struct {
+	// The longest that an orderly stop may take.
+	Timeout time.Duration `yaml:"timeout"`
+	// Publish the wills of the clients that the stop disconnects.
+	PublishWills bool `yaml:"publish_wills"`
+}
+
+// Storage is where state lives.
+type Storage struct {
+	// memory: sessions, queues and retained messages end with the process.
+	Type StorageType `yaml:"type"`
+}

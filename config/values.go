@@ -1,0 +1,222 @@
+package config
+
+// Transport is how bytes arrive at a listener.
+type Transport string
+
+// The transports.
+const (
+	TCP    Transport = "tcp"
+	TLSTCP Transport = "tls"
+	WS     Transport = "ws"
+	WSS    Transport = "wss"
+	Unix   Transport = "unix"
+)
+
+// Choices lists the transports.
+func (Transport) Choices() []string { return []string{"tcp", "tls", "ws", "wss", "unix"} }
+
+// Secure reports whether t encrypts.
+func (t Transport) Secure() bool { return t == TLSTCP || t == WSS }
+
+// Web reports whether t speaks WebSocket.
+func (t Transport) Web() bool { return t == WS || t == WSS }
+
+// Identity is what of a client certificate becomes the user name.
+type Identity string
+
+// The identities.
+const (
+	IdentityNone       Identity = "none"
+	IdentityCommonName Identity = "common_name"
+	IdentitySubject    Identity = "subject"
+)
+
+// Choices lists the identities.
+func (Identity) Choices() []string { return []string{"none", "common_name", "subject"} }
+
+// ClientIDRule binds client ids to user names.
+type ClientIDRule string
+
+// The rules.
+const (
+	ClientIDAny                ClientIDRule = "any"
+	ClientIDEqualsUsername     ClientIDRule = "equals_username"
+	ClientIDStartsWithUsername ClientIDRule = "starts_with_username"
+)
+
+// Choices lists the rules.
+func (ClientIDRule) Choices() []string {
+	return []string{"any", "equals_username", "starts_with_username"}
+}
+
+// DeniedPublish is what a denied PUBLISH brings.
+type DeniedPublish string
+
+// The answers to a denied PUBLISH.
+const (
+	DeniedDrop       DeniedPublish = "drop"
+	DeniedDisconnect DeniedPublish = "disconnect"
+)
+
+// Choices lists the answers.
+func (DeniedPublish) Choices() []string { return []string{"drop", "disconnect"} }
+
+// RiskName names a danger that an operator may accept.
+type RiskName string
+
+// The risks.
+const (
+	RiskAnonymous          RiskName = "anonymous"
+	RiskCleartextPasswords RiskName = "cleartext_passwords"
+	RiskAllowAll           RiskName = "allow_all"
+)
+
+// Choices lists the risks.
+func (RiskName) Choices() []string {
+	return []string{"anonymous", "cleartext_passwords", "allow_all"}
+}
+
+// ClientAuth is whether clients show certificates.
+type ClientAuth string
+
+// The answers.
+const (
+	ClientAuthNone     ClientAuth = "none"
+	ClientAuthOptional ClientAuth = "optional"
+	ClientAuthRequire  ClientAuth = "require"
+)
+
+// Choices lists the answers.
+func (ClientAuth) Choices() []string { return []string{"none", "optional", "require"} }
+
+// TLSVersion is a version of TLS.
+type TLSVersion string
+
+// The versions.
+const (
+	TLS12 TLSVersion = "1.2"
+	TLS13 TLSVersion = "1.3"
+)
+
+// Choices lists the versions.
+func (TLSVersion) Choices() []string { return []string{"1.2", "1.3"} }
+
+// AuthenticatorType is a method of authentication.
+type AuthenticatorType string
+
+// The methods.
+const (
+	PasswordFile AuthenticatorType = "password_file"
+	Anonymous    AuthenticatorType = "anonymous"
+)
+
+// Choices lists the methods.
+func (AuthenticatorType) Choices() []string { return []string{"password_file", "anonymous"} }
+
+// PolicyType is a policy language.
+type PolicyType string
+
+// The languages.
+const (
+	Permissions  PolicyType = "permissions"
+	MosquittoACL PolicyType = "mosquitto_acl"
+	AllowAll     PolicyType = "allow_all"
+)
+
+// Choices lists the languages.
+func (PolicyType) Choices() []string { return []string{"permissions", "mosquitto_acl", "allow_all"} }
+
+// SharedRedeliver is when an unacknowledged shared message moves on.
+type SharedRedeliver string
+
+// The moments.
+const (
+	RedeliverAtSessionEnd SharedRedeliver = "session_end"
+	RedeliverAtDisconnect SharedRedeliver = "disconnect"
+)
+
+// Choices lists the moments.
+func (SharedRedeliver) Choices() []string { return []string{"session_end", "disconnect"} }
+
+// SessionOwner is to whom a session belongs.
+type SessionOwner string
+
+// The owners.
+const (
+	OwnerPrincipal SessionOwner = "principal"
+	OwnerClientID  SessionOwner = "client_id"
+)
+
+// Choices lists the owners.
+func (SessionOwner) Choices() []string { return []string{"principal", "client_id"} }
+
+// QueueFull is what happens at a full queue.
+type QueueFull string
+
+// The answers to a full queue.
+const (
+	DropNewest          QueueFull = "drop-newest"
+	DropOldest          QueueFull = "drop-oldest"
+	QueueFullDisconnect QueueFull = "disconnect"
+)
+
+// Choices lists the answers.
+func (QueueFull) Choices() []string { return []string{"drop-newest", "drop-oldest", "disconnect"} }
+
+// LogLevel is the least that is logged.
+type LogLevel string
+
+// The levels.
+const (
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+	LogOff   LogLevel = "off"
+)
+
+// Choices lists the levels.
+func (LogLevel) Choices() []string { return []string{"debug", "info", "warn", "error", "off"} }
+
+// LogFormat is how a line looks.
+type LogFormat string
+
+// The formats.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// Choices lists the formats.
+func (LogFormat) Choices() []string { return []string{"text", "json"} }
+
+// LogOutput is where the log goes beside a file.
+type LogOutput string
+
+// The outputs.
+const (
+	LogStderr LogOutput = "stderr"
+	LogStdout LogOutput = "stdout"
+	LogTopic  LogOutput = "topic"
+)
+
+// Choices lists the outputs.
+func (LogOutput) Choices() []string { return []string{"stderr", "stdout", "topic"} }
+
+// StorageType is where state lives.
+type StorageType string
+
+// StorageMemory keeps state in the process.
+const StorageMemory StorageType = "memory"
+
+// Choices lists the types.
+func (StorageType) Choices() []string { return []string{"memory"} }
+
+// Driver is what feeds connections.
+type Driver string
+
+// DriverGoroutine is one goroutine per connection.
+const DriverGoroutine Driver = "goroutine"
+
+// Choices lists the drivers.
+func (Driver) Choices() []string { return []string{"goroutine"} }
