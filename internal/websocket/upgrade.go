@@ -107,6 +107,13 @@ func (u *Upgrade) feed(b []byte) (int, error) {
 	return n + m, err
 }
 
+// Refuse turns the handshake down, accepted or not, for a reason of the
+// caller's, and returns the error. Response then answers with 400.
+func (u *Upgrade) Refuse(reason string) error {
+	u.request, u.err = nil, refuse(400, reason)
+	return u.err
+}
+
 // Request returns the accepted request, or nil before Feed was done.
 func (u *Upgrade) Request() *Request { return u.request }
 

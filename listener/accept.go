@@ -1,0 +1,182 @@
+package listener
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Pauses after a failed accept.
+const (
+	minPause = 5 * time.Millisecond
+	maxPause = time.Second
+)
+
+// acceptLoop accepts on s until Close.
+func (l *Listener) acceptLoop(s *socket, h Handler) {
+	s.hold()
+	defer s.release()
+	pause := minPause
+	for {
+		c, err := s.Accept()
+		if err != nil && outOfFiles(err) && !l.ended() {
+			c, err = l.acceptWithSpare(s, err)
+		}
+		if l.ended() {
+			if c != nil {
+				_ = c.Close() // nobody is left to report to
+			}
+			return
+		}
+		if err != nil {
+			l.counts.AcceptFailed.Add(1)
+			l.acceptTrouble("accept failed", err)
+			select {
+			case <-time.After(pause):
+			case <-l.done:
+				return
+			}
+			pause = min(2*pause, maxPause)
+			continue
+		}
+		pause = minPause
+		if c != nil {
+			l.admit(c, h)
+		}
+	}
+}
+
+func (l *Listener) ended() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// hold opens the spare descriptor, release closes it.
+func (s *socket) hold() {
+	if s.spare == nil {
+		s.spare, _ = os.Open(os.DevNull) // without one, accept only pauses
+	}
+}
+
+func (s *socket) release() {
+	if s.spare != nil {
+		_ = s.spare.Close() // opened for reading: nothing to lose
+		s.spare = nil
+	}
+}
+
+// acceptWithSpare accepts at the limit of open files. It gives up the spare
+// descriptor, which makes accept wait for a newcomer instead of failing at
+// once. If the spare can't be had back, the newcomer took the last descriptor
+// and is closed (nil, nil); else descriptors became free and it stays.
+func (l *Listener) acceptWithSpare(s *socket, cause error) (net.Conn, error) {
+	if s.spare == nil {
+		s.hold()
+		if s.spare == nil {
+			return nil, cause
+		}
+	}
+	l.acceptTrouble("at the limit of open files, newcomers are closed", cause)
+	s.release()
+	c, err := s.Accept()
+	s.hold()
+	if err != nil || s.spare != nil {
+		return c, err
+	}
+	l.counts.Accepted.Add(1)
+	l.counts.RefusedFiles.Add(1)
+	_ = c.Close() // a newcomer that was refused
+	s.hold()
+	return nil, nil
+}
+
+// acceptTrouble logs once a minute.
+func (l *Listener) acceptTrouble(message string, err error) {
+	if ok, hidden := l.trouble.allow(time.Now(), time.Minute, 1); ok {
+		l.log.Error(message, "listener", l.options.Name, "error", err.Error(), "suppressed", hidden)
+	}
+}
+
+// admit judges a newcomer before a byte of it is read, and sends it on.
+func (l *Listener) admit(raw net.Conn, h Handler) {
+	l.counts.Accepted.Add(1)
+	c := &Conn{Conn: raw, raw: raw, listener: l, Info: Info{
+		Listener:  l.options.Name,
+		Transport: l.options.Transport,
+		Remote:    addrPort(raw.RemoteAddr()),
+		Local:     addrPort(raw.LocalAddr()),
+	}}
+	if l.options.Transport == Unix {
+		c.Peer = peerOf(raw)
+	} else if !l.allowed(c.Remote.Addr()) {
+		l.counts.RefusedAddress.Add(1)
+		l.refuse(c, "source address not allowed")
+		return
+	}
+	if open := l.open.Add(1); l.options.MaxConnections > 0 && open > int64(l.options.MaxConnections) {
+		l.open.Add(-1)
+		l.counts.RefusedLimit.Add(1)
+		l.refuse(c, "too many connections")
+		return
+	}
+	l.counts.Open.Add(1)
+	if t, isTCP := raw.(*net.TCPConn); isTCP && !l.options.NoDelay {
+		_ = t.SetNoDelay(false) // Go's default is true; a closed socket shows itself later
+	}
+	if !l.options.Transport.Secure() && !l.options.Transport.WebSocket() {
+		l.counts.Served.Add(1)
+		go h(c)
+		return
+	}
+	l.beginHandshake(c, h)
+}
+
+// refuse closes a newcomer.
+func (l *Listener) refuse(c *Conn, why string) {
+	_ = c.raw.Close() // it was refused: there is nothing to deliver
+	l.complain(c, "connection refused", why)
+}
+
+// complain logs what a peer did or had done to it, at most 10 lines a second.
+func (l *Listener) complain(c *Conn, message, why string) {
+	const longest = 200 // a certificate's names can stand in the text of an error
+	if len(why) > longest {
+		why = why[:longest] + "..."
+	}
+	if ok, hidden := l.noise.allow(time.Now(), time.Second, 10); ok {
+		l.log.Info(message, "listener", c.Listener, "addr", c.source(), "reason", why, "suppressed", hidden)
+	}
+}
+
+// allowed applies Deny and Allow. An address that can't be told is refused as
+// soon as there is anything to compare it with.
+func (l *Listener) allowed(a netip.Addr) bool {
+	if !a.IsValid() {
+		return len(l.options.Allow)+len(l.options.Deny) == 0
+	}
+	return !contains(l.options.Deny, a) && (len(l.options.Allow) == 0 || contains(l.options.Allow, a))
+}
+
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	for _, p := range prefixes {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// addrPort returns the address of a TCP endpoint, IPv4 unmapped, without zone.
+func addrPort(a net.Addr) netip.AddrPort {
+	t, isTCP := a.(*net.TCPAddr)
+	if !isTCP {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}
