@@ -1,0 +1,47 @@
+package authn
+
+import (
+	"context"
+
+	"sallyport/security"
+)
+
+// EnhancedAuthenticator is a method of MQTT 5.0's enhanced authentication
+// (4.12): it begins exchanges. A Member that also implements it is offered to
+// clients by the chain.
+type EnhancedAuthenticator interface {
+	// Method is the authentication method's name, such as SCRAM-SHA-256.
+	Method() string
+	// Start begins an exchange for a CONNECT that names the method.
+	Start(c *Credentials) (Exchange, error)
+}
+
+// Exchange is one run of challenges and answers. It belongs to one connection
+// and is not safe for concurrent use.
+type Exchange interface {
+	// Next takes the client's authentication data (of CONNECT first, then of
+	// each AUTH). With a nil principal and error, reply goes out in an AUTH and
+	// the exchange goes on; with a principal it has succeeded and reply goes
+	// into CONNACK; an error ends it.
+	Next(ctx context.Context, data []byte) (reply []byte, p *security.Principal, err error)
+}
+
+// Enhanced is the chain's member for an authentication method. The name is
+// compared bytewise.
+func (c *Chain) Enhanced(method string) (EnhancedAuthenticator, bool) {
+	for _, m := range c.members {
+		if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Method() == method {
+			return e, true
+		}
+	}
+	return nil, false
+}
+
+// Accept judges the principal of a finished exchange by the chain's conditions
+// and completes it, as Authenticate does for its own.
+func (c *Chain) Accept(method string, p *security.Principal, cr *Credentials) (*security.Principal, error) {
+	if r := c.condition(cr); r != nil {
+		return nil, r
+	}
+	return c.accept(method, p, cr)
+}

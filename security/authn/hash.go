@@ -1,0 +1,339 @@
+package authn
+
+import (
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Algorithm is how a password is stored.
+type Algorithm string
+
+// The algorithms. GeneratedSecret is none to choose: only Generate makes it,
+// since one cheap hash protects only what can't be guessed.
+const (
+	Argon2id        Algorithm = "argon2id"      // $argon2id$v=19$m=..,t=..,p=..$salt$hash
+	PBKDF2SHA512    Algorithm = "sha512-pbkdf2" // $7$iterations$salt$hash
+	SHA512          Algorithm = "sha512"        // $6$salt$hash, one round: only for old files
+	GeneratedSecret Algorithm = "s256"          // $s256$salt$hash, over 128 random bits
+)
+
+// Params are the costs of a new hash; zero fields are the defaults.
+type Params struct {
+	Memory     uint32 // argon2id: KiB; default 19456 (19 MiB)
+	Time       uint32 // argon2id: passes; default 2
+	Lanes      uint8  // argon2id: parallelism; default 1
+	Iterations int    // sha512-pbkdf2: default 210000
+}
+
+// The defaults: argon2id as OWASP's Password Storage Cheat Sheet recommends it
+// (19 MiB, 2 passes, 1 lane); PBKDF2 with its figure for HMAC-SHA-512.
+// mosquitto_passwd's own defaults (101 or 1000 iterations; argon2id with
+// 47104 KiB, 1 pass, 1 lane) are read as well.
+const (
+	defaultMemory     = 19456
+	defaultTime       = 2
+	defaultLanes      = 1
+	defaultIterations = 210_000
+)
+
+// Limits bounds what a password file can make us compute or hold. Zero fields
+// are the defaults.
+type Limits struct {
+	FileBytes  int64  // default 32 MiB
+	LineBytes  int    // default 4096
+	Memory     uint32 // of one argon2id hash, in KiB; default 65536 (64 MiB). The pool's MemoryPerWorker says what fits.
+	Time       uint32 // argon2id passes; default 16
+	Lanes      uint8  // argon2id lanes; default 4
+	Iterations int    // PBKDF2; default 10,000,000
+}
+
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.FileBytes, 32<<20)
+	setDefault(&l.LineBytes, 4096)
+	setDefault(&l.Memory, 64<<10)
+	setDefault(&l.Time, 16)
+	setDefault(&l.Lanes, 4)
+	setDefault(&l.Iterations, 10_000_000)
+	return l
+}
+
+func setDefault[T ~int | ~int64 | ~uint8 | ~uint32](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// Bounds of salts and hashes. Mosquitto writes salts of 12 (2.0) or 64 bytes (2.1).
+const (
+	minSalt, maxSalt = 8, 128
+	minArgonSum      = 16
+	maxArgonSum      = 64
+	secretSalt       = 16
+	mosquittoSalt    = 12 // what every version of Mosquitto reads
+)
+
+// hash is one stored password.
+type hash struct {
+	algorithm Algorithm
+	params    Params // of its algorithm only
+	salt, sum []byte
+}
+
+// matches reports whether password is the stored one. The comparison takes the
+// same time wherever the two differ.
+func (h *hash) matches(password []byte) bool {
+	got, err := h.derive(password)
+	return err == nil && subtle.ConstantTimeCompare(got, h.sum) == 1
+}
+
+// derive computes the sum that password would have.
+func (h *hash) derive(password []byte) ([]byte, error) {
+	switch h.algorithm {
+	case Argon2id:
+		return argon2.IDKey(password, h.salt, h.params.Time, h.params.Memory, h.params.Lanes, uint32(len(h.sum))), nil
+	case PBKDF2SHA512:
+		return pbkdf2.Key(sha512.New, string(password), h.salt, h.params.Iterations, sha512.Size)
+	case SHA512:
+		d := sha512.New()
+		d.Write(password)
+		d.Write(h.salt)
+		return d.Sum(nil), nil
+	case GeneratedSecret:
+		d := sha256.New()
+		d.Write(h.salt)
+		d.Write(password)
+		return d.Sum(nil), nil
+	}
+	return nil, fmt.Errorf("unknown algorithm %q", h.algorithm)
+}
+
+// guessable reports whether a person may have chosen the password. A check of
+// such a one goes through the pool, with its queue and delays, even if the hash
+// itself is as cheap as $6$.
+func (h *hash) guessable() bool { return h.algorithm != "" && h.algorithm != GeneratedSecret }
+
+// work estimates the cost in units of about a microsecond, to find the
+// dearest hash of a file: a KiB of argon2id per pass and an iteration of
+// PBKDF2-HMAC-SHA512 take about one each.
+func (h *hash) work() uint64 {
+	switch h.algorithm {
+	case Argon2id:
+		return uint64(h.params.Memory) * uint64(h.params.Time)
+	case PBKDF2SHA512:
+		return uint64(h.params.Iterations)
+	case SHA512:
+		return 1
+	}
+	return 0
+}
+
+// encode is the text form.
+func (h *hash) encode() string {
+	std, raw := base64.StdEncoding, base64.RawStdEncoding
+	switch h.algorithm {
+	case Argon2id:
+		return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
+			h.params.Memory, h.params.Time, h.params.Lanes, raw.EncodeToString(h.salt), raw.EncodeToString(h.sum))
+	case PBKDF2SHA512:
+		return fmt.Sprintf("$7$%d$%s$%s", h.params.Iterations, std.EncodeToString(h.salt), std.EncodeToString(h.sum))
+	case SHA512:
+		return fmt.Sprintf("$6$%s$%s", std.EncodeToString(h.salt), std.EncodeToString(h.sum))
+	}
+	return fmt.Sprintf("$s256$%s$%s", std.EncodeToString(h.salt), std.EncodeToString(h.sum))
+}
+
+// Hash encodes password for a password file under a fresh salt. The bounds are
+// those of the default Limits.
+func Hash(a Algorithm, password []byte, p Params) (string, error) {
+	return hashWith(a, password, p, Limits{}.withDefaults())
+}
+
+func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error) {
+	h := hash{algorithm: a, salt: make([]byte, 16)}
+	switch a {
+	case Argon2id:
+		setDefault(&p.Memory, defaultMemory)
+		setDefault(&p.Time, defaultTime)
+		setDefault(&p.Lanes, defaultLanes)
+		h.params = Params{Memory: p.Memory, Time: p.Time, Lanes: p.Lanes}
+		h.sum = make([]byte, 32)
+	case PBKDF2SHA512:
+		setDefault(&p.Iterations, defaultIterations)
+		h.params = Params{Iterations: p.Iterations}
+		h.salt = make([]byte, mosquittoSalt)
+	case SHA512:
+		h.salt = make([]byte, mosquittoSalt)
+	default:
+		return "", fmt.Errorf("unknown password algorithm %q", a)
+	}
+	if err := h.checkParams(lim); err != nil {
+		return "", err
+	}
+	return h.seal(password)
+}
+
+// seal fills in a fresh salt and the sum of password.
+func (h *hash) seal(password []byte) (string, error) {
+	if _, err := rand.Read(h.salt); err != nil {
+		return "", err
+	}
+	sum, err := h.derive(password)
+	if err != nil {
+		return "", err
+	}
+	h.sum = sum
+	return h.encode(), nil
+}
+
+// Generate makes a device secret of 128 random bits (22 characters of URL-safe
+// base64) and its encoded form "$s256$" + base64 of a 16-byte salt + "$" +
+// base64 of SHA-256(salt followed by the secret's text). It is cheap to check
+// on purpose: no dictionary holds it.
+func Generate() (secret, encoded string, err error) {
+	var bits [16]byte
+	if _, err := rand.Read(bits[:]); err != nil {
+		return "", "", err
+	}
+	secret = base64.RawURLEncoding.EncodeToString(bits[:])
+	h := hash{algorithm: GeneratedSecret, salt: make([]byte, secretSalt)}
+	encoded, err = h.seal([]byte(secret))
+	return secret, encoded, err
+}
+
+// checkParams holds the costs against the limits.
+func (h *hash) checkParams(lim Limits) error {
+	p := h.params
+	switch h.algorithm {
+	case Argon2id:
+		switch {
+		case p.Lanes < 1 || p.Lanes > lim.Lanes:
+			return fmt.Errorf("argon2id lanes p=%d must be from 1 to %d", p.Lanes, lim.Lanes)
+		case p.Time < 1 || p.Time > lim.Time:
+			return fmt.Errorf("argon2id passes t=%d must be from 1 to %d", p.Time, lim.Time)
+		case p.Memory < 8*uint32(p.Lanes) || p.Memory > lim.Memory: // RFC 9106, 3.1
+			return fmt.Errorf("argon2id memory m=%d KiB must be from %d to %d", p.Memory, 8*p.Lanes, lim.Memory)
+		}
+	case PBKDF2SHA512:
+		if p.Iterations < 1 || p.Iterations > lim.Iterations {
+			return fmt.Errorf("iterations %d must be from 1 to %d", p.Iterations, lim.Iterations)
+		}
+	}
+	return nil
+}
+
+// errHashForm names no part of the input: it may hold a hash.
+var errHashForm = errors.New("password is not in a known form: $argon2id$, $7$, $6$ or $s256$")
+
+// parseHash reads the text form within the limits. Errors hold no salt and no hash.
+func parseHash(s string, lim Limits) (hash, error) {
+	var h hash
+	switch fields := strings.Split(s, "$"); {
+	case len(fields) < 4 || fields[0] != "":
+		return h, errHashForm
+	case fields[1] == "argon2id":
+		return parsePHC(fields, lim)
+	case fields[1] == "7" && len(fields) == 5:
+		h.algorithm = PBKDF2SHA512
+		n, err := parseNumber(fields[2], 31)
+		if err != nil {
+			return h, fmt.Errorf("iterations: %w", err)
+		}
+		h.params.Iterations = int(n)
+		if err := h.checkParams(lim); err != nil {
+			return h, err
+		}
+		return h, h.setBytes(base64.StdEncoding, fields[3], fields[4], sha512.Size, sha512.Size)
+	case fields[1] == "6" && len(fields) == 4:
+		h.algorithm = SHA512
+		return h, h.setBytes(base64.StdEncoding, fields[2], fields[3], sha512.Size, sha512.Size)
+	case fields[1] == "s256" && len(fields) == 4:
+		h.algorithm = GeneratedSecret
+		if err := h.setBytes(base64.StdEncoding, fields[2], fields[3], sha256.Size, sha256.Size); err != nil {
+			return h, err
+		}
+		if len(h.salt) != secretSalt {
+			return h, fmt.Errorf("salt must have %d bytes, not %d", secretSalt, len(h.salt))
+		}
+		return h, nil
+	}
+	return h, errHashForm
+}
+
+// parsePHC reads $argon2id$v=19$m=..,t=..,p=..$salt$hash: the PHC string
+// format, in the parameter order that it prescribes.
+func parsePHC(fields []string, lim Limits) (hash, error) {
+	h := hash{algorithm: Argon2id}
+	if len(fields) != 6 {
+		return h, errors.New("argon2id: must be $argon2id$v=19$m=..,t=..,p=..$salt$hash")
+	}
+	if fields[2] != "v="+strconv.Itoa(argon2.Version) {
+		return h, fmt.Errorf("argon2id: only v=%d is supported", argon2.Version)
+	}
+	costs := strings.Split(fields[3], ",")
+	if len(costs) != 3 {
+		return h, errors.New("argon2id: costs must be m=..,t=..,p=..")
+	}
+	var values [3]uint64
+	for i, name := range [3]string{"m=", "t=", "p="} {
+		text, ok := strings.CutPrefix(costs[i], name)
+		if !ok {
+			return h, errors.New("argon2id: costs must be m=..,t=..,p=..")
+		}
+		n, err := parseNumber(text, [3]int{32, 32, 8}[i])
+		if err != nil {
+			return h, fmt.Errorf("argon2id: %s %w", name, err)
+		}
+		values[i] = n
+	}
+	h.params = Params{Memory: uint32(values[0]), Time: uint32(values[1]), Lanes: uint8(values[2])}
+	if err := h.checkParams(lim); err != nil {
+		return h, err
+	}
+	return h, h.setBytes(base64.RawStdEncoding, fields[4], fields[5], minArgonSum, maxArgonSum)
+}
+
+// parseNumber reads a decimal number in its only form: no sign, no leading zero.
+func parseNumber(s string, bits int) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, bits)
+	if err != nil || strconv.FormatUint(n, 10) != s {
+		return 0, errors.New("is not a number in range")
+	}
+	return n, nil
+}
+
+// setBytes decodes salt and sum and checks their sizes.
+func (h *hash) setBytes(enc *base64.Encoding, salt, sum string, minSum, maxSum int) error {
+	var err error
+	if h.salt, err = decodeBase64(enc, salt); err != nil {
+		return errors.New("salt is not base64")
+	}
+	if len(h.salt) < minSalt || len(h.salt) > maxSalt {
+		return fmt.Errorf("salt must have %d to %d bytes, not %d", minSalt, maxSalt, len(h.salt))
+	}
+	if h.sum, err = decodeBase64(enc, sum); err != nil {
+		return errors.New("hash is not base64")
+	}
+	if len(h.sum) < minSum || len(h.sum) > maxSum {
+		return fmt.Errorf("hash has %d bytes, which is not the algorithm's length", len(h.sum))
+	}
+	return nil
+}
+
+// decodeBase64 takes the canonical form only: the library skips line breaks
+// and, unless strict, ignores stray bits.
+func decodeBase64(enc *base64.Encoding, s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line break")
+	}
+	return enc.Strict().DecodeString(s)
+}
