@@ -18,7 +18,7 @@ import "strings"
 // Covers reports whether every name that filter b matches is matched by filter
 // a. It does not allocate.
 func Covers(a, b string) bool {
-	depth, open := shape(b)
+	depth, open := shallowest(b)
 	if open {
 		// b has no deepest name, so a must end in # too; then a takes every
 		// depth from its own on, and the shallowest of b decides.
@@ -26,15 +26,14 @@ func Covers(a, b string) bool {
 			return false
 		}
 	}
-	return coversAt(a, b, max(depth, 1))
+	return coversAt(a, b, depth)
 }
 
 // CoveredBy reports whether every name that filter matches is matched by at
 // least one of rules. It does not allocate; its cost is the size of rules times
 // the number of depths that they tell apart.
 func CoveredBy(filter string, rules []string) bool {
-	depth, open := shape(filter)
-	depth = max(depth, 1)
+	depth, open := shallowest(filter)
 	deepest := depth
 	if open {
 		// One level below the deepest rule only rules that end in # take part,
@@ -71,6 +70,16 @@ func shape(filter string) (depth int, open bool) {
 		return levels(filter) - 1, true
 	}
 	return levels(filter), false
+}
+
+// shallowest returns the number of levels of the shortest names that filter
+// matches, and whether it also matches all deeper ones.
+func shallowest(filter string) (depth int, open bool) {
+	if filter == "/#" {
+		return 2, true // its parent is the empty name, which is none: MQTT-4.7.3-1
+	}
+	depth, open = shape(filter)
+	return max(depth, 1), open
 }
 
 // coversAt reports whether rule matches every name of the given depth that

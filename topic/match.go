@@ -48,10 +48,10 @@ func Overlaps(a, b string) bool {
 		switch {
 		case !moreA && !moreB:
 			return true
-		case !moreA:
-			return restB == multi
+		case !moreA: // "+" and "/#" would meet in the empty name, which is none
+			return restB == multi && !(first && lb == "")
 		case !moreB:
-			return restA == multi
+			return restA == multi && !(first && la == "")
 		}
 		a, b = restA, restB
 	}
