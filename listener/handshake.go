@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -111,8 +112,7 @@ func (l *Listener) upgrade(c *Conn) error {
 		}
 	}
 	if err != nil {
-		// Lets the peer read the refusal; Abort, which follows, closes the rest.
-		_ = c.CloseWrite()
+		linger(c)
 		return err
 	}
 	r := u.Request()
@@ -124,6 +124,17 @@ func (l *Listener) upgrade(c *Conn) error {
 	}
 	c.Conn = c.frames
 	return nil
+}
+
+// linger lets the peer of a refused upgrade read the answer: closing a socket
+// with unread bytes in it would take the answer back.
+func linger(c *Conn) {
+	if c.CloseWrite() != nil {
+		return
+	}
+	_ = c.raw.SetDeadline(time.Now().Add(goodbye)) // fails on a closed socket, as will the read
+	const most = 64 << 10
+	_, _ = io.CopyN(io.Discard, c.raw, most) // whatever comes is thrown away
 }
 
 func readUpgrade(c net.Conn, u *websocket.Upgrade) error {

@@ -22,6 +22,7 @@ package listener
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -210,11 +211,17 @@ func (o *Options) complete() error {
 	case o.SocketMode&^fs.ModePerm != 0:
 		return errors.New("listener: socket mode has more than permission bits")
 	}
-	for _, p := range append(append([]netip.Prefix(nil), o.Allow...), o.Deny...) {
-		if !p.IsValid() {
-			return errors.New("listener: invalid prefix in allow or deny")
-		}
+	var allowErr, denyErr error
+	o.Allow, allowErr = unmapPrefixes(o.Allow)
+	o.Deny, denyErr = unmapPrefixes(o.Deny)
+	if err := errors.Join(allowErr, denyErr); err != nil {
+		return err
 	}
+	o.setDefaults()
+	return nil
+}
+
+func (o *Options) setDefaults() {
 	if o.HandshakeTimeout == 0 {
 		o.HandshakeTimeout = DefaultHandshakeTimeout
 	}
@@ -236,7 +243,24 @@ func (o *Options) complete() error {
 	if o.Counters == nil {
 		o.Counters = new(Counters)
 	}
-	return nil
+}
+
+// unmapPrefixes returns prefixes as they compare with unmapped addresses.
+func unmapPrefixes(prefixes []netip.Prefix) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, p := range prefixes {
+		switch {
+		case !p.IsValid():
+			return nil, errors.New("listener: invalid prefix in allow or deny")
+		case p.Addr().Is4In6() && p.Bits() < 96:
+			// It would hold IPv4 and IPv6 addresses, which nobody means.
+			return nil, fmt.Errorf("listener: prefix %s is shorter than the IPv4-mapped range", p)
+		case p.Addr().Is4In6():
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // Addrs returns the bound addresses, ports chosen by the system included.

@@ -1,0 +1,169 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// CRL is a set of certificate revocation lists (RFC 5280, 5). It is safe for
+// concurrent use.
+type CRL struct {
+	lists map[string][]*revocations // by the issuer's name, DER
+}
+
+// revocations is one list.
+type revocations struct {
+	list    *x509.RevocationList
+	serials map[string]struct{} // big-endian bytes
+	// signer is the last key that the signature was found good under, as DER;
+	// it saves a signature check per handshake.
+	signer atomic.Pointer[[]byte]
+}
+
+// LoadCRL reads the X509 CRL blocks of a PEM file; none is an error. Delta and
+// partial lists (critical extensions) are refused, since taken for complete
+// ones they would let revoked certificates in.
+func LoadCRL(path string) (*CRL, error) {
+	data, err := readFile(path, maxCRL)
+	if err != nil {
+		return nil, fmt.Errorf("load CRL: %w", withPath(path, err))
+	}
+	c, err := parseCRL(data)
+	if err != nil {
+		return nil, fmt.Errorf("load CRL %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseCRL(data []byte) (*CRL, error) {
+	c := &CRL{lists: make(map[string][]*revocations)}
+	for i, der := range blocks(data, "X509 CRL") {
+		r, err := parseList(der)
+		if err != nil {
+			return nil, fmt.Errorf("list %d: %w", i+1, err)
+		}
+		issuer := string(r.list.RawIssuer)
+		c.lists[issuer] = append(c.lists[issuer], r)
+	}
+	if len(c.lists) == 0 {
+		return nil, errors.New("no PEM revocation list in it")
+	}
+	return c, nil
+}
+
+func parseList(der []byte) (*revocations, error) {
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range list.Extensions {
+		if e.Critical {
+			return nil, fmt.Errorf("critical extension %s: delta and partial lists are not supported", e.Id)
+		}
+	}
+	r := &revocations{list: list, serials: make(map[string]struct{}, len(list.RevokedCertificateEntries))}
+	for _, entry := range list.RevokedCertificateEntries {
+		for _, e := range entry.Extensions {
+			if e.Critical {
+				return nil, fmt.Errorf("critical extension %s of an entry: indirect lists are not supported", e.Id)
+			}
+		}
+		r.serials[string(entry.SerialNumber.Bytes())] = struct{}{}
+	}
+	// Only the serials are looked at from here on.
+	list.RevokedCertificateEntries = nil
+	return r, nil
+}
+
+// inspect warns about lists that refuse everybody, and about a missing end.
+func (c *CRL) inspect(file string, now time.Time) []Warning {
+	var all []Warning
+	for _, lists := range c.lists {
+		for _, r := range lists {
+			issuer := r.list.Issuer.String()
+			switch {
+			case r.list.NextUpdate.IsZero():
+				all = append(all, Warning{file, "list of " + issuer + " has no next update: it never expires"})
+			case now.After(r.list.NextUpdate):
+				all = append(all, Warning{file, "list of " + issuer + " has expired: client certificates of it are refused"})
+			case now.Before(r.list.ThisUpdate):
+				all = append(all, Warning{file, "list of " + issuer + " is not valid yet: client certificates of it are refused"})
+			}
+		}
+	}
+	return all
+}
+
+// Check refuses a client whose verified chains (leaf first, as crypto/tls
+// gives them) are all revoked or not to be judged. One good chain suffices:
+// with cross-signed CAs the others are detours.
+func (c *CRL) Check(chains [][]*x509.Certificate, now time.Time) error {
+	err := errors.New("certificate was not verified, so its revocation can't be judged")
+	for _, chain := range chains {
+		if err = c.checkChain(chain, now); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (c *CRL) checkChain(chain []*x509.Certificate, now time.Time) error {
+	if len(chain) == 1 {
+		// The certificate is itself the trust anchor: only its own list could name it.
+		return c.checkOne(chain[0], chain[0], true, now)
+	}
+	for i := range len(chain) - 1 {
+		if err := c.checkOne(chain[i], chain[i+1], i == 0, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkOne holds a certificate against the newest good list of its issuer.
+func (c *CRL) checkOne(certificate, issuer *x509.Certificate, required bool, now time.Time) error {
+	lists := c.lists[string(certificate.RawIssuer)]
+	if len(lists) == 0 {
+		if required {
+			return errors.New("no revocation list of the certificate's issuer")
+		}
+		return nil
+	}
+	var newest *revocations
+	err := errors.New("revocation list is not signed by the certificate's issuer")
+	for _, r := range lists {
+		if !r.signedBy(issuer) {
+			continue
+		}
+		switch {
+		case now.Before(r.list.ThisUpdate):
+			err = errors.New("revocation list is not valid yet")
+		case !r.list.NextUpdate.IsZero() && now.After(r.list.NextUpdate):
+			err = errors.New("revocation list has expired")
+		case newest == nil || r.list.ThisUpdate.After(newest.list.ThisUpdate):
+			newest = r
+		}
+	}
+	if newest == nil {
+		return err
+	}
+	if _, revoked := newest.serials[string(certificate.SerialNumber.Bytes())]; revoked {
+		return fmt.Errorf("certificate %x is revoked", certificate.SerialNumber)
+	}
+	return nil
+}
+
+func (r *revocations) signedBy(issuer *x509.Certificate) bool {
+	if known := r.signer.Load(); known != nil && bytes.Equal(*known, issuer.Raw) {
+		return true
+	}
+	if r.list.CheckSignatureFrom(issuer) != nil {
+		return false
+	}
+	r.signer.Store(&issuer.Raw)
+	return true
+}
