@@ -61,17 +61,17 @@ func DecodeConnect(body []byte, lim Limits) (*Connect, error) {
 // version takes the protocol name and level (MQTT 5.0, 3.1.2.1 and 3.1.2.2) and
 // returns the level, also when it refuses it.
 func (r *reader) version() Version {
-	name := r.utf8("protocol name")
-	if r.err != nil {
-		return 0
-	}
-	if s := string(name); s != "MQTT" && s != "MQIsdp" { // MQTT-3.1.2-1
+	name := string(r.utf8("protocol name"))
+	if r.err == nil && name != "MQTT" && name != "MQIsdp" { // MQTT-3.1.2-1
 		r.fail(UnsupportedProtocolVersion, "protocol name", "is unknown")
-		return 0
 	}
 	v := Version(r.byte("protocol level"))
-	if r.err == nil && v != V31 && v != V311 && v != V5 || (v == V31) != (len(name) == len("MQIsdp")) {
-		r.fail(UnsupportedProtocolVersion, "protocol level", "is not served") // MQTT-3.1.2-2
+	switch {
+	case r.err != nil:
+	case v == V31 && name == "MQIsdp":
+	case (v == V311 || v == V5) && name == "MQTT":
+	default: // MQTT-3.1.2-2
+		r.fail(UnsupportedProtocolVersion, "protocol level", "is not served under this name")
 	}
 	return v
 }
