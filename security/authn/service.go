@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"sync"
@@ -252,6 +251,3 @@ func (s *Service) count(addr netip.Addr, err error) {
 		s.delays.failed(addr)
 	}
 }
-
-// String hides everything: a service holds keys and queued passwords.
-func (s *Service) String() string { return fmt.Sprintf("authn.Service(%p)", s) }
