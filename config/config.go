@@ -48,11 +48,11 @@ type Config struct {
 
 // Listener is one door.
 type Listener struct {
-	// A unique name for logs, metrics and policies; by default transport and address, such as tls-:8883.
+	// A unique name for logs, metrics and policies; by default transport and port, such as tls-8883.
 	Name string `yaml:"name"`
 	// How bytes arrive: tcp, tls, ws (WebSocket), wss (WebSocket over TLS) or unix (a socket in the file system).
 	Transport Transport `yaml:"transport"`
-	// Where to listen: host:port; an empty host means every IPv4 and IPv6 address, localhost means 127.0.0.1 and ::1. For unix it is the path of the socket.
+	// Where to listen: host:port; an empty host means every IPv4 and IPv6 address, localhost means 127.0.0.1 and ::1, port 0 any free port. For unix it is the path of the socket.
 	Address string `yaml:"address"`
 	// Permissions of a unix socket, as an octal number in quotes.
 	SocketMode fs.FileMode `yaml:"socket_mode"`
@@ -114,7 +114,7 @@ type TLS struct {
 
 // WebSocket is how a ws or wss listener upgrades.
 type WebSocket struct {
-	// The path of the URL that is MQTT; all others are not found.
+	// The path of the URL that is MQTT, all others are not found; "*" is every path.
 	Path string `yaml:"path"`
 	// Web pages that may connect, as origins (https://app.example.org); "*" is every page. Empty: the listener's own host where certificates authenticate, every page elsewhere. A request without Origin is no web page and is let through.
 	Origins []string `yaml:"origins"`

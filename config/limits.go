@@ -113,3 +113,9 @@ func (c *Config) EffectiveLimits(i int) Limits {
 	}
 	return l
 }
+
+// overrides reports whether the limit called name is set in o.
+func (o LimitOverrides) overrides(name string) bool {
+	f, ok := structFields(reflect.ValueOf(&o).Elem())[name]
+	return ok && !f.IsNil()
+}

@@ -1,0 +1,67 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// unreadable says why path can't be read as a file, "" if it can. The kind is
+// asked before opening, since opening a pipe would wait for its writer.
+func unreadable(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fileError(err)
+	case info.IsDir():
+		return "is a folder, not a file"
+	case !info.Mode().IsRegular():
+		return "is not a regular file"
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fileError(err)
+	}
+	_ = f.Close() // nothing was written
+	return ""
+}
+
+// fileError is what a person needs of err, without the path that the message names anyway.
+func fileError(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such file"
+	case errors.Is(err, fs.ErrPermission):
+		return "may not be read by this user"
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return "can't be read: " + pe.Err.Error()
+	}
+	return "can't be read: " + err.Error()
+}
+
+// notWritableIn says why no file can be made at path, as far as its folder tells.
+func notWritableIn(path string) string {
+	info, err := os.Stat(filepath.Dir(path))
+	if err != nil || !info.IsDir() {
+		return fmt.Sprintf("the folder of %s does not exist", printable(path))
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return printable(path) + " is a folder"
+	}
+	return ""
+}
+
+// looseMode describes the permissions of a file with secrets when others than
+// its owner have some; "" when they don't or the platform has none.
+func looseMode(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s holds secrets and has mode %04o; chmod 600 keeps others out", printable(path), info.Mode().Perm())
+}
