@@ -90,7 +90,8 @@ const (
 	authProps        set = 1<<PropAuthMethod | 1<<PropAuthData | 1<<PropReasonString | 1<<PropUser
 )
 
-// property is one property as it stands in a packet.
+// property is one property as it stands in a packet. Only what its kind needs
+// is set, the rest is left from the one before.
 type property struct {
 	id    PropertyID
 	num   uint32 // value of the numeric kinds
@@ -98,21 +99,22 @@ type property struct {
 	pair  []byte // value of a pair, a view
 }
 
-// property takes one property. allowed are those that the packet may hold;
-// seen are those already taken, of which only the ones in repeats may come again.
-func (r *reader) property(allowed, repeats set, seen *set) (p property) {
+// property takes one property into p and reports whether it is well-formed and
+// in its place. allowed are those that the packet may hold; seen are those
+// already taken, of which only the ones in repeats may come again.
+func (r *reader) property(p *property, allowed, repeats set, seen *set) bool {
 	p.id = PropertyID(r.byte("properties"))
 	k := p.id.kind()
 	// An unknown identifier, or one of another packet, is malformed (MQTT 5.0,
 	// 2.2.2.2). Every known one is a variable byte integer of one byte.
 	if k == kindNone || !allowed.has(p.id) {
 		r.fail(MalformedPacket, "properties", "hold one that is not defined for this packet")
-		return p
+		return false
 	}
 	rule := &propertyTable[p.id]
 	if seen.has(p.id) && !repeats.has(p.id) {
 		r.fail(ProtocolError, rule.name, "is given twice")
-		return p
+		return false
 	}
 	*seen |= 1 << p.id
 	switch k {
@@ -143,7 +145,7 @@ func (r *reader) property(allowed, repeats set, seen *set) (p property) {
 	case p.id == PropResponseTopic && (len(p.value) == 0 || bytes.ContainsAny(p.value, "+#")):
 		r.fail(ProtocolError, rule.name, "is not a topic name") // MQTT-3.3.2-14, 4.7.3-1
 	}
-	return p
+	return r.err == nil
 }
 
 // propertyBlock takes the property length and returns the encoded properties
@@ -163,12 +165,11 @@ func (r *reader) properties(p *Properties, allowed set) (raw []byte) {
 	raw = r.propertyBlock()
 	rest := r.b[len(raw):]
 	var seen set
+	var v property
 	for r.b = raw; len(r.b) > 0; {
-		v := r.property(allowed, 1<<PropUser, &seen)
-		if r.err != nil {
-			return nil
+		if r.property(&v, allowed, 1<<PropUser, &seen) {
+			p.store(&v)
 		}
-		p.store(v)
 	}
 	if r.err != nil {
 		return nil
@@ -183,7 +184,7 @@ func (r *reader) properties(p *Properties, allowed set) (raw []byte) {
 }
 
 // store copies the value of v into its field.
-func (p *Properties) store(v property) {
+func (p *Properties) store(v *property) {
 	if v.id == PropUser {
 		p.User = append(p.User, UserProperty{string(v.value), string(v.pair)})
 		return

@@ -67,9 +67,12 @@ func (p *PublishProps) decode(b []byte, lim Limits) (n int, err error) {
 	r := reader{b: b, what: PUBLISH, limit: lim.UserProperties}
 	p.Raw = r.propertyBlock()
 	n = len(b) - len(r.b) + len(p.Raw)
+	var v property
 	var seen set
 	for r.b = p.Raw; len(r.b) > 0; {
-		v := r.property(publishProps, 1<<PropUser|1<<PropSubscriptionID, &seen)
+		if !r.property(&v, publishProps, 1<<PropUser|1<<PropSubscriptionID, &seen) {
+			break
+		}
 		switch v.id {
 		case PropPayloadFormat:
 			p.PayloadUTF8 = v.num == 1
@@ -86,9 +89,7 @@ func (p *PublishProps) decode(b []byte, lim Limits) (n int, err error) {
 				r.fail(TopicAliasInvalid, "topic alias", "is 0")
 			}
 		case PropSubscriptionID:
-			if r.err == nil {
-				p.SubIDs = append(p.SubIDs, v.num)
-			}
+			p.SubIDs = append(p.SubIDs, v.num)
 		case PropUser:
 			p.UserCount = r.users
 		}
