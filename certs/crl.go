@@ -74,8 +74,12 @@ func parseList(der []byte) (*revocations, error) {
 		}
 		r.serials[string(entry.SerialNumber.Bytes())] = struct{}{}
 	}
-	// Only the serials are looked at from here on.
-	list.RevokedCertificateEntries = nil
+	// Of a list with a million entries only the serials need to stay.
+	r.list = &x509.RevocationList{
+		RawIssuer: list.RawIssuer, RawTBSRevocationList: list.RawTBSRevocationList, Issuer: list.Issuer,
+		Signature: list.Signature, SignatureAlgorithm: list.SignatureAlgorithm,
+		ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate,
+	}
 	return r, nil
 }
 

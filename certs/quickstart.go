@@ -21,6 +21,8 @@ type Files struct {
 	KeyFile   string // server.key
 	// Notes say what was made or replaced, and why; empty when all was reused.
 	Notes []string
+	// Warnings are about key files that others can read.
+	Warnings []Warning
 }
 
 // Quickstart sees to it that dir holds a private CA and a server certificate
@@ -48,6 +50,7 @@ func Quickstart(dir string, hosts []string, now time.Time) (Files, error) {
 	}
 	why := f.whyReissue(ca, names, now)
 	if why == "" {
+		f.Warnings = append(inspectMode(f.CAKeyFile), inspectMode(f.KeyFile)...)
 		return f, nil
 	}
 	if caKey == nil {
@@ -57,6 +60,7 @@ func Quickstart(dir string, hosts []string, now time.Time) (Files, error) {
 		return Files{}, fmt.Errorf("quickstart server certificate: %w", err)
 	}
 	f.Notes = append(f.Notes, "issued server certificate: "+why)
+	f.Warnings = append(inspectMode(f.CAKeyFile), inspectMode(f.KeyFile)...)
 	return f, nil
 }
 
