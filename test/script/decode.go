@@ -165,7 +165,9 @@ func decodePublish(v int, flags byte, r *reader, p *Packet) {
 	if strings.ContainsAny(topic, "+#") {
 		r.fail("wildcard in topic name %q", topic) // MQTT-3.3.2-2
 	}
-	p.Fields = append(p.Fields, Field{"topic", topic})
+	if topic != "" { // empty behind a topic alias
+		p.Fields = append(p.Fields, Field{"topic", topic})
+	}
 	p.add("qos", uint64(qos))
 	p.add("dup", uint64(flags>>3&1))
 	p.add("retain", uint64(flags&1))

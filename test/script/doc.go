@@ -40,6 +40,19 @@
 //	c1 subscribes FIELDS      SUBSCRIBE with them, then SUBACK granting what was asked
 //	sleep 90s                 lets virtual time pass
 //
+// # Settings
+//
+// A broker without settings admits anybody who presents no credential and
+// allows everything, with a listener that has the shipped limits.
+//
+//	user=name:password    this user may connect too
+//	auth_method=NAME      enhanced authentication by NAME: the server asks with the
+//	                      data "challenge" and accepts the answer "secret"
+//	deny_publish=FILTER, deny_subscribe=FILTER    what the policy denies
+//	overlapping=merge     one copy for overlapping subscriptions
+//	max_qos, retain_available, receive_maximum, topic_alias_maximum,
+//	max_keepalive, max_client_id, max_topic_length    as in the configuration
+//
 // # Fields
 //
 // key=value, or the key alone for a flag. Values with blanks are quoted as in

@@ -5,9 +5,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
+
+// settings are the names that set knows; doc.go says what they mean.
+func settings() []string {
+	return []string{
+		"auth_method", "deny_publish", "deny_subscribe", "max_client_id", "max_keepalive", "max_qos",
+		"max_topic_length", "overlapping", "receive_maximum", "retain_available", "topic_alias_maximum", "user",
+	}
+}
 
 // Statements are the numbers of the normative statements that a case shows,
 // such as "3.1.0-2".
@@ -154,6 +163,9 @@ func (c *Case) parseSet(words []string) error {
 		key, value, ok := strings.Cut(w, "=")
 		if !ok {
 			return fmt.Errorf("setting %q is not key=value", w)
+		}
+		if !slices.Contains(settings(), key) {
+			return fmt.Errorf("unknown setting %q", key)
 		}
 		c.Settings[key] = value
 	}

@@ -78,8 +78,9 @@ func TestParseRefuses(t *testing.T) {
 		"hex that is none":                "== a\nc1 > raw e",
 		"raw without bytes":               "== a\nc1 > raw",
 		"a fill that is too long":         "== a\nc1 > PUBLISH topic=<99999999>",
-		"a setting after a step":          "== a\nc1 connects v5\nset a=1",
-		"a setting without value":         "== a\nset a\nc1 connects v5",
+		"a setting after a step":          "== a\nc1 connects v5\nset max_qos=1",
+		"a setting without value":         "== a\nset user\nc1 connects v5",
+		"an unknown setting":              "== a\nset a=b\nc1 connects v5",
 		"a sleep that goes back":          "== a\nsleep -1s",
 		"open with something else":        "== a\nc1 open v6",
 		"an absent field that is unknown": "== a\nc1 < CONNACK -name",
@@ -94,12 +95,12 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestParseKeepsNamesStatementsAndSettings(t *testing.T) {
-	cases, err := Parse("f", "# a file\n== one\n# MQTT311: 3.1.0-1 3.1.0-2\n# MQTT5: 3.1.0-1\nset max_qos=1 x=y\nc1 connects v5\n== two\nc1 connects v5\n")
+	cases, err := Parse("f", "# a file\n== one\n# MQTT311: 3.1.0-1 3.1.0-2\n# MQTT5: 3.1.0-1\nset max_qos=1 user=a:b\nc1 connects v5\n== two\nc1 connects v5\n")
 	if err != nil || len(cases) != 2 {
 		t.Fatalf("Parse = %d cases, %v", len(cases), err)
 	}
 	c := cases[0]
-	if c.Name != "one" || len(c.Shows.V311) != 2 || len(c.Shows.V5) != 1 || c.Settings["max_qos"] != "1" || c.Settings["x"] != "y" {
+	if c.Name != "one" || len(c.Shows.V311) != 2 || len(c.Shows.V5) != 1 || c.Settings["max_qos"] != "1" || c.Settings["user"] != "a:b" {
 		t.Errorf("case = %+v", c)
 	}
 	if len(cases[1].Settings) != 0 || len(cases[1].Shows.V5) != 0 {
@@ -127,4 +128,34 @@ func TestTheScriptsOfThisDirectoryParse(t *testing.T) {
 			t.Errorf("%s:%d: %q names no statement", c.File, c.Line, c.Name)
 		}
 	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("== a\n# MQTT5: 3.1.0-1\nset max_qos=1\nc1 connects v5 client=\"a b\" will.topic=w\nc1 <~ PUBLISH topic=* ...\nsleep 1s\n")
+	f.Add("== a\nc1 open v4 listener=ws\nc1 > frame 82 00 01 \"a\" 'b' <3>\nc1 subscribes id=1 filter=a qos=1 filter=b\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		cases, err := Parse("f", text)
+		if err != nil {
+			return
+		}
+		for _, c := range cases {
+			for _, s := range c.steps {
+				if s.verb == verbSend {
+					_, _ = encode(5, s.packet) // must not panic; a refusal is fine
+				}
+			}
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(byte(5), []byte("\x20\x0c\x00\x00\x09\x12\x00\x03xyz\x21\x00\x09"))
+	f.Add(byte(4), []byte("\x32\x06\x00\x01a\x00\x01x"))
+	f.Add(byte(5), []byte("\xe0\x02\x82\x00"))
+	f.Fuzz(func(t *testing.T, version byte, b []byte) {
+		p, n, err := decode(int(version), b)
+		if err == nil && (n < 2 || n > len(b) || p.Type == "") {
+			t.Errorf("decode(% x) = %v, %d", b, p, n)
+		}
+	})
 }
