@@ -1,0 +1,278 @@
+// Package broker is the engine: connections, sessions and takeover, routing,
+// retained messages, wills, delivery.
+//
+// A connection is a state machine (Conn) that a driver feeds with bytes; it
+// never blocks and knows neither sockets nor goroutines. Everything one Feed
+// causes is one turn: packets are handled in order, output is appended to the
+// buffers of its receivers, and when the turn ends each touched receiver is
+// flushed once, by its own driver.
+//
+// A client is what a client identifier names: its session and, while it is
+// online, its Conn. A Conn may touch the session only while the client says
+// that it is the current one, so a taken-over connection can do no harm.
+//
+// Locks, in the order in which they may be nested:
+//
+//	group.mu    a shared subscription: members, waiting messages
+//	client.mu   a session, its replays, its present connection
+//	Conn.mu     a connection's output and pending acknowledgements (a leaf)
+//
+// The registry's, the subscription tree's, the store's and the timer wheel's
+// own locks are leaves as well. No lock is held across a system call, a gate's
+// decision excepted for a receiver's rights under client.mu, which does no I/O.
+package broker
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/metrics"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/security/authn"
+	"sallyport/session"
+	"sallyport/store"
+	"sallyport/topic"
+)
+
+// Authenticator is the chain of one listener.
+type Authenticator interface {
+	// Begin finds out who c is. done is called exactly once, possibly before
+	// Begin returns and from any goroutine.
+	Begin(c *authn.Credentials, done func(*security.Principal, error))
+	// FailureFloor is how long a refusal takes at least.
+	FailureFloor() time.Duration
+}
+
+// Enhanced begins exchanges of the authentication methods of MQTT 5.0, 4.12.
+type Enhanced interface {
+	// Exchange starts an exchange for the method; ok is false if the method is not offered.
+	Exchange(method string, c *authn.Credentials) (x Exchange, ok bool)
+}
+
+// Exchange is one enhanced authentication.
+type Exchange interface {
+	// Step takes the client's data and answers with the server's; done is
+	// called exactly once, possibly before Step returns. A principal ends the
+	// exchange with success, an error with failure; neither asks for more.
+	Step(data []byte, done func(reply []byte, p *security.Principal, err error))
+}
+
+// QueueFull says what happens to a message for a full queue.
+type QueueFull uint8
+
+// The choices.
+const (
+	DropNewest QueueFull = iota
+	DropOldest
+	Disconnect
+)
+
+// Limits bounds one listener's clients. Every limit is enforced; zero means none where the comment says so.
+type Limits struct {
+	ConnectTimeout        time.Duration // from accept to a whole CONNECT and its authentication's start
+	WriteTimeout          time.Duration // output without progress
+	KeepAliveMax          uint16        // seconds; 0: the client's choice
+	PacketUnauthenticated int           // bytes, before CONNACK
+	Packet                int           // bytes, after
+	Topic                 topic.Limits
+	ClientIDBytes         int
+	UserProperties        int // per packet
+	Subscriptions         int // per client
+	FiltersPerPacket      int
+	ReceiveMaximum        uint16 // unacknowledged QoS 1 and 2 messages of a client
+	Inflight              int    // unacknowledged QoS 1 and 2 messages to a client
+	QueueMessages         int
+	QueueBytes            int
+	OutputBytes           int    // waiting for the socket
+	TopicAlias            uint16 // accepted from a client
+	TopicAliasOut         uint16 // used towards a client
+	MaxQoS                byte
+	SessionExpiry         uint32 // seconds, at most granted
+	MessageBytes          int    // larger payloads are acknowledged and dropped; 0: none
+	QueueFull             QueueFull
+}
+
+// ClientIDRule binds client identifiers to names.
+type ClientIDRule uint8
+
+// The rules.
+const (
+	AnyClientID ClientIDRule = iota
+	EqualsUsername
+	StartsWithUsername
+)
+
+// Listener is what the engine has to know of a door.
+type Listener struct {
+	Name               string
+	Limits             Limits
+	Auth               Authenticator // nil refuses everyone
+	Enhanced           Enhanced      // nil offers no method
+	ClientID           ClientIDRule
+	AllowEmptyClientID bool
+	GeneratedPrefix    string      // of generated client identifiers
+	V3Refusal          packet.Code // return code of a refused CONNECT before MQTT 5
+	DisconnectDenied   bool        // a denied PUBLISH ends the connection
+}
+
+// Options makes a Broker.
+type Options struct {
+	Listeners map[string]*Listener
+	Gate      *security.Gate
+	Store     store.Store
+	Log       *slog.Logger
+	Now       func() time.Time // nil: time.Now
+
+	NoRetain              bool // retained messages are refused
+	NoShared              bool
+	NoWildcards           bool
+	NoSubscriptionIDs     bool
+	QueueQoS0             bool // QoS 0 messages wait for offline sessions
+	MergeOverlapping      bool // overlapping subscriptions get one message
+	TellNoSubscribers     bool // reason code 0x10
+	RedeliverOnDisconnect bool // shared QoS 1 messages move when a member disconnects
+	OwnedByClientID       bool // any principal may use any session
+	WillsOnShutdown       bool
+	ResponseInformation   string
+	Sessions              int   // at most; 0: none
+	SessionsPerPrincipal  int   // at most; 0: none
+	BufferBytes           int64 // all queues and output buffers; 0: none
+	RetainedMessages      int64 // at most; 0: none
+	RetainedBytes         int64 // at most; 0: none
+	SysInterval           time.Duration
+	Version               string // as $SYS/broker/version tells it
+}
+
+// Broker is the engine.
+type Broker struct {
+	opt         Options
+	gate        *security.Gate
+	store       store.Store
+	log         *slog.Logger
+	audit       audit.Log
+	metrics     metrics.Broker
+	wheel       *wheel
+	started     time.Time
+	tree        *topic.Tree[target, *session.Subscription]
+	reg         registry
+	groups      groups
+	routers     sync.Pool // *router
+	buffers     sync.Pool // *[]byte
+	readBuffers sync.Pool // *[readBuffer]byte
+
+	closing atomic.Bool
+	conns   connSet
+	done    chan struct{}
+	stop    sync.Once
+	work    sync.WaitGroup // wheel and $SYS
+
+	// mu guards listeners, which a reload replaces.
+	mu        sync.RWMutex
+	listeners map[string]*Listener
+}
+
+// target is where a subscription leads: a client, or a shared subscription.
+type target struct {
+	client *client
+	group  *group
+}
+
+// New makes a broker and starts its timers. Close ends it.
+func New(opt Options) *Broker {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Gate == nil {
+		opt.Gate = security.NewGate(nil)
+	}
+	if opt.Store == nil {
+		opt.Store = store.NewMemory()
+	}
+	b := &Broker{
+		opt: opt, gate: opt.Gate, store: opt.Store, log: opt.Log, audit: audit.New(opt.Log),
+		started: opt.Now(), tree: topic.NewTree[target, *session.Subscription](),
+		done: make(chan struct{}), listeners: opt.Listeners,
+	}
+	b.reg.init()
+	b.groups.byFilter = make(map[string]*group)
+	b.conns.init()
+	b.routers.New = newRouter
+	b.wheel = newWheel(b.now())
+	b.work.Add(1)
+	go b.turnWheel()
+	b.work.Add(1)
+	go b.housekeep()
+	return b
+}
+
+// now is the time in nanoseconds since 1970 by the monotonic clock, so that a
+// step of the wall clock expires nothing.
+func (b *Broker) now() int64 { return b.started.UnixNano() + int64(b.opt.Now().Sub(b.started)) }
+
+// Metrics is what the broker counts.
+func (b *Broker) Metrics() *metrics.Broker { return &b.metrics }
+
+// Gate is the gate that judges every request.
+func (b *Broker) Gate() *security.Gate { return b.gate }
+
+// SetListeners replaces the listeners' options; connections that exist keep theirs.
+func (b *Broker) SetListeners(l map[string]*Listener) {
+	b.mu.Lock()
+	b.listeners = l
+	b.mu.Unlock()
+}
+
+func (b *Broker) listener(name string) *Listener {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.listeners[name]
+}
+
+// Shutdown ends every connection in order (DISCONNECT 0x8B in MQTT 5), publishes
+// wills as configured, keeps sessions, and returns when no connection is left or
+// after timeout.
+func (b *Broker) Shutdown(timeout time.Duration) {
+	b.closing.Store(true)
+	why := ending{code: packet.ServerShuttingDown, reason: "the server shuts down", notify: true, shutdown: true}
+	for _, c := range b.conns.all() {
+		c.end(why)
+	}
+	select {
+	case <-b.conns.empty():
+	case <-time.After(timeout):
+	}
+}
+
+// Close stops timers and closes the store. Connections should have been ended by Shutdown.
+func (b *Broker) Close() error {
+	var err error
+	b.stop.Do(func() {
+		b.closing.Store(true)
+		close(b.done)
+		b.work.Wait()
+		err = b.store.Close()
+	})
+	return err
+}
+
+// commit gives batch to the store; an empty one is complete at once.
+func (b *Broker) commit(batch *store.Batch, done func(error)) {
+	if batch.Empty() {
+		done(nil)
+		return
+	}
+	b.store.Commit(batch, func(err error) {
+		if err != nil {
+			b.metrics.StoreFailures.Add(1)
+			b.log.Error("store refused a batch", "error", err)
+		}
+		done(err)
+	})
+}

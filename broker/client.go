@@ -1,0 +1,312 @@
+package broker
+
+import (
+	"log/slog"
+	"sync"
+
+	"sallyport/audit"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/session"
+	"sallyport/store"
+)
+
+// client is what a client identifier names: a session, who owns it, and the
+// connection that may use it now.
+type client struct {
+	b  *Broker
+	id string
+
+	mu sync.Mutex // guards the fields below
+	// gone says that the session has ended and the registry forgets this
+	// client: who finds it here looks again.
+	gone       bool
+	session    *session.Session // nil until the first attach
+	principal  *security.Principal
+	owner      session.Origin
+	lis        *Listener
+	conn       *Conn // the present connection, nil while offline
+	live       bool  // conn has its CONNACK: output may be appended
+	access     security.Access
+	replays    []replay
+	shared     []*group
+	will       *will
+	expiry     timer
+	willTimer  timer
+	buffered   int64 // bytes of queue and flights counted against the broker's bound
+	queued     int
+	dropped    int64 // messages dropped, and when that was last logged
+	complained int64
+}
+
+func newClient(b *Broker, id string) *client {
+	cl := &client{b: b, id: id}
+	cl.expiry.fire = cl.expire
+	cl.willTimer.fire = cl.willDue
+	return cl
+}
+
+// aftermath is what has to happen once client.mu is released.
+type aftermath struct {
+	wills  []*will
+	old    *Conn
+	leave  []leaving
+	gone   bool
+	redeal []session.Entry // shared messages for other members
+}
+
+type leaving struct {
+	g   *group
+	sub *session.Subscription
+}
+
+// settle does what after asks for. No lock is held.
+func (cl *client) settle(t *turn, after *aftermath) {
+	b := cl.b
+	if after.gone {
+		b.reg.remove(cl)
+	}
+	for _, l := range after.leave {
+		l.g.leave(cl, l.sub)
+	}
+	redeal(t, after.redeal)
+	if after.old != nil {
+		after.old.end(ending{code: packet.SessionTakenOver, reason: "the session was taken over", notify: true, taken: true})
+	}
+	for _, w := range after.wills {
+		b.publishWill(t, w)
+	}
+}
+
+// attach makes c the present connection of the client it names.
+func (b *Broker) attach(c *Conn) (*attached, error) {
+	for {
+		cl := b.reg.findOrAdd(b, c.clientID)
+		var after aftermath
+		a, err, again := cl.take(c, &after)
+		if again {
+			b.reg.remove(cl)
+			continue
+		}
+		if err != nil && cl.unused() {
+			b.reg.remove(cl)
+		}
+		cl.settle(&c.turn, &after)
+		return a, err
+	}
+}
+
+// unused marks a client that has never had a session as gone.
+func (cl *client) unused() bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.session == nil {
+		cl.gone = true
+	}
+	return cl.gone
+}
+
+// take is attach for one client, under its lock.
+func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again bool) {
+	b, p := cl.b, c.connect
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.gone {
+		return nil, nil, true
+	}
+	owner := session.Origin{Realm: c.principal.Realm, Name: c.principal.Name}
+	if cl.session != nil && cl.owner != owner && !b.opt.OwnedByClientID {
+		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.owner.Name), slog.String("owner_realm", cl.owner.Realm))...)
+		return nil, &packet.Error{Code: packet.NotAuthorized, Text: "the session belongs to another principal; session_owner: client_id allows this"}, false
+	}
+	if old := cl.conn; old != nil {
+		// From here on old can't touch the session: it is not the present connection.
+		after.old = old
+		cl.conn, cl.live = nil, false
+		b.audit.Record(audit.SessionTakenOver, c.who(slog.String("old_addr", old.remote()))...)
+		cl.leaveWill(ending{taken: true}, after, p.CleanStart || !cl.session.Kept())
+		if !cl.session.Kept() || p.CleanStart {
+			cl.clear(after)
+		}
+	} else if cl.session != nil && p.CleanStart {
+		cl.flushWill(after)
+		cl.clear(after)
+	}
+	b.wheel.disarm(&cl.expiry)
+	if b.wheel.disarm(&cl.willTimer) {
+		// MQTT-3.1.3-9: reconnection within the will delay cancels the will.
+		cl.will = nil
+	}
+	a = &attached{present: cl.session != nil, expiry: min(sessionExpiryAsked(p), c.lis.Limits.SessionExpiry)}
+	if cl.session == nil {
+		if !b.reg.admit(owner, b.opt.Sessions, b.opt.SessionsPerPrincipal) {
+			c.limit("sessions")
+			return nil, &packet.Error{Code: packet.QuotaExceeded, Text: "too many sessions"}, false
+		}
+		b.metrics.Sessions.Add(1)
+		cl.session = session.New(cl.id, session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes})
+		cl.owner = owner
+	}
+	if b.opt.OwnedByClientID && cl.owner != owner {
+		b.reg.release(cl.owner)
+		b.reg.admit(owner, 0, 0)
+		cl.owner = owner
+	}
+	cl.session.Expiry = a.expiry
+	if a.expiry > 0 {
+		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: cl.owner, Expiry: a.expiry})
+	}
+	cl.principal, cl.lis, cl.conn, cl.live = c.principal, c.lis, c, false
+	cl.access = security.NewAccess(b.gate, c.principal)
+	cl.will = newWill(c, b.now())
+	c.client.Store(cl)
+	return a, nil, false
+}
+
+// goLive lets messages flow to c, which has sent its CONNACK.
+func (cl *client) goLive(t *turn, c *Conn) {
+	cl.mu.Lock()
+	if cl.conn != c {
+		cl.mu.Unlock()
+		return
+	}
+	// MQTT-3.3.4-9: the client's receive maximum, 65,535 where it says nothing.
+	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, c.receiveMax))
+	cl.live = true
+	cl.pump(t)
+	groups := cl.shared
+	cl.mu.Unlock()
+	for _, g := range groups {
+		g.drain(t)
+	}
+}
+
+// detach ends c's hold on the session.
+func (cl *client) detach(c *Conn, why ending) {
+	t := turn{now: cl.b.now()}
+	var after aftermath
+	cl.mu.Lock()
+	if cl.conn != c {
+		cl.mu.Unlock()
+		return
+	}
+	cl.conn, cl.live = nil, false
+	ends := !cl.session.Kept()
+	cl.leaveWill(why, &after, ends)
+	switch {
+	case ends:
+		cl.clear(&after)
+		cl.finish(&after)
+	default:
+		if cl.session.Expiry != session.NeverExpires {
+			cl.b.wheel.arm(&cl.expiry, t.now+int64(cl.session.Expiry)*1e9)
+		}
+		if cl.b.opt.RedeliverOnDisconnect {
+			after.redeal = cl.session.TakeShared()
+			cl.account()
+		}
+	}
+	groups := cl.shared
+	cl.mu.Unlock()
+	cl.settle(&t, &after)
+	for _, g := range groups {
+		g.drain(&t)
+	}
+	t.flush()
+}
+
+// expire ends a session whose time is over.
+func (cl *client) expire() {
+	t := turn{now: cl.b.now()}
+	var after aftermath
+	cl.mu.Lock()
+	if cl.gone || cl.conn != nil || cl.session == nil {
+		cl.mu.Unlock()
+		return
+	}
+	cl.flushWill(&after)
+	cl.clear(&after)
+	cl.finish(&after)
+	cl.mu.Unlock()
+	cl.b.metrics.SessionsExpired.Add(1)
+	cl.settle(&t, &after)
+	t.flush()
+}
+
+// clear ends the session's content: subscriptions, queue, flights. The caller
+// holds cl.mu and calls settle after releasing it.
+func (cl *client) clear(after *aftermath) {
+	s := cl.session
+	for _, sub := range s.Subs {
+		cl.drop(sub, after)
+	}
+	after.redeal = append(after.redeal, s.TakeShared()...)
+	if s.Kept() {
+		var batch store.Batch
+		batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
+		cl.b.commit(&batch, func(error) {}) // a failure is logged by commit; the session is over in any case
+	}
+	cl.session, cl.replays, cl.shared = nil, nil, nil
+	cl.b.metrics.BufferedBytes.Add(-cl.buffered)
+	cl.b.metrics.Queued.Add(-int64(cl.queued))
+	cl.buffered, cl.queued = 0, 0
+	// A new session of this client is counted anew.
+	cl.b.reg.release(cl.owner)
+	cl.b.metrics.Sessions.Add(-1)
+}
+
+// finish marks the client as gone. The caller holds cl.mu.
+func (cl *client) finish(after *aftermath) {
+	cl.gone = true
+	cl.principal = nil
+	after.gone = true
+	cl.b.wheel.disarm(&cl.expiry)
+	cl.b.wheel.disarm(&cl.willTimer)
+}
+
+// drop takes one subscription out of the routes. The caller holds cl.mu.
+func (cl *client) drop(sub *session.Subscription, after *aftermath) {
+	sub.Removed = true
+	cl.b.metrics.Subscriptions.Add(-1)
+	if sub.Group == "" {
+		cl.b.tree.Remove(sub.Topic, target{client: cl})
+		return
+	}
+	cl.b.metrics.Shared.Add(-1)
+	g := cl.b.groups.find(sub)
+	if g != nil {
+		after.leave = append(after.leave, leaving{g, sub})
+	}
+}
+
+// account counts the queue and the flights against the broker's bound. The caller holds cl.mu.
+func (cl *client) account() {
+	if cl.session == nil {
+		return
+	}
+	n, q := cl.session.Queued()
+	_, f := cl.session.InFlight()
+	if d := int64(q+f) - cl.buffered; d != 0 {
+		cl.buffered += d
+		cl.b.metrics.BufferedBytes.Add(d)
+	}
+	if d := n - cl.queued; d != 0 {
+		cl.queued = n
+		cl.b.metrics.Queued.Add(int64(d))
+	}
+}
+
+// refill goes on where output had become too much: c has written it all.
+func (cl *client) refill(t *turn, c *Conn) {
+	cl.mu.Lock()
+	if cl.conn != c || !cl.live {
+		cl.mu.Unlock()
+		return
+	}
+	cl.pump(t)
+	groups := cl.shared
+	cl.mu.Unlock()
+	for _, g := range groups {
+		g.drain(t)
+	}
+}

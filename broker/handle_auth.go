@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"errors"
+
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/security/authn"
+)
+
+// beginExchange starts enhanced authentication for a CONNECT that names a method (MQTT 5.0, 4.12).
+func (c *Conn) beginExchange(creds *authn.Credentials) error {
+	if c.lis.Enhanced == nil {
+		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "no enhanced authentication here"}
+	}
+	x, ok := c.lis.Enhanced.Exchange(creds.AuthMethod, creds)
+	if !ok {
+		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
+	}
+	c.exchange, c.method = x, creds.AuthMethod
+	c.step(creds.AuthData, c.turn.now)
+	return nil
+}
+
+// step gives data to the exchange and waits for its answer.
+func (c *Conn) step(data []byte, began int64) {
+	again := c.phase == serving
+	if !again {
+		c.phase = authenticating
+	}
+	resume := c.await()
+	c.exchange.Step(data, func(reply []byte, who *security.Principal, err error) {
+		resume(func() { c.stepped(again, reply, who, err, began) })
+	})
+}
+
+func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err error, began int64) {
+	switch {
+	case err != nil && again:
+		// MQTT-4.12.1-2: a failed re-authentication ends the connection.
+		c.end(ending{code: packet.NotAuthorized, reason: "re-authentication failed: " + err.Error(), notify: true})
+	case err != nil:
+		c.refuseIdentity(err, began)
+	case who != nil && again:
+		c.reauthenticated(who, reply)
+	case who != nil:
+		if !c.bound(who) {
+			c.refuseIdentity(errors.New("the client identifier is not bound to this user"), began)
+			return
+		}
+		c.admitWith(who, reply)
+	default:
+		c.sendAuth(packet.ContinueAuthentication, reply)
+		if !again {
+			c.phase = exchanging
+		}
+	}
+}
+
+// reauthenticated renews the principal of a connection; another one can't take
+// its place (MQTT 5.0, 4.12.1 with the owner of the session).
+func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
+	if !who.Same(c.principal) {
+		c.end(ending{code: packet.NotAuthorized, reason: "re-authentication as another principal", notify: true})
+		return
+	}
+	named := *who
+	named.ClientID, named.Listener, named.Addr, named.Secure = c.clientID, c.lis.Name, c.info.Remote, c.info.Secure
+	cl := c.client.Load()
+	cl.mu.Lock()
+	if cl.conn != c {
+		cl.mu.Unlock()
+		c.fail(errTaken)
+		return
+	}
+	cl.principal = &named
+	cl.access = security.NewAccess(c.b.gate, &named)
+	cl.mu.Unlock()
+	c.principal = &named
+	c.access = security.NewAccess(c.b.gate, &named)
+	c.sendAuth(packet.Success, reply)
+}
+
+func (c *Conn) sendAuth(code packet.Code, data []byte) {
+	a := packet.Auth{Code: code}
+	a.Props.AuthMethod = c.method
+	a.Props.Mark(packet.PropAuthMethod)
+	if len(data) > 0 {
+		a.Props.AuthData = data
+		a.Props.Mark(packet.PropAuthData)
+	}
+	c.send(func(dst []byte) []byte { return packet.AppendAuth(dst, &a) })
+}
+
+// handleExchange takes the client's next AUTH before CONNACK.
+func (c *Conn) handleExchange(h packet.Header, body []byte) error {
+	if h.Type == packet.DISCONNECT {
+		c.end(ending{reason: "the client disconnected while it authenticated"})
+		return nil
+	}
+	if h.Type != packet.AUTH {
+		// MQTT-3.1.2-30: only AUTH or DISCONNECT before CONNACK.
+		return &packet.Error{Code: packet.ProtocolError, Text: "only AUTH or DISCONNECT may come before CONNACK"}
+	}
+	a, err := c.decodeAuth(h, body)
+	if err != nil {
+		return err
+	}
+	if a.Code != packet.ContinueAuthentication {
+		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH with another code than continue"}
+	}
+	c.step(a.Props.AuthData, c.turn.now)
+	return nil
+}
+
+// handleAuth takes an AUTH of a served connection: re-authentication.
+func (c *Conn) handleAuth(h packet.Header, body []byte) error {
+	a, err := c.decodeAuth(h, body)
+	if err != nil {
+		return err
+	}
+	if c.exchange == nil {
+		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH without enhanced authentication"}
+	}
+	if a.Code == packet.ReAuthenticate {
+		creds := c.info.Creds
+		creds.ClientID, creds.Listener, creds.Addr, creds.Secure = c.clientID, c.lis.Name, c.info.Remote, c.info.Secure
+		creds.AuthMethod, creds.AuthData = c.method, a.Props.AuthData
+		x, ok := c.lis.Enhanced.Exchange(c.method, &creds)
+		if !ok {
+			return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "method not offered any more"}
+		}
+		c.exchange = x
+	} else if a.Code != packet.ContinueAuthentication {
+		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH code that only a server sends"}
+	}
+	c.step(a.Props.AuthData, c.turn.now)
+	return nil
+}
+
+func (c *Conn) decodeAuth(h packet.Header, body []byte) (*packet.Auth, error) {
+	if c.version != packet.V5 {
+		return nil, &packet.Error{Code: packet.ProtocolError, Text: "AUTH before MQTT 5"}
+	}
+	a, err := packet.DecodeAuth(c.version, h.Flags, body, packet.Limits{UserProperties: c.lis.Limits.UserProperties})
+	if err != nil {
+		return nil, err
+	}
+	if a.Props.AuthMethod != c.method {
+		// MQTT-4.12.0-5, MQTT-4.12.1-1
+		return nil, &packet.Error{Code: packet.ProtocolError, Text: "AUTH with another method than CONNECT"}
+	}
+	return a, nil
+}

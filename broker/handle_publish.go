@@ -1,0 +1,283 @@
+package broker
+
+import (
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"sallyport/audit"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/store"
+	"sallyport/topic"
+)
+
+// handlePublish takes one PUBLISH from its bytes to its receivers: alias,
+// form, receive window, duplicate, gate, routing, acknowledgement.
+func (c *Conn) handlePublish(h packet.Header, body []byte) error {
+	var p packet.Publish
+	if err := packet.DecodePublish(c.version, h.Flags, body, packet.Limits{UserProperties: c.lis.Limits.UserProperties}, &p); err != nil {
+		return err
+	}
+	c.tally.publishes++
+	if err := c.checkPublish(&p); err != nil {
+		return err
+	}
+	name, err := c.finalTopic(&p)
+	if err != nil {
+		return err
+	}
+	switch p.QoS {
+	case 1:
+		if err := c.window(); err != nil {
+			return err
+		}
+	case 2:
+		done, err := c.duplicate(p.PacketID)
+		if done || err != nil {
+			return err
+		}
+	}
+	// The topic is final and judged as it will be routed.
+	permit, v := c.access.Publish(name, p.QoS, p.Retain)
+	if !v.Allowed() {
+		return c.denyPublish(&p, name, v)
+	}
+	if max := c.lis.Limits.MessageBytes; max > 0 && len(p.Payload) > max {
+		c.b.metrics.PublishDropped.Add(1)
+		c.finishPublish(&p, packet.QuotaExceeded)
+		return nil
+	}
+	in := inbound{
+		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.publisher,
+	}
+	if len(p.Props.Raw) > 0 {
+		c.scratch, in.expiryAt = p.Props.AppendForward(c.scratch[:0])
+		in.props = c.scratch
+		if p.Props.HasExpiry {
+			in.expires = c.turn.now + int64(p.Props.Expiry)*1e9
+		}
+	}
+	if p.QoS == 0 {
+		return c.publishAtMostOnce(permit, &in)
+	}
+	return c.publishAcked(permit, &in, &p)
+}
+
+// checkPublish judges what the CONNACK promised.
+func (c *Conn) checkPublish(p *packet.Publish) error {
+	lim := &c.lis.Limits
+	if p.QoS > lim.MaxQoS {
+		return &packet.Error{Code: packet.QoSNotSupported, Text: "QoS above the maximum"} // MQTT-3.2.2-11
+	}
+	if p.Retain && c.b.opt.NoRetain {
+		return &packet.Error{Code: packet.RetainNotSupported, Text: "retained message"} // MQTT-3.2.2-14
+	}
+	if len(p.Props.SubIDs) > 0 {
+		return &packet.Error{Code: packet.ProtocolError, Text: "subscription identifier from a client"} // MQTT-3.3.4-6
+	}
+	return nil
+}
+
+// finalTopic resolves the topic alias, before anything is judged, and checks
+// the name's form. The result may view the read buffer.
+func (c *Conn) finalTopic(p *packet.Publish) (string, error) {
+	name := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
+	a := int(p.Props.TopicAlias)
+	if a == 0 {
+		if c.access.Known(name) {
+			return name, nil
+		}
+		return name, c.checkName(name)
+	}
+	if a > int(c.lis.Limits.TopicAlias) {
+		return "", &packet.Error{Code: packet.TopicAliasInvalid, Text: "topic alias above the maximum"} // MQTT-3.3.2-9
+	}
+	if name == "" {
+		if a > len(c.aliases) || c.aliases[a-1] == "" {
+			return "", &packet.Error{Code: packet.ProtocolError, Text: "unknown topic alias"}
+		}
+		return c.aliases[a-1], nil
+	}
+	if err := c.checkName(name); err != nil {
+		return "", err
+	}
+	for len(c.aliases) < a {
+		c.aliases = append(c.aliases, "")
+	}
+	c.aliases[a-1] = strings.Clone(name)
+	return c.aliases[a-1], nil
+}
+
+func (c *Conn) checkName(name string) error {
+	if err := topic.CheckName(name, c.lis.Limits.Topic); err != nil {
+		return &packet.Error{Code: packet.TopicNameInvalid, Text: err.Error()}
+	}
+	return nil
+}
+
+// window counts a QoS 1 or 2 message against the receive maximum (MQTT-3.3.4-7).
+func (c *Conn) window() error {
+	c.mu.Lock()
+	c.received++
+	over := c.version == packet.V5 && c.received > int(c.lis.Limits.ReceiveMaximum)
+	c.mu.Unlock()
+	if over {
+		c.limit("receive_maximum")
+		return &packet.Error{Code: packet.ReceiveMaximumExceeded, Text: "receive maximum exceeded"}
+	}
+	return nil
+}
+
+// duplicate answers a QoS 2 PUBLISH whose identifier is in use: it was taken
+// before and is only acknowledged (MQTT-4.3.3-10). done says so.
+func (c *Conn) duplicate(id uint16) (done bool, err error) {
+	cl := c.client.Load()
+	cl.mu.Lock()
+	if cl.conn != c {
+		cl.mu.Unlock()
+		return true, errTaken
+	}
+	known := cl.session.HasIncoming(id)
+	here := known && c.incomingHere[id]
+	cl.mu.Unlock()
+	if !known {
+		return false, c.window()
+	}
+	if !here {
+		// Received on an earlier connection: on this one it counts from now on.
+		if err := c.window(); err != nil {
+			return true, err
+		}
+		c.markIncoming(id)
+	}
+	c.acknowledge(packet.PUBREC, id, packet.Success, false)
+	return true, nil
+}
+
+func (c *Conn) markIncoming(id uint16) {
+	if c.incomingHere == nil {
+		c.incomingHere = make(map[uint16]bool, 1)
+	}
+	c.incomingHere[id] = true
+}
+
+var errTaken = &leave{ending{reason: "the session was taken over", taken: true}}
+
+// denyPublish refuses a message as configured.
+func (c *Conn) denyPublish(p *packet.Publish, name string, v security.Verdict) error {
+	c.b.metrics.PublishDenied.Add(1)
+	c.denied++
+	if c.deniedAt == 0 || c.turn.now-c.deniedAt > 1e9 {
+		// One line a second and connection: a flood of refusals must not become a flood of log.
+		c.b.audit.Record(audit.PublishDenied, c.who(verdictAttrs(v, slog.String("topic", strings.Clone(name)),
+			slog.Int("qos", int(p.QoS)), slog.Bool("retain", p.Retain), slog.Int("suppressed", c.denied-1))...)...)
+		c.denied, c.deniedAt = 0, c.turn.now
+	}
+	if c.lis.DisconnectDenied {
+		return &leave{ending{code: packet.NotAuthorized, reason: "publish denied", notify: true}}
+	}
+	code := packet.NotAuthorized
+	if c.version < packet.V5 {
+		code = packet.Success // 3.1.1 can't say no: acknowledged and dropped (MQTT-3.3.5-2)
+	}
+	c.finishPublish(p, code)
+	return nil
+}
+
+// finishPublish acknowledges a message that was not routed.
+func (c *Conn) finishPublish(p *packet.Publish, code packet.Code) {
+	switch p.QoS {
+	case 1:
+		c.acknowledge(packet.PUBACK, p.PacketID, c.ackCode(code), true)
+	case 2:
+		if c.version < packet.V5 {
+			// The exchange goes on as if nothing had happened.
+			cl := c.client.Load()
+			cl.mu.Lock()
+			if cl.conn == c {
+				cl.session.AddIncoming(p.PacketID)
+				c.markIncoming(p.PacketID)
+			}
+			cl.mu.Unlock()
+			c.acknowledge(packet.PUBREC, p.PacketID, packet.Success, false)
+			return
+		}
+		// A PUBREC with an error ends the exchange (MQTT 5.0, 4.3.3).
+		c.acknowledge(packet.PUBREC, p.PacketID, code, code >= 0x80)
+	}
+}
+
+func (c *Conn) ackCode(code packet.Code) packet.Code {
+	if c.version < packet.V5 {
+		return packet.Success
+	}
+	return code
+}
+
+func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound) error {
+	var batch store.Batch
+	c.b.publish(&c.turn, permit, in, &batch)
+	if !batch.Empty() {
+		c.b.commit(&batch, func(error) {}) // QoS 0 promises nothing
+	}
+	return nil
+}
+
+// publishAcked routes a QoS 1 or 2 message; the acknowledgement leaves when what
+// had to be kept is kept.
+func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publish) error {
+	var batch store.Batch
+	cl := c.client.Load()
+	if p.QoS == 2 {
+		in.held = new(atomic.Bool)
+		in.held.Store(true)
+		cl.mu.Lock()
+		if cl.conn != c {
+			cl.mu.Unlock()
+			return errTaken
+		}
+		cl.session.AddIncoming(p.PacketID)
+		if cl.session.Kept() {
+			batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: p.PacketID})
+		}
+		cl.mu.Unlock()
+		c.markIncoming(p.PacketID)
+	}
+	res := c.b.publish(&c.turn, permit, in, &batch)
+	typ := packet.PUBACK
+	if p.QoS == 2 {
+		typ = packet.PUBREC
+		if res.code >= 0x80 && c.version == packet.V5 {
+			c.releaseIncoming(cl, p.PacketID)
+		}
+	}
+	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5
+	code := c.ackCode(res.code)
+	if batch.Empty() {
+		in.release(c.b, nil)
+		c.acknowledge(typ, p.PacketID, code, counts)
+		return nil
+	}
+	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: p.PacketID, Code: code}, counts: counts})
+	kept, id, qos2 := *in, p.PacketID, p.QoS == 2
+	c.b.commit(&batch, func(err error) {
+		if err != nil && qos2 {
+			c.releaseIncoming(cl, id)
+		}
+		kept.release(c.b, err)
+		ack.complete(err)
+	})
+	return nil
+}
+
+// releaseIncoming forgets a QoS 2 identifier whose message was not taken, so
+// that it is new when it comes again.
+func (c *Conn) releaseIncoming(cl *client, id uint16) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.session != nil {
+		cl.session.Release(id)
+	}
+}

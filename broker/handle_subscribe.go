@@ -1,0 +1,166 @@
+package broker
+
+import (
+	"log/slog"
+	"strings"
+
+	"sallyport/audit"
+	"sallyport/packet"
+	"sallyport/session"
+	"sallyport/store"
+	"sallyport/topic"
+)
+
+// handleSubscribe judges each filter of a SUBSCRIBE, enters what is granted
+// into the routes, and sends retained messages once the SUBACK has left.
+func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
+	lim := c.lis.Limits
+	p, err := packet.DecodeSubscribe(c.version, h.Flags, body, packet.Limits{UserProperties: lim.UserProperties, Filters: lim.FiltersPerPacket})
+	if err != nil {
+		return err
+	}
+	if p.SubID != 0 && c.b.opt.NoSubscriptionIDs {
+		return &packet.Error{Code: packet.SubIDsNotSupported, Text: "subscription identifier"}
+	}
+	var batch store.Batch
+	var replays []replay
+	codes := make([]packet.Code, len(p.Filters))
+	for i := range p.Filters {
+		var r *replay
+		if codes[i], r, err = c.subscribe(&p.Filters[i], p.SubID, &batch); err != nil {
+			return err
+		}
+		if r != nil {
+			replays = append(replays, *r)
+		}
+	}
+	cl := c.client.Load()
+	ack := c.reserve(&pendingAck{typ: packet.SUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes}})
+	ack.after = func() { cl.startReplays(c, replays) }
+	c.b.commit(&batch, ack.complete)
+	return nil
+}
+
+// subscribe enters one subscription. The code is for the SUBACK; an error ends the connection.
+func (c *Conn) subscribe(f *packet.Subscription, id uint32, batch *store.Batch) (packet.Code, *replay, error) {
+	sub, code, err := c.newSubscription(f, id)
+	if err != nil || code >= 0x80 {
+		return code, nil, err
+	}
+	if v := c.b.gate.Subscribe(c.principal, sub.Topic, sub.Group, sub.QoS); !v.Allowed() {
+		c.b.metrics.SubscribeDenied.Add(1)
+		c.b.audit.Record(audit.SubscribeDenied, c.who(verdictAttrs(v, slog.String("filter", f.Filter), slog.Int("qos", int(sub.QoS)))...)...)
+		return c.subackCode(packet.NotAuthorized), nil, nil
+	}
+	cl := c.client.Load()
+	cl.mu.Lock()
+	if cl.conn != c {
+		cl.mu.Unlock()
+		return 0, nil, errTaken
+	}
+	s := cl.session
+	if s.Subs[sub.Filter] == nil && len(s.Subs) >= c.lis.Limits.Subscriptions {
+		cl.mu.Unlock()
+		c.limit("subscriptions")
+		return c.subackCode(packet.QuotaExceeded), nil, nil
+	}
+	old := s.SetSubscription(sub)
+	if old != nil {
+		old.Removed = true
+	} else {
+		c.b.metrics.Subscriptions.Add(1)
+	}
+	if s.Kept() {
+		batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: sub})
+	}
+	if sub.Group == "" {
+		c.b.tree.Set(sub.Topic, target{client: cl}, sub)
+	} else if old == nil {
+		c.b.metrics.Shared.Add(1)
+	}
+	cl.mu.Unlock()
+	if sub.Group != "" {
+		// group.mu comes before client.mu, so the group is joined with no lock held.
+		cl.join(c, sub)
+		return packet.Code(sub.QoS), nil, nil
+	}
+	if sub.RetainHandling == 2 || sub.RetainHandling == 1 && old != nil {
+		return packet.Code(sub.QoS), nil, nil
+	}
+	return packet.Code(sub.QoS), &replay{sub: sub}, nil
+}
+
+// newSubscription judges a filter's form.
+func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subscription, packet.Code, error) {
+	group, rest, shared, err := topic.SplitShare(f.Filter)
+	if err == nil {
+		err = topic.CheckFilter(rest, c.lis.Limits.Topic)
+	}
+	if err != nil {
+		if c.version < packet.V5 {
+			// MQTT-4.8.0-1: a protocol violation closes the connection.
+			return nil, 0, &packet.Error{Code: packet.TopicFilterInvalid, Text: err.Error()}
+		}
+		return nil, packet.TopicFilterInvalid, nil
+	}
+	switch {
+	case shared && f.NoLocal:
+		// MQTT-3.8.3-4
+		return nil, 0, &packet.Error{Code: packet.ProtocolError, Text: "no local on a shared subscription"}
+	case shared && c.b.opt.NoShared:
+		return nil, c.subackCode(packet.SharedSubsNotSupported), nil
+	case c.b.opt.NoWildcards && strings.ContainsAny(rest, "+#"):
+		return nil, c.subackCode(packet.WildcardSubsNotSupported), nil
+	}
+	sub := &session.Subscription{
+		Filter: f.Filter, Topic: rest, Group: group, QoS: min(f.QoS, c.lis.Limits.MaxQoS),
+		NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling,
+	}
+	if id != 0 {
+		sub.IDs = []uint32{id}
+	}
+	return sub, packet.Success, nil
+}
+
+// subackCode is a refusal as the client's version spells it; 3.1 and 3.1.1 know one.
+func (c *Conn) subackCode(code packet.Code) packet.Code {
+	if c.version < packet.V5 {
+		return packet.V3SubackFailure
+	}
+	return code
+}
+
+// handleUnsubscribe takes subscriptions away (MQTT 5.0, 3.10).
+func (c *Conn) handleUnsubscribe(h packet.Header, body []byte) error {
+	lim := c.lis.Limits
+	p, err := packet.DecodeUnsubscribe(c.version, h.Flags, body, packet.Limits{UserProperties: lim.UserProperties, Filters: lim.FiltersPerPacket})
+	if err != nil {
+		return err
+	}
+	cl := c.client.Load()
+	var batch store.Batch
+	var after aftermath
+	codes := make([]packet.Code, len(p.Filters))
+	cl.mu.Lock()
+	if cl.conn != c {
+		cl.mu.Unlock()
+		return errTaken
+	}
+	for i, f := range p.Filters {
+		sub := cl.session.Subs[f]
+		if sub == nil {
+			codes[i] = packet.NoSubscriptionExisted
+			continue
+		}
+		delete(cl.session.Subs, f)
+		cl.drop(sub, &after)
+		if cl.session.Kept() {
+			batch.Add(store.Op{Kind: store.DeleteSubscription, Client: cl.id, Topic: f})
+		}
+	}
+	cl.mu.Unlock()
+	cl.settle(&c.turn, &after)
+	ack := c.reserve(&pendingAck{typ: packet.UNSUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes}})
+	c.b.commit(&batch, ack.complete)
+	return nil
+}

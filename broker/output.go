@@ -1,0 +1,246 @@
+package broker
+
+import (
+	"strings"
+
+	"sallyport/packet"
+)
+
+// write appends a PUBLISH to c's output. A message that must leave is always
+// appended; another only if the limit of output bytes leaves room and the
+// client accepts its size. The caller holds c's client.mu.
+func (b *Broker) write(t *turn, c *Conn, f packet.PublishOut, must bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() {
+		return must
+	}
+	if !must {
+		if len(c.out) >= c.lis.Limits.OutputBytes || b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load() > b.opt.BufferBytes {
+			return false
+		}
+		if c.sendMax < maxPacketSize && packet.PublishSize(c.version, &f) > int(c.sendMax) {
+			b.metrics.DroppedTooLarge.Add(1)
+			return true // MQTT-3.1.2-25: as if it had been sent
+		}
+	}
+	if c.aliasMax > 0 {
+		c.alias(&f)
+	}
+	c.room()
+	c.out = packet.AppendPublish(c.out, c.version, &f)
+	c.outPublishes++
+	c.account()
+	t.touch(c)
+	return true
+}
+
+// maxPacketSize is the largest packet that the protocol knows, in bytes.
+const maxPacketSize = 268435460
+
+// alias replaces the topic by an alias that the client knows, or teaches it
+// one while there are some left (MQTT 5.0, 3.3.2.3.4). The caller holds c.mu.
+func (c *Conn) alias(f *packet.PublishOut) {
+	if a, ok := c.outAlias[f.Topic]; ok {
+		f.Alias, f.Topic = a, ""
+		return
+	}
+	if len(c.outAlias) >= int(c.aliasMax) {
+		return
+	}
+	if c.outAlias == nil {
+		c.outAlias = make(map[string]uint16)
+	}
+	f.Alias = uint16(len(c.outAlias) + 1)
+	c.outAlias[strings.Clone(f.Topic)] = f.Alias
+}
+
+// tooLarge reports whether the client has said that it takes no packet of this size.
+func (c *Conn) tooLarge(f packet.PublishOut) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sendMax < maxPacketSize && packet.PublishSize(c.version, &f) > int(c.sendMax)
+}
+
+// roomy reports whether output is below its limit; where it isn't, Drained will tell.
+func (c *Conn) roomy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() {
+		return false
+	}
+	if len(c.out) < c.lis.Limits.OutputBytes {
+		return true
+	}
+	c.wantDrain = true
+	return false
+}
+
+// sendTouch appends output outside the connection's own turn.
+func (c *Conn) sendTouch(t *turn, f func(dst []byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() {
+		return
+	}
+	c.room()
+	c.out = f(c.out)
+	c.account()
+	t.touch(c)
+}
+
+// pendingAck is an acknowledgement that waits for its commit. Acknowledgements
+// leave in the order of their requests.
+type pendingAck struct {
+	c      *Conn
+	ready  bool
+	failed bool
+	typ    packet.Type
+	ack    packet.Ack
+	sub    *packet.SubAck
+	counts bool   // it gives one of the receive maximum back
+	after  func() // runs when it has left
+}
+
+// ackBacklog is how many acknowledgements may wait before input does.
+const ackBacklog = 256
+
+// reserve takes the next place among the acknowledgements.
+func (c *Conn) reserve(p *pendingAck) *pendingAck {
+	p.c = c
+	c.mu.Lock()
+	if !c.ended.Load() {
+		c.acks = append(c.acks, p)
+	}
+	wait := len(c.acks) > ackBacklog
+	c.mu.Unlock()
+	if wait && !c.paused {
+		resume := c.await()
+		c.mu.Lock()
+		c.ackWait = resume
+		c.mu.Unlock()
+		c.settleAcks(&c.turn)
+	}
+	return p
+}
+
+// complete is called with the result of the commit.
+func (p *pendingAck) complete(err error) {
+	c := p.c
+	c.mu.Lock()
+	p.ready, p.failed = true, err != nil
+	c.mu.Unlock()
+	t := turn{now: c.b.now()}
+	c.settleAcks(&t)
+	t.flush()
+}
+
+// settleAcks sends the acknowledgements at the head that are ready. A failed
+// one ends the connection: nothing after it may be acknowledged before it.
+func (c *Conn) settleAcks(t *turn) {
+	var after []func()
+	failed := false
+	c.mu.Lock()
+	for len(c.acks) > 0 && c.acks[0].ready && !c.ended.Load() {
+		p := c.acks[0]
+		if p.failed {
+			failed = true
+			break
+		}
+		c.acks[0] = nil
+		c.acks = c.acks[1:]
+		c.appendAck(p)
+		if p.after != nil {
+			after = append(after, p.after)
+		}
+	}
+	if len(c.out) > 0 && !c.inTurn {
+		t.touch(c)
+	}
+	resume := c.ackWait
+	if resume != nil && len(c.acks) <= ackBacklog/2 {
+		c.ackWait = nil
+	} else {
+		resume = nil
+	}
+	c.mu.Unlock()
+	if failed {
+		c.end(ending{code: packet.ImplementationSpecificError, reason: "the store failed", notify: true})
+		return
+	}
+	for _, f := range after {
+		f()
+	}
+	if resume != nil {
+		resume(func() {})
+	}
+}
+
+// appendAck writes one acknowledgement. The caller holds c.mu.
+func (c *Conn) appendAck(p *pendingAck) {
+	if p.sub != nil {
+		c.out = c.bounded(func(dst []byte, bare bool) []byte {
+			s := *p.sub
+			if bare {
+				s.Reason, s.User = "", nil
+			}
+			return packet.AppendSubAck(dst, c.version, p.typ, &s)
+		})
+	} else {
+		c.out = c.bounded(func(dst []byte, bare bool) []byte {
+			a := p.ack
+			if bare {
+				a.Reason, a.User = "", nil
+			}
+			return packet.AppendAck(dst, c.version, p.typ, &a)
+		})
+	}
+	if p.counts && c.received > 0 {
+		c.received--
+	}
+	c.account()
+}
+
+// bounded appends a packet, without its reason string where it would be larger
+// than the client accepts (MQTT-3.4.2-2) or the client wants no problem information.
+func (c *Conn) bounded(f func(dst []byte, bare bool) []byte) []byte {
+	c.room()
+	n := len(c.out)
+	out := f(c.out, !c.problemInfo)
+	if len(out)-n > int(c.sendMax) {
+		return f(out[:n], true)
+	}
+	return out
+}
+
+// acknowledge sends an acknowledgement that needs no commit of its own; it
+// still waits for those before it.
+func (c *Conn) acknowledge(typ packet.Type, id uint16, code packet.Code, counts bool) {
+	c.mu.Lock()
+	p := pendingAck{c: c, ready: true, typ: typ, ack: packet.Ack{PacketID: id, Code: code}, counts: counts}
+	if len(c.acks) == 0 {
+		c.appendAck(&p)
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Unlock()
+	c.reserve(&p)
+}
+
+// outputBuffer is the size of a fresh output buffer, in bytes.
+const outputBuffer = 4096
+
+// takeBuffer and giveBuffer share output buffers between connections, so that
+// an idle one holds none.
+func (b *Broker) takeBuffer() []byte {
+	if p, ok := b.buffers.Get().(*[]byte); ok {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, outputBuffer)
+}
+
+func (b *Broker) giveBuffer(buf []byte) {
+	if cap(buf) >= outputBuffer && cap(buf) <= 16*outputBuffer {
+		b.buffers.Put(&buf)
+	}
+}

@@ -1,0 +1,425 @@
+package broker
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"unsafe"
+
+	"sallyport/audit"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/session"
+	"sallyport/store"
+)
+
+// inbound is a message on its way in. Its topic, payload and properties may
+// view a read buffer; message copies them, once, when somebody keeps it.
+type inbound struct {
+	topic    string
+	payload  []byte
+	props    []byte
+	expiryAt int
+	expires  int64
+	qos      byte
+	retain   bool
+	origin   *session.Origin
+	kept     *session.Message
+	held     *atomic.Bool // shared by the QoS 2 copies that wait for the commit
+	holders  []*client    // who has such copies
+}
+
+// message is the message as one immutable allocation, shared by all holders.
+func (in *inbound) message() *session.Message {
+	if in.kept == nil {
+		buf := make([]byte, 0, len(in.topic)+len(in.payload)+len(in.props))
+		buf = append(buf, in.topic...)
+		buf = append(buf, in.payload...)
+		buf = append(buf, in.props...)
+		t, p := len(in.topic), len(in.topic)+len(in.payload)
+		in.kept = &session.Message{
+			Topic: unsafe.String(unsafe.SliceData(buf), t), Payload: buf[t:p:p], Props: buf[p:],
+			ExpiryAt: in.expiryAt, Expires: in.expires, QoS: in.qos, Retain: in.retain, Origin: in.origin,
+		}
+	}
+	return in.kept
+}
+
+// size is what a copy of the message would count against limits.
+func (in *inbound) size() int {
+	m := session.Message{Topic: in.topic, Payload: in.payload, Props: in.props}
+	return m.Size()
+}
+
+// left is the message expiry interval to forward now, in seconds.
+func (in *inbound) left(now int64) uint32 {
+	m := session.Message{Expires: in.expires}
+	return m.Left(now)
+}
+
+// release ends the wait of the QoS 2 copies: they may leave, or after a failed
+// commit are forgotten.
+func (in *inbound) release(b *Broker, err error) {
+	if in.held == nil {
+		return
+	}
+	t := turn{now: b.now()}
+	if err == nil {
+		in.held.Store(false)
+	}
+	for _, cl := range in.holders {
+		cl.mu.Lock()
+		if cl.session != nil {
+			if err != nil {
+				cl.session.DropHeld(in.held)
+			}
+			cl.pump(&t)
+			cl.account()
+		}
+		cl.mu.Unlock()
+	}
+	t.flush()
+}
+
+// result is what became of a published message.
+type result struct {
+	code packet.Code // Success, NoMatchingSubscribers, QuotaExceeded, NotAuthorized
+}
+
+// outcome is what became of one copy.
+type outcome uint8
+
+const (
+	passed  outcome = iota // not for this receiver: no-local, subscription over
+	taken                  // sent or queued
+	full                   // its limits left no room
+	refused                // it may not have it, or can't take it
+	kick                   // no room, and its listener says that it has to go
+)
+
+// publish routes a message that has a permit: retained, then fan-out. The zero
+// Permit is refused, and one from before a change of rules is judged again.
+// What has to be kept is added to batch.
+func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *store.Batch) result {
+	if !b.gate.Valid(permit) {
+		if permit.By() == nil {
+			return result{packet.NotAuthorized}
+		}
+		again, v := b.gate.Publish(permit.By(), in.topic, in.qos, in.retain, false)
+		if !v.Allowed() || !b.gate.Valid(again) {
+			return result{packet.NotAuthorized}
+		}
+	}
+	if in.retain && !b.keepRetained(in, batch) {
+		return result{packet.QuotaExceeded}
+	}
+	r := b.routers.Get().(*router)
+	r.b, r.t, r.in, r.batch = b, t, in, batch
+	b.tree.Match(in.topic, r.yield)
+	if b.opt.MergeOverlapping {
+		r.deliverMerged()
+	}
+	res := result{packet.Success}
+	switch {
+	case r.matched == 0 && b.opt.TellNoSubscribers:
+		res.code = packet.NoMatchingSubscribers
+	case r.taken == 0 && r.full > 0:
+		// No receiver could take it.
+		res.code = packet.QuotaExceeded
+	}
+	r.reset()
+	b.routers.Put(r)
+	return res
+}
+
+// router carries one message through the tree; pooled, so that a message costs no closure.
+type router struct {
+	b       *Broker
+	t       *turn
+	in      *inbound
+	batch   *store.Batch
+	yield   func(target, *session.Subscription) bool
+	matched int
+	taken   int
+	full    int
+	merged  []mergedCopy
+}
+
+type mergedCopy struct {
+	cl  *client
+	sub *session.Subscription
+}
+
+func newRouter() any {
+	r := &router{}
+	r.yield = r.route
+	return r
+}
+
+func (r *router) reset() {
+	clear(r.merged)
+	*r = router{yield: r.yield, merged: r.merged[:0]}
+}
+
+func (r *router) route(to target, sub *session.Subscription) bool {
+	if to.group != nil {
+		r.count(to.group.offer(r.t, r.in, r.batch))
+		return true
+	}
+	if r.b.opt.MergeOverlapping {
+		r.merge(to.client, sub)
+		return true
+	}
+	r.count(to.client.offer(r.t, r.in, sub, r.batch))
+	return true
+}
+
+func (r *router) count(o outcome) {
+	switch o {
+	case passed:
+		return
+	case taken:
+		r.taken++
+	case full:
+		r.full++
+	}
+	r.matched++
+}
+
+// merge collects a client's overlapping subscriptions into one copy (MQTT 5.0, 3.3.4).
+func (r *router) merge(cl *client, sub *session.Subscription) {
+	if sub.NoLocal && r.in.origin != nil && r.in.origin.ClientID == cl.id {
+		return
+	}
+	for i := range r.merged {
+		m := &r.merged[i]
+		if m.cl != cl {
+			continue
+		}
+		both := *m.sub
+		both.QoS = max(both.QoS, sub.QoS)
+		both.RetainAsPublished = both.RetainAsPublished || sub.RetainAsPublished
+		both.IDs = append(append([]uint32(nil), both.IDs...), sub.IDs...)
+		m.sub = &both
+		return
+	}
+	r.merged = append(r.merged, mergedCopy{cl, sub})
+}
+
+func (r *router) deliverMerged() {
+	for _, m := range r.merged {
+		r.count(m.cl.offer(r.t, r.in, m.sub, r.batch))
+	}
+}
+
+// offer hands a copy to the client of a subscription, if it may have it.
+func (cl *client) offer(t *turn, in *inbound, sub *session.Subscription, batch *store.Batch) outcome {
+	cl.mu.Lock()
+	out, c := cl.offerLocked(t, in, sub, batch)
+	cl.mu.Unlock()
+	if out == kick {
+		// Its end publishes its will, which may kick others: not on this stack.
+		go c.end(ending{code: packet.QuotaExceeded, reason: "queue full", notify: true})
+		return full
+	}
+	return out
+}
+
+func (cl *client) offerLocked(t *turn, in *inbound, sub *session.Subscription, batch *store.Batch) (outcome, *Conn) {
+	if sub.Removed || cl.session == nil {
+		return passed, nil
+	}
+	if sub.NoLocal && in.origin != nil && in.origin.ClientID == cl.id {
+		return passed, nil // MQTT-3.8.3-3
+	}
+	cp := dispatch{in: in, qos: min(in.qos, sub.QoS), retain: in.retain && sub.RetainAsPublished, ids: sub.IDs}
+	d := cl.access.Receive(in.topic, cp.qos, in.retain)
+	if !d.Granted() {
+		cl.b.metrics.DroppedDenied.Add(1)
+		return refused, nil
+	}
+	return cl.b.deliver(d, t, cl, cp, batch)
+}
+
+// dispatch is one copy of a message for one client.
+type dispatch struct {
+	in     *inbound
+	qos    byte
+	retain bool
+	ids    []uint32
+	share  *group
+}
+
+// deliver is the only way of a message to a session: live, queued and shared
+// messages all pass here, and it takes only a Delivery that the gate made. It
+// is the single caller of session.Enqueue. The caller holds cl.mu.
+func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
+	if !d.Granted() {
+		return refused, nil
+	}
+	s := cl.session
+	if cp.qos == 0 {
+		if cl.live {
+			if b.write(t, cl.conn, cp.frame(t.now), false) {
+				return taken, nil
+			}
+			b.metrics.DroppedOutputFull.Add(1)
+			return full, nil
+		}
+		if !b.opt.QueueQoS0 || !s.Kept() && cl.conn == nil {
+			return passed, nil
+		}
+	}
+	kept := s.Kept()
+	if cl.live && s.Room() && (cp.in.held == nil || cp.qos < 2 || !kept) && cl.conn.roomy() {
+		if cl.conn.tooLarge(cp.frame(t.now)) {
+			b.metrics.DroppedTooLarge.Add(1)
+			return refused, nil // MQTT-3.1.2-25
+		}
+		e := cp.entry(s)
+		id, ok := s.Track(e)
+		if ok {
+			cl.store(batch, e)
+			f := cp.frame(t.now)
+			f.PacketID = id
+			b.write(t, cl.conn, f, true)
+			cl.account()
+			return taken, nil
+		}
+	}
+	return b.queue(cl, cp, batch)
+}
+
+// queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
+func (b *Broker) queue(cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
+	s, size := cl.session, cp.in.size()
+	over := b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(size) > b.opt.BufferBytes
+	for over || !s.Fits(size) {
+		b.metrics.DroppedQueueFull.Add(1)
+		if cl.lis.Limits.QueueFull == Disconnect && cl.conn != nil {
+			return kick, cl.conn
+		}
+		if cl.lis.Limits.QueueFull != DropOldest || over {
+			cl.complain("queue full, newest message dropped")
+			return full, nil
+		}
+		old, had := s.DropOldest()
+		if !had {
+			return full, nil
+		}
+		cl.forget(batch, old)
+		cl.complain("queue full, oldest message dropped")
+	}
+	e := cp.entry(s)
+	if cp.qos == 2 && cp.in.held != nil && s.Kept() {
+		e.Held = cp.in.held
+		cp.in.holders = append(cp.in.holders, cl)
+	}
+	s.Enqueue(e)
+	cl.store(batch, e)
+	cl.account()
+	return taken, nil
+}
+
+// complain logs that messages are dropped, once a minute per client.
+func (cl *client) complain(reason string) {
+	now := cl.b.now()
+	cl.dropped++
+	if now-cl.complained < 60e9 && cl.complained != 0 {
+		return
+	}
+	cl.complained = now
+	cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.Name),
+		slog.String("reason", reason), slog.Int64("count", cl.dropped))
+}
+
+func (cp dispatch) entry(s *session.Session) session.Entry {
+	e := session.Entry{Msg: cp.in.message(), QoS: cp.qos, Retain: cp.retain, SubIDs: cp.ids, Seq: s.NextSeq()}
+	if cp.share != nil {
+		e.Share = cp.share
+	}
+	return e
+}
+
+func (cp dispatch) frame(now int64) packet.PublishOut {
+	f := packet.PublishOut{
+		QoS: cp.qos, Retain: cp.retain, Topic: cp.in.topic, Props: cp.in.props, ExpiryAt: cp.in.expiryAt,
+		SubIDs: cp.ids, Payload: cp.in.payload,
+	}
+	if cp.in.expiryAt >= 0 {
+		f.Expiry = cp.in.left(now)
+	}
+	return f
+}
+
+// store adds a kept session's entry to the batch.
+func (cl *client) store(batch *store.Batch, e session.Entry) {
+	if cl.session.Kept() && batch != nil {
+		batch.Add(store.Op{Kind: store.PutEntry, Client: cl.id, Seq: e.Seq, Entry: e})
+	}
+}
+
+// forget adds the end of an entry to the batch.
+func (cl *client) forget(batch *store.Batch, e session.Entry) {
+	if cl.session.Kept() && batch != nil {
+		batch.Add(store.Op{Kind: store.DeleteEntry, Client: cl.id, Seq: e.Seq})
+	}
+}
+
+// pump sends what the session may send now: resumed flights, the queue, then
+// retained messages of new subscriptions. The caller holds cl.mu.
+func (cl *client) pump(t *turn) {
+	if !cl.live {
+		return
+	}
+	b, s, c := cl.b, cl.session, cl.conn
+	var batch store.Batch
+	expired := func(e session.Entry) {
+		b.metrics.DroppedExpired.Add(1)
+		cl.forget(&batch, e)
+	}
+	for c.roomy() {
+		snd, ok := s.Next(t.now, expired)
+		if !ok {
+			cl.replay(t)
+			break
+		}
+		if snd.Release {
+			c.sendTouch(t, func(dst []byte) []byte {
+				return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: snd.ID})
+			})
+			continue
+		}
+		cl.transmit(t, snd, &batch)
+	}
+	cl.account()
+	b.commit(&batch, func(error) {}) // what is lost here is sent or dropped once more
+}
+
+// transmit sends one entry that left the queue or is sent again, if the client
+// still may have it. The caller holds cl.mu.
+func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
+	b, c, m := cl.b, cl.conn, snd.Msg
+	f := packet.PublishOut{
+		Dup: snd.Dup, QoS: snd.QoS, Retain: snd.Retain, Topic: m.Topic, PacketID: snd.ID, Props: m.Props,
+		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.SubIDs, Payload: m.Payload,
+	}
+	d := cl.access.Receive(m.Topic, snd.QoS, m.Retain)
+	switch {
+	case !d.Granted():
+		b.metrics.DroppedDenied.Add(1)
+	case c.tooLarge(f):
+		b.metrics.DroppedTooLarge.Add(1)
+	default:
+		b.write(t, c, f, true)
+		if snd.Fresh && snd.QoS > 0 && cl.session.Kept() {
+			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID})
+		} else if snd.QoS == 0 {
+			cl.forget(batch, snd.Entry)
+		}
+		return
+	}
+	if snd.QoS > 0 {
+		cl.session.Forget(snd.ID)
+	}
+	cl.forget(batch, snd.Entry)
+}

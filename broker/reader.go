@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"net"
+	"sync"
+	"syscall"
+)
+
+// reader reads from a connection without holding a buffer while it waits.
+type reader struct {
+	nc   net.Conn
+	raw  syscall.RawConn // nil where the stream isn't the socket's own
+	pool *sync.Pool
+	buf  *[readBuffer]byte
+	n    int
+	err  error
+	try  func(fd uintptr) bool
+	one  [1]byte
+}
+
+// rawReadable is what a plain socket offers besides net.Conn.
+type rawReadable interface {
+	SyscallConn() (syscall.RawConn, error)
+}
+
+func newReader(nc net.Conn, pool *sync.Pool) *reader {
+	r := &reader{nc: nc, pool: pool}
+	if s, ok := nc.(rawReadable); ok && rawReads {
+		if raw, err := s.SyscallConn(); err == nil {
+			r.raw = raw
+			r.try = r.tryRead
+		}
+	}
+	return r
+}
+
+// next waits for bytes. They are valid until done is called.
+func (r *reader) next() ([]byte, error) {
+	if r.raw != nil {
+		if err := r.raw.Read(r.try); err != nil {
+			return nil, err
+		}
+		return r.buf0(), r.err
+	}
+	// TLS, WebSocket: one byte says that there is something to read.
+	n, err := r.nc.Read(r.one[:])
+	if n == 0 {
+		return nil, err
+	}
+	r.take()
+	r.buf[0] = r.one[0]
+	r.n = 1
+	if err == nil {
+		n, err = r.nc.Read(r.buf[1:])
+		r.n += n
+	}
+	if r.n > 1 {
+		err = nil // what was read counts; the error comes again
+	}
+	if err != nil {
+		r.done()
+		return nil, err
+	}
+	return r.buf[:r.n], nil
+}
+
+func (r *reader) buf0() []byte {
+	if r.buf == nil {
+		return nil
+	}
+	return r.buf[:r.n]
+}
+
+func (r *reader) take() {
+	if r.buf == nil {
+		r.buf, _ = r.pool.Get().(*[readBuffer]byte)
+		if r.buf == nil {
+			r.buf = new([readBuffer]byte)
+		}
+	}
+}
+
+// done gives the buffer back.
+func (r *reader) done() {
+	if r.buf != nil {
+		r.pool.Put(r.buf)
+		r.buf = nil
+	}
+}

@@ -1,0 +1,156 @@
+package broker
+
+import (
+	"time"
+
+	"sallyport/session"
+	"sallyport/store"
+)
+
+// replay sends the retained messages of one new subscription, as fast as
+// window and socket allow and outside the queue's bounds: it holds a cursor,
+// not messages.
+type replay struct {
+	sub   *session.Subscription
+	after string
+}
+
+// replayWork bounds the retained messages looked at while a client is locked.
+const replayWork = 1024
+
+// keepRetained makes in the retained message of its topic, or removes it
+// (MQTT-3.3.1-6), before the message is routed: so a replay never follows a
+// newer live message with an older retained one. It is false at the bound of
+// retained messages.
+func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
+	if len(in.payload) == 0 {
+		name := in.message().Topic
+		b.store.Unretain(name)
+		batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
+		return true
+	}
+	n, bytes := b.store.RetainedCount()
+	if b.opt.RetainedMessages > 0 && n >= b.opt.RetainedMessages || b.opt.RetainedBytes > 0 && bytes+int64(in.size()) > b.opt.RetainedBytes {
+		if _, there := b.store.Retained(in.topic); !there {
+			b.metrics.LimitsReached.Add(1)
+			return false
+		}
+	}
+	m := in.message()
+	b.store.Retain(m)
+	batch.Add(store.Op{Kind: store.PutRetained, Message: m})
+	return true
+}
+
+// startReplays begins to send retained messages for new subscriptions of c.
+func (cl *client) startReplays(c *Conn, list []replay) {
+	if len(list) == 0 {
+		return
+	}
+	t := turn{now: cl.b.now()}
+	cl.mu.Lock()
+	if cl.conn == c {
+		cl.replays = append(cl.replays, list...)
+		cl.pump(&t)
+	}
+	cl.mu.Unlock()
+	t.flush()
+}
+
+// replay goes on with the first replay. The caller holds cl.mu, and so no live
+// message passes between reading a retained message and sending it.
+func (cl *client) replay(t *turn) {
+	b, s, c := cl.b, cl.session, cl.conn
+	for len(cl.replays) > 0 && c.roomy() {
+		r := &cl.replays[0]
+		blocked := r.sub.Removed
+		if blocked {
+			cl.nextReplay()
+			continue
+		}
+		last := r.after
+		cursor, complete := b.store.ScanRetained(r.sub.Topic, r.after, replayWork, func(m *session.Message) bool {
+			if !cl.replayOne(t, r.sub, m) {
+				blocked = true
+				return false
+			}
+			last = m.Topic
+			return true
+		})
+		switch {
+		case blocked:
+			r.after = last
+			if s.Room() && !c.roomy() {
+				return // Drained goes on
+			}
+			if !s.Room() {
+				return // an acknowledgement goes on
+			}
+		case complete:
+			cl.nextReplay()
+		default:
+			r.after = cursor
+		}
+	}
+}
+
+func (cl *client) nextReplay() {
+	cl.replays[0] = replay{}
+	cl.replays = cl.replays[1:]
+	if len(cl.replays) == 0 {
+		cl.replays = nil
+	}
+}
+
+// replayOne sends one retained message; it is false if there is no room now.
+func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Message) bool {
+	b, s, c := cl.b, cl.session, cl.conn
+	if m.Expired(t.now) {
+		b.metrics.DroppedExpired.Add(1)
+		return true
+	}
+	if sub.NoLocal && m.Origin != nil && m.Origin.ClientID == cl.id {
+		return true
+	}
+	qos := min(m.QoS, sub.QoS)
+	if qos > 0 && !s.Room() || !c.roomy() {
+		return false
+	}
+	d := cl.access.Receive(m.Topic, qos, true)
+	if !d.Granted() {
+		b.metrics.DroppedDenied.Add(1)
+		return true
+	}
+	in := inbound{
+		topic: m.Topic, payload: m.Payload, props: m.Props, expiryAt: m.ExpiryAt, expires: m.Expires,
+		qos: m.QoS, retain: true, origin: m.Origin, kept: m,
+	}
+	// MQTT-3.3.1-8: sent because of a new subscription, the retain flag is set.
+	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, ids: sub.IDs}, nil)
+	return true
+}
+
+// sweepRetained removes expired retained messages, a bounded piece at a time.
+func (b *Broker) sweepRetained() {
+	now, cursor := b.now(), ""
+	for complete := false; !complete; {
+		var old []string
+		cursor, complete = b.store.ScanRetained("#", cursor, replayWork, func(m *session.Message) bool {
+			if m.Expired(now) {
+				old = append(old, m.Topic)
+			}
+			return true
+		})
+		var batch store.Batch
+		for _, name := range old {
+			if m, ok := b.store.Retained(name); ok && m.Expired(now) {
+				b.store.Unretain(name)
+				batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
+			}
+		}
+		b.commit(&batch, func(error) {}) // an expired message is never delivered, kept or not
+	}
+}
+
+// sweepInterval is how often expired retained messages are looked for.
+const sweepInterval = time.Minute

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"sync/atomic"
+
+	"sallyport/session"
+	"sallyport/topic"
+)
+
+// Memory is a Store that forgets everything when the process ends. Sessions,
+// queues and flights live in the broker's own structures; a second copy here
+// would serve nobody, so only retained messages are held.
+type Memory struct {
+	retained *topic.Names[*session.Message]
+	bytes    atomic.Int64
+	closed   atomic.Bool
+}
+
+// NewMemory makes an empty store.
+func NewMemory() *Memory {
+	return &Memory{retained: topic.NewNames[*session.Message]()}
+}
+
+// Retain implements Store.
+func (m *Memory) Retain(msg *session.Message) {
+	old, replaced := m.retained.Set(msg.Topic, msg)
+	m.bytes.Add(int64(msg.Size()))
+	if replaced {
+		m.bytes.Add(-int64(old.Size()))
+	}
+}
+
+// Unretain implements Store.
+func (m *Memory) Unretain(name string) {
+	if old, had := m.retained.Delete(name); had {
+		m.bytes.Add(-int64(old.Size()))
+	}
+}
+
+// Commit calls done before it returns.
+func (m *Memory) Commit(_ *Batch, done func(error)) {
+	if m.closed.Load() {
+		done(ErrClosed)
+		return
+	}
+	done(nil)
+}
+
+// Retained implements Store.
+func (m *Memory) Retained(name string) (*session.Message, bool) { return m.retained.Get(name) }
+
+// ScanRetained implements Store.
+func (m *Memory) ScanRetained(filter, after string, work int, yield func(*session.Message) bool) (string, bool) {
+	return m.retained.Scan(filter, after, work, func(_ string, v *session.Message) bool { return yield(v) })
+}
+
+// RetainedCount implements Store.
+func (m *Memory) RetainedCount() (messages, bytes int64) {
+	return int64(m.retained.Len()), m.bytes.Load()
+}
+
+// Close implements Store.
+func (m *Memory) Close() error {
+	m.closed.Store(true)
+	return nil
+}

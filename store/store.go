@@ -1,0 +1,93 @@
+// Package store keeps the broker's durable state: sessions, subscriptions,
+// queues, what is in flight, retained messages and wills. One contract serves
+// memory and disk.
+//
+// The contract is asynchronous: a caller collects operations in a Batch and
+// hands it over with Commit; it is kept for good when done is called with nil,
+// and an acknowledgement may leave only then. done is called exactly
+// once, possibly before Commit returns and from any goroutine, and batches
+// complete in the order in which they were committed; after an error nothing
+// is promised of the batch and nobody may be told that it is kept.
+package store
+
+import (
+	"errors"
+
+	"sallyport/session"
+)
+
+// ErrClosed is given to the completion of a batch that came after Close.
+var ErrClosed = errors.New("store is closed")
+
+// Kind says what an Op does.
+type Kind uint8
+
+// The operations of a batch.
+const (
+	PutSession         Kind = iota + 1 // Client, Owner, Expiry
+	DeleteSession                      // Client: with its subscriptions, queue and flights
+	PutSubscription                    // Client, Sub
+	DeleteSubscription                 // Client, Topic: the filter
+	PutEntry                           // Client, Seq, Entry: queued for the client
+	SetFlight                          // Client, Seq, PacketID, State: on its way to the client
+	DeleteEntry                        // Client, Seq: acknowledged, expired or dropped
+	AddIncoming                        // Client, PacketID: QoS 2 message received
+	DeleteIncoming                     // Client, PacketID: released
+	PutRetained                        // Message
+	DeleteRetained                     // Topic
+	PutWill                            // Client, Message: a will whose delay runs; At
+	DeleteWill                         // Client
+)
+
+// Op is one change. Only the fields its Kind names are set.
+type Op struct {
+	Kind     Kind
+	Client   string
+	Owner    session.Origin
+	Expiry   uint32
+	Sub      *session.Subscription
+	Topic    string
+	Seq      uint64
+	Entry    session.Entry
+	PacketID uint16
+	State    session.State
+	Message  *session.Message
+	At       int64
+}
+
+// Batch is a list of changes that are kept together or not at all. The zero Batch is empty.
+type Batch struct{ Ops []Op }
+
+// Add appends op.
+func (b *Batch) Add(op Op) { b.Ops = append(b.Ops, op) }
+
+// Empty reports whether there is nothing to keep.
+func (b *Batch) Empty() bool { return b == nil || len(b.Ops) == 0 }
+
+// Reset empties the batch for reuse.
+func (b *Batch) Reset() {
+	clear(b.Ops)
+	b.Ops = b.Ops[:0]
+}
+
+// Store is the contract.
+type Store interface {
+	// Retain makes m the retained message of its topic for Retained and
+	// ScanRetained, at once; it is kept for good by a batch with PutRetained.
+	// Unretain likewise, with DeleteRetained.
+	Retain(m *session.Message)
+	Unretain(topic string)
+	// Commit keeps b, which the store doesn't use after it has returned.
+	Commit(b *Batch, done func(error))
+	// Retained returns the retained message of a topic.
+	Retained(topic string) (*session.Message, bool)
+	// ScanRetained yields retained messages that filter matches, in order of
+	// their topics, after the topic `after` ("" begins), until yield returns
+	// false or work entries were looked at. It returns where to go on and
+	// whether the scan is complete. yield may not call the store.
+	ScanRetained(filter, after string, work int, yield func(*session.Message) bool) (cursor string, complete bool)
+	// RetainedCount is the number of retained messages and their bytes.
+	RetainedCount() (messages, bytes int64)
+	// Close ends the store; pending batches are completed first.
+	Close() error
+}
