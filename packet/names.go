@@ -91,10 +91,10 @@ func (c Code) refusal() string {
 // V3 is the CONNACK return code before MQTT 5.0 (MQTT 3.1.1, 3.2.2.3) for a
 // refusal with c; the return codes themselves, up to 5, stay. A bad password
 // and a missing right are one, V3NotAuthorized, so that a stranger can't tell
-// them apart; what has no counterpart is V3ServerUnavailable.
+// them apart; what has no counterpart is V3ServerUnavailable (a malformed
+// CONNECT gets no CONNACK at all before 5.0, which is the caller's to see to).
 func (c Code) V3() Code {
-	switch {
-	case c <= V3NotAuthorized:
+	if c <= V3NotAuthorized {
 		return c
 	}
 	switch c {
