@@ -29,7 +29,7 @@
 // Whatever a client can see is a transcript in test/script: one file for each
 // section of the standard, one case for each claim, played against a whole
 // broker with its gate over the in-memory driver and virtual time. See the
-// documentation of package script for the format. The harness makes a fresh
+// documentation of package script for the format and Play. The harness makes a fresh
 // broker per case from its settings, implements script.World and script.Peer
 // over the driver, and lets testing/synctest tell when the broker is idle.
 //
