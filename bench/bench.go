@@ -1,5 +1,186 @@
 // Package bench loads an MQTT broker, verifies what it delivers and measures.
+//
+// A run has its own connections on the packet codec; it uses nothing that only
+// one broker offers and changes nothing outside the topic prefix it is given.
+// Each connection has a goroutine that reads and, if it publishes, one that
+// writes; messages are built by patching a template and leave in batches, and
+// the clock is read once for each batch, so that the load costs little beside
+// the broker even on the same machine.
+//
+// Every payload carries the run, the publisher, a sequence number and a time:
+//
+//	run id 8 | publisher 4 | sequence 8 | nanoseconds 8 | padding
+//
+// which is how loss, duplication and disorder are found. Without a rate the
+// loop is closed: a publisher has at most a window of messages that were not
+// acknowledged or not delivered, and the time is that of sending. With a rate
+// the time is when the message was due, whether or not it could be sent then,
+// so that a stall counts for every message it delayed (no coordinated omission).
 package bench
 
-// SelfBroker starts a broker inside the process and returns its address.
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"sallyport/packet"
+)
+
+// SelfBroker starts a broker inside the process. addr is the host:port of a
+// plain listener that lets the run's user in; stop ends the broker.
 type SelfBroker func() (addr string, stop func(), err error)
+
+// The scenarios.
+const (
+	P2P           = "p2p"           // Pairs publishers, each with a subscriber of its own
+	FanIn         = "fan-in"        // Publishers to one subscriber
+	FanOut        = "fan-out"       // one publisher to Subscribers
+	Connect       = "connect"       // Connections, one after another, Concurrency at a time
+	Idle          = "idle"          // Connections that are held and do nothing
+	Subscriptions = "subscriptions" // Count filters on one connection, then traffic to them
+	Retained      = "retained"      // Count retained messages, replayed to a new subscriber
+	Offline       = "offline"       // Count messages queued for a session that is away
+)
+
+// Options is one run. Run refuses what is out of bounds.
+type Options struct {
+	Scenario string
+	// Dial opens a connection to the broker.
+	Dial func(context.Context) (net.Conn, error)
+
+	Version  packet.Version
+	QoS      byte
+	Username string
+	Password []byte
+	// TopicPrefix is where all topics of the run lie, without a final slash.
+	TopicPrefix string
+
+	Payload  int           // bytes, at least MinPayload
+	Window   int           // messages of one publisher under way
+	Rate     float64       // messages (or connections) per second in all; 0: closed loop
+	Duration time.Duration // of sending, after Warmup; used when Messages is 0
+	Warmup   time.Duration // sent but not measured; not with Messages
+	Messages int           // of each publisher; 0: as many as Duration allows
+
+	Pairs       int // of P2P
+	Publishers  int // of FanIn
+	Subscribers int // of FanOut
+	Connections int // of Connect and Idle
+	Concurrency int // of Connect and Idle: connections being opened at a time
+	Count       int // of Subscriptions, Retained and Offline
+
+	// PID is the broker's process, for CPU and memory (Linux); 0: not measured.
+	PID int
+	// Stall is how long a run waits without progress before what is missing
+	// counts as lost.
+	Stall time.Duration
+	// Progress is told what happens; nil: nobody.
+	Progress func(string)
+}
+
+// The bounds of a run.
+const (
+	MinPayload     = headerSize
+	MaxPayload     = 16 << 20
+	MaxWindow      = 32 << 10
+	MaxConnections = 1 << 20
+	MaxCount       = 10_000_000
+	MaxMessages    = 1_000_000_000
+	MaxDuration    = 24 * time.Hour
+)
+
+func (o *Options) check() error {
+	bounds := []struct {
+		name        string
+		value       int
+		least, most int
+	}{
+		{"payload", o.Payload, MinPayload, MaxPayload},
+		{"window", o.Window, 1, MaxWindow},
+		{"messages", o.Messages, 0, MaxMessages},
+		{"pairs", o.Pairs, 1, MaxConnections / 2},
+		{"publishers", o.Publishers, 1, MaxConnections},
+		{"subscribers", o.Subscribers, 1, MaxConnections},
+		{"connections", o.Connections, 1, MaxConnections},
+		{"concurrency", o.Concurrency, 1, 10_000},
+		{"count", o.Count, 1, MaxCount},
+	}
+	for _, b := range bounds {
+		if b.value < b.least || b.value > b.most {
+			return fmt.Errorf("%s is %d, not between %d and %d", b.name, b.value, b.least, b.most)
+		}
+	}
+	switch {
+	case o.Dial == nil:
+		return errors.New("no broker to dial")
+	case o.QoS > 2:
+		return errors.New("the quality of service is 0, 1 or 2")
+	case o.Duration < 0 || o.Duration > MaxDuration || o.Warmup < 0 || o.Warmup > MaxDuration:
+		return errors.New("duration and warmup are between 0 and 24 hours")
+	case o.Messages == 0 && o.Duration == 0:
+		return errors.New("a run needs a duration or a number of messages")
+	case !(o.Rate >= 0 && o.Rate <= 1e8): // also refuses NaN
+		return errors.New("the rate is between 0 and 100,000,000 a second")
+	case o.TopicPrefix == "" || len(o.TopicPrefix) > 1024 || strings.ContainsAny(o.TopicPrefix, "+#\x00") || strings.HasSuffix(o.TopicPrefix, "/"):
+		return errors.New("the topic prefix is a topic without wildcards and final slash")
+	case o.Scenario == Offline && o.QoS == 0:
+		return errors.New("offline needs QoS 1 or 2: a queue of QoS 0 messages is no broker's duty")
+	}
+	return nil
+}
+
+// Run executes one scenario. A run that ended with messages lost, doubled or
+// out of order has a report that says so and a nil error.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	if o.Stall <= 0 {
+		o.Stall = 5 * time.Second
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	r := &run{Options: o, start: time.Now(), report: &Report{Scenario: o.Scenario, QoS: o.QoS, Payload: o.Payload, Window: o.Window, Rate: o.Rate, Corrected: o.Rate > 0}}
+	var id [8]byte
+	rand.Read(id[:])
+	r.id = binary.BigEndian.Uint64(id[:])
+	r.prefix = fmt.Sprintf("%s/%08x", o.TopicPrefix, uint32(r.id))
+	var err error
+	if o.PID != 0 {
+		if r.proc, err = openProcess(o.PID); err != nil {
+			return nil, err
+		}
+	}
+	ctx, r.abort = context.WithCancelCause(ctx)
+	defer r.abort(nil)
+	defer r.closeAll()
+	switch o.Scenario {
+	case P2P, FanIn, FanOut:
+		err = r.traffic(ctx)
+	case Connect:
+		err = r.connectStorm(ctx)
+	case Idle:
+		err = r.idle(ctx)
+	case Subscriptions:
+		err = r.subscriptions(ctx)
+	case Retained:
+		err = r.retained(ctx)
+	case Offline:
+		err = r.offline(ctx)
+	default:
+		err = fmt.Errorf("unknown scenario %q", o.Scenario)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause // the first failure, not what it made fail
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.report, nil
+}

@@ -1,5 +1,151 @@
 package main
 
-type benchCmd struct{}
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
 
-func (c *benchCmd) Run(e *env) error { return errNotBuilt }
+	"sallyport/bench"
+	"sallyport/client"
+	"sallyport/packet"
+)
+
+// benchCmd is "sallyport bench".
+type benchCmd struct {
+	Scenario string `arg:"" optional:"" default:"p2p" enum:"p2p,fan-in,fan-out,connect,idle,subscriptions,retained,offline" help:"One of ${enum} (${default})."`
+
+	serverFlags
+	credentialFlags
+
+	Self        bool   `help:"Load a broker started inside this process; its CPU can't be told from the load's."`
+	Version     string `short:"V" name:"protocol-version" enum:"mqttv31,mqttv311,mqttv5,31,311,5" default:"mqttv5" placeholder:"VERSION" help:"mqttv31, mqttv311 or mqttv5 (${default})."`
+	TLSResume   bool   `name:"tls-resume" group:"tls" help:"Resume TLS sessions (scenario connect)."`
+	TopicPrefix string `name:"topic-prefix" default:"demo/bench" placeholder:"TOPIC" help:"Where the topics of the run lie (${default})."`
+	PID         int    `name:"pid" placeholder:"PID" help:"The broker's process: report its CPU and memory (Linux)."`
+	JSON        bool   `name:"json" help:"Print the report as JSON."`
+
+	QoS         byte          `short:"q" name:"qos" group:"load" default:"0" placeholder:"QOS" help:"Quality of service (${default}; offline: 1)."`
+	Payload     int           `group:"load" default:"64" placeholder:"BYTES" help:"Payload (${default}, at least 28)."`
+	Window      int           `group:"load" default:"64" placeholder:"N" help:"Messages of one publisher under way (${default})."`
+	Rate        float64       `group:"load" placeholder:"N" help:"Messages (connect: connections) per second in all; without it the loop is closed."`
+	Duration    time.Duration `group:"load" default:"10s" placeholder:"TIME" help:"How long to measure, or to hold idle connections (${default})."`
+	Warmup      time.Duration `group:"load" default:"1s" placeholder:"TIME" help:"Time before measuring (${default})."`
+	Messages    int           `group:"load" placeholder:"N" help:"Messages of each publisher, in place of a duration."`
+	Pairs       int           `group:"load" default:"10" placeholder:"N" help:"Pairs of p2p (${default})."`
+	Publishers  int           `group:"load" default:"100" placeholder:"N" help:"Publishers of fan-in (${default})."`
+	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out (${default})."`
+	Connections int           `group:"load" default:"1000" placeholder:"N" help:"Connections of connect and idle (${default})."`
+	Concurrency int           `group:"load" default:"32" placeholder:"N" help:"Connections being opened at a time (${default})."`
+	Count       int           `group:"load" default:"10000" placeholder:"N" help:"Subscriptions, retained or queued messages (${default})."`
+}
+
+// Help shows examples.
+func (*benchCmd) Help() string {
+	return `Every message is verified: nothing may be lost, doubled or out of order, or the exit code is 1. Topics lie under --topic-prefix; the user needs the right to publish and subscribe there.
+
+Examples:
+
+    sallyport bench --self
+    sallyport bench p2p -h localhost --pid $(pidof mosquitto) --pairs 50 -q 1
+    sallyport bench fan-out -h localhost --subscribers 1000 --rate 100 --duration 30s
+    sallyport bench connect -h localhost --cafile ca.pem --connections 5000 --tls-resume
+    sallyport bench idle -h localhost --connections 19000 --pid 4711
+    sallyport bench retained -h localhost -u load --password-env PW --count 200000 --json
+
+With --rate a latency runs from the moment a message was due, so that a stall counts for all it delayed; without it, from sending.`
+}
+
+// Run measures and prints the report.
+func (c *benchCmd) Run(e *env) error {
+	o, err := c.options(e)
+	if err != nil {
+		return err
+	}
+	stop, err := c.server(e, &o)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if !c.JSON {
+		o.Progress = func(s string) { fmt.Fprintln(e.stderr, s) }
+	}
+	report, err := bench.Run(e.ctx, o)
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	if err != nil {
+		return &failure{what: "bench " + c.Scenario, why: err, hint: c.hintFor(err)}
+	}
+	if c.JSON {
+		out := json.NewEncoder(e.stdout)
+		out.SetIndent("", "  ")
+		err = out.Encode(report)
+	} else {
+		err = report.WriteText(e.stdout)
+	}
+	if err != nil {
+		return &failure{what: "print the report", why: err}
+	}
+	if !report.OK() {
+		return &failure{what: "bench " + c.Scenario, why: errors.New("messages were lost, doubled, out of order or refused")}
+	}
+	return nil
+}
+
+func (c *benchCmd) options(e *env) (bench.Options, error) {
+	version := (&connectFlags{Version: c.Version}).protocol()
+	hello := packet.Connect{Version: version}
+	if err := c.credentialFlags.apply(e, &hello); err != nil {
+		return bench.Options{}, err
+	}
+	qos := c.QoS
+	if c.Scenario == bench.Offline && qos == 0 {
+		qos = 1
+	}
+	return bench.Options{
+		Scenario: c.Scenario, Version: version, QoS: qos,
+		Username: hello.Username, Password: hello.Password, TopicPrefix: c.TopicPrefix,
+		Payload: c.Payload, Window: c.Window, Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Messages: c.Messages,
+		Pairs: c.Pairs, Publishers: c.Publishers, Subscribers: c.Subscribers,
+		Connections: c.Connections, Concurrency: c.Concurrency, Count: c.Count, PID: c.PID,
+	}, nil
+}
+
+// server settles which broker is loaded: one the user has named, or the one
+// inside; stop ends the latter.
+func (c *benchCmd) server(e *env, o *bench.Options) (stop func(), err error) {
+	named := c.Host != "" || c.Unix != ""
+	if c.Self == named {
+		return nil, usageError("bench -h HOST loads that broker, bench --self one of its own", "name one broker to load")
+	}
+	if c.Self {
+		return c.startSelf(e, o)
+	}
+	target, err := c.target(o.Version)
+	if err != nil {
+		return nil, err
+	}
+	if c.TLSResume && target.TLS != nil {
+		target.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	o.Dial = target.Dial
+	return func() {}, nil
+}
+
+func (c *benchCmd) startSelf(e *env, o *bench.Options) (stop func(), err error) {
+	if e.selfBroker == nil {
+		return nil, &failure{what: "bench --self", why: errors.New("this build has no broker in it")}
+	}
+	if c.PID != 0 || c.secure() || c.WS {
+		return nil, usageError("", "--self speaks plain MQTT inside this process: no --pid, TLS or --ws")
+	}
+	addr, stop, err := e.selfBroker()
+	if err != nil {
+		return nil, &failure{what: "start a broker for --self", why: err}
+	}
+	o.Dial = client.Target{Transport: client.TCP, Address: addr}.Dial
+	return stop, nil
+}

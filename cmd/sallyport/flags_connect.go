@@ -22,7 +22,7 @@ import (
 
 // serverFlags say where the server is and how it is reached.
 type serverFlags struct {
-	Host   string `short:"h" default:"localhost" placeholder:"HOST" help:"Host name or address (${default})."`
+	Host   string `short:"h" placeholder:"HOST" help:"Host name or address (localhost)."`
 	Port   int    `short:"p" placeholder:"PORT" help:"Port (1883; with TLS 8883, with --ws 80 or 443)."`
 	Unix   string `placeholder:"PATH" help:"Connect to a Unix socket instead."`
 	WS     bool   `name:"ws" help:"Speak MQTT over WebSocket."`
@@ -128,6 +128,9 @@ func (f *serverFlags) secure() bool {
 	return f.TLS || f.CAFile != "" || f.Cert != "" || f.Insecure || f.TLSVersion != "" || f.ServerName != ""
 }
 
+// host is the server's name or address, without the brackets of IPv6.
+func (f *serverFlags) host() string { return cmp.Or(strings.Trim(f.Host, "[]"), "localhost") }
+
 // target is where and how to connect.
 func (f *serverFlags) target(v packet.Version) (client.Target, error) {
 	t := client.Target{Transport: client.TCP, Path: f.WSPath, Subprotocol: "mqtt"}
@@ -153,7 +156,7 @@ func (f *serverFlags) target(v packet.Version) (client.Target, error) {
 	if f.Port < 0 || f.Port > 65535 {
 		return t, usageError("", "--port %d is not between 1 and 65535", f.Port)
 	}
-	t.Address = net.JoinHostPort(strings.Trim(f.Host, "[]"), strconv.Itoa(cmp.Or(f.Port, port)))
+	t.Address = net.JoinHostPort(f.host(), strconv.Itoa(cmp.Or(f.Port, port)))
 	if !f.secure() {
 		return t, nil
 	}

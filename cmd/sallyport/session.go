@@ -19,7 +19,7 @@ func (f *connectFlags) dial(e *env, cleanStart bool, onMessage func(*client.Mess
 	if err != nil {
 		return nil, err
 	}
-	if hello.HasPassword && !f.secure() && f.Unix == "" && !isLoopback(f.Host) {
+	if hello.HasPassword && !f.secure() && f.Unix == "" && !isLoopback(f.host()) {
 		f.warn(e, "user name and password travel in clear text; use --tls or --cafile")
 	}
 	if f.Insecure {
@@ -69,7 +69,7 @@ func (f *connectFlags) explain(ctx context.Context, what string, err error) erro
 func (f *serverFlags) where() string {
 	t, err := f.target(packet.V311)
 	if err != nil {
-		return f.Host
+		return f.host()
 	}
 	return t.Address
 }

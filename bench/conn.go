@@ -1,0 +1,186 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"sallyport/client"
+	"sallyport/packet"
+)
+
+const (
+	handshakeTimeout = 30 * time.Second
+	readBuffer       = 32 << 10
+)
+
+// rawConn is one MQTT connection of a run.
+type rawConn struct {
+	net.Conn
+	version packet.Version
+	ack     *packet.Connack
+	buf     []byte
+	from    int // buf[from:] has arrived and not been used
+	limit   int // bytes of the largest packet taken
+}
+
+// hello is a CONNECT of the run's user.
+func (r *run) hello(id string, cleanStart bool) *packet.Connect {
+	c := &packet.Connect{Version: r.Version, CleanStart: cleanStart, ClientID: id}
+	if r.Username != "" {
+		c.HasUsername, c.Username = true, r.Username
+	}
+	if r.Password != nil {
+		c.HasPassword, c.Password = true, r.Password
+	}
+	if r.Version == packet.V5 && !cleanStart {
+		c.Props.SessionExpiry = 3600
+		c.Props.Mark(packet.PropSessionExpiry)
+	}
+	return c
+}
+
+// open dials and connects. The connection is closed with the run.
+func (r *run) open(ctx context.Context, hello *packet.Connect) (*rawConn, error) {
+	nc, err := r.Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := &rawConn{Conn: nc, version: hello.Version, limit: r.Payload + 64<<10}
+	if err := c.handshake(ctx, hello); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	r.keep(c)
+	return c, nil
+}
+
+func (c *rawConn) handshake(ctx context.Context, hello *packet.Connect) error {
+	stop := c.interrupt(ctx)
+	defer stop()
+	if _, err := c.Write(packet.AppendConnect(nil, hello)); err != nil {
+		return err
+	}
+	h, body, err := c.read()
+	if err != nil {
+		return fmt.Errorf("no CONNACK: %w", err)
+	}
+	if h.Type != packet.CONNACK {
+		return fmt.Errorf("%s in place of CONNACK", h.Type)
+	}
+	if c.ack, err = packet.DecodeConnack(c.version, h.Flags, body, packet.Limits{}); err != nil {
+		return err
+	}
+	if c.ack.Code != packet.Success {
+		return &client.ReasonError{Packet: packet.CONNACK, Version: c.version, Code: c.ack.Code, Reason: c.ack.Props.ReasonString}
+	}
+	return nil
+}
+
+// interrupt bounds reads and writes until the returned function is called.
+func (c *rawConn) interrupt(ctx context.Context) (stop func()) {
+	c.SetDeadline(time.Now().Add(handshakeTimeout))
+	cancel := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	return func() {
+		if cancel() {
+			c.SetDeadline(time.Time{})
+		}
+	}
+}
+
+// subscribe subscribes to filters in one packet and waits for the SUBACK; what
+// else arrives meanwhile goes to other.
+func (c *rawConn) subscribe(ctx context.Context, qos byte, filters []string, other func(packet.Header, []byte) error) error {
+	stop := c.interrupt(ctx)
+	defer stop()
+	s := packet.Subscribe{PacketID: 1}
+	for _, f := range filters {
+		s.Filters = append(s.Filters, packet.Subscription{Filter: f, QoS: qos})
+	}
+	if _, err := c.Write(packet.AppendSubscribe(nil, c.version, &s)); err != nil {
+		return err
+	}
+	for {
+		h, body, err := c.read()
+		if err != nil {
+			return fmt.Errorf("no SUBACK: %w", err)
+		}
+		if h.Type != packet.SUBACK {
+			if err := other(h, body); err != nil {
+				return err
+			}
+			continue
+		}
+		ack, err := packet.DecodeSubAck(c.version, h.Type, h.Flags, body, packet.Limits{})
+		if err != nil {
+			return err
+		}
+		for i, code := range ack.Codes {
+			if code != packet.Code(qos) {
+				return fmt.Errorf("subscription to %s answered with 0x%02x, wanted QoS %d", filters[min(i, len(filters)-1)], byte(code), qos)
+			}
+		}
+		return nil
+	}
+}
+
+// read returns the next packet, reading as needed; body is valid until the next
+// read or fill.
+func (c *rawConn) read() (packet.Header, []byte, error) {
+	for {
+		h, body, ok, err := c.next()
+		if err != nil || ok {
+			return h, body, err
+		}
+		if err := c.fill(); err != nil {
+			return h, nil, err
+		}
+	}
+}
+
+// next returns the next packet that has arrived whole.
+func (c *rawConn) next() (h packet.Header, body []byte, ok bool, err error) {
+	have := c.buf[c.from:]
+	h, n, err := packet.ReadHeader(have)
+	if err != nil || n == 0 {
+		return h, nil, false, err
+	}
+	total := n + h.Length
+	if total > c.limit {
+		return h, nil, false, fmt.Errorf("%s of %d bytes, which nobody sent", h.Type, total)
+	}
+	if len(have) < total {
+		return h, nil, false, nil
+	}
+	c.from += total
+	return h, have[n:total], true, nil
+}
+
+// fill reads once, into the space behind what is there.
+func (c *rawConn) fill() error {
+	rest := copy(c.buf, c.buf[c.from:])
+	c.buf, c.from = c.buf[:rest], 0
+	if cap(c.buf)-rest < readBuffer/4 {
+		grown := make([]byte, rest, max(readBuffer, 2*cap(c.buf)))
+		copy(grown, c.buf)
+		c.buf = grown
+	}
+	n, err := c.Read(c.buf[rest:cap(c.buf)])
+	c.buf = c.buf[:rest+n]
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// bye disconnects in order.
+func (c *rawConn) bye() {
+	c.SetWriteDeadline(time.Now().Add(time.Second))
+	c.Write(packet.AppendDisconnect(nil, c.version, &packet.Disconnect{})) // the close says the same
+	c.Close()
+}

@@ -1,0 +1,70 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// offline queues Count messages for a session that is away, then takes it up.
+func (r *run) offline(ctx context.Context) error {
+	id := fmt.Sprintf("b%08x-o", uint32(r.id))
+	sc, err := r.open(ctx, r.hello(id, false))
+	if err != nil {
+		return fmt.Errorf("connect the subscriber: %w", err)
+	}
+	v := r.newReceiver(sc, 0, nil, new(histogram))
+	if err := v.subscribe(ctx, r.prefix+"/q"); err != nil {
+		return err
+	}
+	sc.bye()
+	defer r.discard(context.WithoutCancel(ctx), id)
+	pc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
+	if err != nil {
+		return fmt.Errorf("connect the publisher: %w", err)
+	}
+	p := r.newPublisher(pc, 0, r.prefix+"/q", false, false)
+	l := &load{r: r, fan: 1, pubs: []*publisher{p}, histograms: histograms(1)}
+	r.Progress(fmt.Sprintf("queueing %d messages", r.Count))
+	before, begin := r.proc.sample(), r.now()
+	if err := r.send(ctx, p, r.Count); err != nil {
+		return err
+	}
+	r.report.set("queued_per_second", float64(r.Count)/time.Duration(r.now()-begin).Seconds())
+	r.report.addMemory("rss_bytes_per_queued_message", before, r.proc.sample(), r.Count)
+	r.Progress("taking up the session")
+	s := l.begin()
+	if sc, err = r.open(ctx, r.hello(id, false)); err != nil {
+		return fmt.Errorf("connect the subscriber again: %w", err)
+	}
+	if !sc.ack.SessionPresent {
+		return errors.New("the broker did not keep the session")
+	}
+	v = r.newReceiver(sc, 0, l.pubs, l.histograms[0])
+	l.receivers = []*receiver{v}
+	if err := v.batch(); err != nil { // what came with the CONNACK
+		return err
+	}
+	if err := l.drain(ctx, v, s); err != nil {
+		return err
+	}
+	err = l.verdict()
+	r.report.Latency, r.report.Rate = nil, 0 // the age of a queued message is no latency
+	return err
+}
+
+// discard ends a kept session of the run. Failure leaves a session that expires.
+func (r *run) discard(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	nc, err := r.Dial(ctx)
+	if err != nil {
+		return
+	}
+	c := &rawConn{Conn: nc, version: r.Version, limit: 64 << 10}
+	if c.handshake(ctx, r.hello(id, true)) == nil {
+		c.bye()
+	}
+	nc.Close()
+}

@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sallyport/packet"
+)
+
+// pair opens one publisher to numbered topics under level and one receiver
+// that has not subscribed.
+func (r *run) pair(ctx context.Context, level string, windowed bool) (*load, *receiver, error) {
+	l := &load{r: r, fan: 1, histograms: histograms(1)}
+	pc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect the publisher: %w", err)
+	}
+	p := r.newPublisher(pc, 0, r.prefix+"/"+level+"/", true, r.Scenario == Retained)
+	if windowed {
+		p.fan = 1
+	}
+	l.pubs = []*publisher{p}
+	sc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-s", uint32(r.id)), true))
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect the subscriber: %w", err)
+	}
+	v := r.newReceiver(sc, 0, l.pubs, l.histograms[0])
+	l.receivers = []*receiver{v}
+	return l, v, nil
+}
+
+// send publishes n messages and waits until they are acknowledged; at QoS 0,
+// until the broker has answered a ping sent behind them.
+func (r *run) send(ctx context.Context, p *publisher, n int) error {
+	p.limit = uint64(n)
+	done := make(chan error, 1)
+	r.goroutine("publisher", func() error {
+		err := p.publish(ctx)
+		if err == nil {
+			_, err = p.c.Write(packet.AppendPing(nil, packet.PINGREQ))
+		}
+		done <- err
+		return err
+	})
+	r.goroutine("publisher", p.acknowledge)
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	err := r.until(ctx, func() bool { return p.ponged.Load() && (p.t.idAt < 0 || p.acked.Load() >= p.limit) }, p.acked.Load)
+	if errors.Is(err, errStalled) {
+		return fmt.Errorf("the broker acknowledged %d of %d messages", p.acked.Load(), n)
+	}
+	return err
+}
+
+// retained stores Count retained messages, replays them to a new subscription
+// and clears them.
+func (r *run) retained(ctx context.Context) error {
+	l, v, err := r.pair(ctx, "r", false)
+	if err != nil {
+		return err
+	}
+	p := l.pubs[0]
+	r.Progress(fmt.Sprintf("storing %d retained messages", r.Count))
+	before, begin := r.proc.sample(), r.now()
+	if err := r.send(ctx, p, r.Count); err != nil {
+		return err
+	}
+	stored := time.Duration(r.now() - begin).Seconds()
+	r.report.set("stored_per_second", float64(r.Count)/stored)
+	r.report.addMemory("rss_bytes_per_retained_message", before, r.proc.sample(), r.Count)
+	r.Progress("replaying them")
+	v.trackers[0] = unordered(r.Count) // replays have no order among topics
+	s := l.begin()
+	if err := v.subscribe(ctx, r.prefix+"/r/+"); err != nil {
+		return err
+	}
+	if err := l.drain(ctx, v, s); err != nil {
+		return err
+	}
+	err = l.verdict()
+	r.report.Latency, r.report.Rate = nil, 0 // the age of a retained message is no latency
+	r.Progress("clearing them")
+	return errors.Join(err, r.clear(context.WithoutCancel(ctx)))
+}
+
+// drain reads what is due to v until all has come or nothing more does.
+func (l *load) drain(ctx context.Context, v *receiver, s span) error {
+	if _, err := v.c.Write(v.out); err != nil { // acknowledgements from before
+		return err
+	}
+	l.r.goroutine("subscriber", v.receive)
+	err := l.r.until(ctx, func() bool { return l.delivered() >= l.sent() }, l.delivered)
+	l.end(s)
+	if errors.Is(err, errStalled) {
+		return nil // what is missing is in the verdict
+	}
+	return err
+}
+
+// clear removes the retained messages of the run, in the order they were set.
+func (r *run) clear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	c, err := r.openOnce(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("clear retained messages: %w", err)
+	}
+	defer c.bye()
+	var out []byte
+	for i := range r.Count {
+		topic := fmt.Sprintf("%s/r/%0*d", r.prefix, topicDigits, i)
+		out = packet.AppendPublish(out, r.Version, &packet.PublishOut{Topic: topic, Retain: true, ExpiryAt: -1})
+		if len(out) < flushSize && i < r.Count-1 {
+			continue
+		}
+		if _, err := c.Write(out); err != nil {
+			return fmt.Errorf("clear retained messages: %w", err)
+		}
+		out = out[:0]
+	}
+	return c.ping(ctx) // answered behind them
+}

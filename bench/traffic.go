@@ -1,0 +1,243 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// maxHistograms bounds the histograms of a run: receivers share them.
+const maxHistograms = 64
+
+// traffic runs p2p, fan-in and fan-out: groups of publishers that all of the
+// group's receivers hear.
+func (r *run) traffic(ctx context.Context) error {
+	groups, pubs, subs := 1, 1, 1
+	switch r.Scenario {
+	case P2P:
+		groups = r.Pairs
+	case FanIn:
+		pubs = r.Publishers
+	case FanOut:
+		subs = r.Subscribers
+	}
+	before := r.proc.sample()
+	l := &load{r: r, fan: uint64(subs), histograms: histograms(groups * subs)}
+	if err := l.open(ctx, groups, pubs, subs); err != nil {
+		return err
+	}
+	connections := groups * (pubs + subs)
+	r.report.Connections = connections
+	if connections >= 100 { // of fewer, the growth of memory tells nothing
+		r.report.addMemory("rss_bytes_per_connection", before, r.proc.sample(), connections)
+	}
+	return l.measure(ctx)
+}
+
+func histograms(receivers int) []*histogram {
+	h := make([]*histogram, min(receivers, maxHistograms))
+	for i := range h {
+		h[i] = new(histogram)
+	}
+	return h
+}
+
+// load is publishers and receivers under way together.
+type load struct {
+	r          *run
+	fan        uint64 // receivers of each message
+	pubs       []*publisher
+	receivers  []*receiver
+	histograms []*histogram
+	readers    sync.WaitGroup // the receivers' goroutines
+}
+
+// open connects everybody. Subscriptions stand before the first message.
+func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
+	r := l.r
+	r.Progress(fmt.Sprintf("connecting %d publishers and %d subscribers", groups*pubs, groups*subs))
+	l.pubs = make([]*publisher, groups*pubs)
+	l.receivers = make([]*receiver, groups*subs)
+	err := r.each(ctx, groups*pubs, func(i int) error {
+		c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p%d", uint32(r.id), i), true))
+		if err != nil {
+			return fmt.Errorf("connect publisher %d: %w", i, err)
+		}
+		p := r.newPublisher(c, uint32(i), fmt.Sprintf("%s/%d", r.prefix, i/pubs), false, false)
+		p.fan = l.fan
+		l.pubs[i] = p
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.each(ctx, groups*subs, func(i int) error {
+		group := i / subs
+		c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-s%d", uint32(r.id), i), true))
+		if err != nil {
+			return fmt.Errorf("connect subscriber %d: %w", i, err)
+		}
+		v := r.newReceiver(c, uint32(group*pubs), l.pubs[group*pubs:(group+1)*pubs], l.histograms[i%len(l.histograms)])
+		l.receivers[i] = v
+		return v.subscribe(ctx, fmt.Sprintf("%s/%d", r.prefix, group))
+	})
+}
+
+// measure runs the load: warm-up, measurement, drain, verdict.
+func (l *load) measure(ctx context.Context) error {
+	r := l.r
+	stop := make(chan struct{})
+	var publishing sync.WaitGroup
+	warmup := r.Warmup
+	if r.Messages > 0 {
+		warmup = 0
+	}
+	begin := r.now()
+	r.measureFrom.Store(begin + int64(warmup))
+	for _, p := range l.pubs {
+		p.stop = stop
+		if r.Messages > 0 {
+			p.limit = uint64(r.Messages)
+		}
+	}
+	if r.Rate > 0 {
+		r.pace(ctx, l.pubs, begin)
+	}
+	for _, v := range l.receivers {
+		l.readers.Add(1)
+		r.goroutine("subscriber", func() error { defer l.readers.Done(); return v.receive() })
+	}
+	for _, p := range l.pubs {
+		r.goroutine("publisher", p.acknowledge)
+		publishing.Add(1)
+		r.goroutine("publisher", func() error { defer publishing.Done(); return p.publish(ctx) })
+	}
+	if err := sleep(ctx, warmup); err != nil {
+		return err
+	}
+	span := l.begin()
+	if err := l.awaitSending(ctx, stop, &publishing); err != nil {
+		return err
+	}
+	if r.Messages == 0 {
+		l.end(span)
+	}
+	drained := r.until(ctx, func() bool { return l.delivered() >= l.sent()*l.fan && l.acked() }, l.delivered)
+	if drained != nil && !errors.Is(drained, errStalled) {
+		return drained
+	}
+	if r.Messages > 0 {
+		l.end(span)
+	}
+	return l.verdict()
+}
+
+// awaitSending returns when all publishers have stopped.
+func (l *load) awaitSending(ctx context.Context, stop chan struct{}, publishing *sync.WaitGroup) error {
+	r := l.r
+	finished := make(chan struct{})
+	go func() { publishing.Wait(); close(finished) }() // ends with the publishers
+	if r.Messages == 0 {
+		r.Progress(fmt.Sprintf("measuring for %v", r.Duration))
+		if err := sleep(ctx, r.Duration); err != nil {
+			return err
+		}
+		close(stop)
+		stop = nil
+	} else {
+		r.Progress(fmt.Sprintf("sending %d messages each", r.Messages))
+	}
+	progress := func() uint64 { return l.sent() + l.delivered() }
+	closed := func() bool {
+		select {
+		case <-finished:
+			return true
+		default:
+			return false
+		}
+	}
+	err := r.until(ctx, closed, progress)
+	if errors.Is(err, errStalled) {
+		// The window stays full because something was lost: what was sent counts.
+		if stop != nil {
+			close(stop)
+		}
+		return nil
+	}
+	return err
+}
+
+func (l *load) sent() (n uint64) {
+	for _, p := range l.pubs {
+		n += p.sent.Load()
+	}
+	return n
+}
+
+func (l *load) delivered() (n uint64) {
+	for _, v := range l.receivers {
+		n += v.got.Load()
+	}
+	return n
+}
+
+// acked reports whether every message has been acknowledged.
+func (l *load) acked() bool {
+	for _, p := range l.pubs {
+		if p.t.idAt >= 0 && p.acked.Load() < p.sent.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// span is the start of a measurement.
+type span struct {
+	at              time.Time
+	sent, delivered uint64
+	usage           usage
+}
+
+func (l *load) begin() span {
+	return span{at: time.Now(), sent: l.sent(), delivered: l.delivered(), usage: l.r.proc.sample()}
+}
+
+// end reports rates and costs since s.
+func (l *load) end(s span) {
+	rep := l.r.report
+	seconds := time.Since(s.at).Seconds()
+	delivered := l.delivered() - s.delivered
+	rep.Seconds = seconds
+	rep.SentPerSecond = float64(l.sent()-s.sent) / seconds
+	rep.PerSecond = float64(delivered) / seconds
+	rep.addCPU(s.usage, l.r.proc.sample(), delivered)
+}
+
+// verdict closes the connections and counts what was wrong.
+func (l *load) verdict() error {
+	l.r.closeAll() // after it, nobody writes to trackers and histograms
+	rep := l.r.report
+	rep.Sent, rep.Delivered = l.sent(), l.delivered()
+	rep.Expected = rep.Sent * l.fan
+	for _, v := range l.receivers {
+		for i := range v.trackers {
+			t := &v.trackers[i]
+			rep.Lost += t.lost(v.pubs[i].sent.Load())
+			rep.Duplicated += t.duplicates
+			rep.Misordered += t.misordered
+		}
+		rep.Foreign += v.foreign.Load()
+		rep.Invalid += v.invalid.Load()
+	}
+	for _, p := range l.pubs {
+		rep.Refused += p.refused.Load()
+	}
+	all := new(histogram)
+	for _, h := range l.histograms {
+		all.merge(h)
+	}
+	rep.Latency = all.latency()
+	return nil
+}
