@@ -139,7 +139,7 @@ func (k *checker) tls(key string, l *Listener) {
 	known := cipherSuites()
 	for i, s := range t.CipherSuites {
 		if !slices.Contains(known, s) {
-			k.wrong(fmt.Sprintf("%s.cipher_suites[%d]", key, i), "must be %s, not %s", orList(known), excerpt(s))
+			k.wrong(fmt.Sprintf("%s.cipher_suites[%d]", key, i), "%s is no secure cipher suite of TLS 1.2; those are %s", excerpt(s), orList(known))
 		}
 	}
 	between(k, key+".handshake_timeout", t.HandshakeTimeout, 100*time.Millisecond, 5*time.Minute)

@@ -57,6 +57,8 @@ type decoder struct {
 	places   places
 }
 
+// decodeYAML is DecodeYAML with the places of all values; they are nil when
+// there was no document to decode.
 func decodeYAML(data []byte, file string, into any) (places, Problems) {
 	node, problems := parseYAML(data, file)
 	if problems != nil {
@@ -65,7 +67,7 @@ func decodeYAML(data []byte, file string, into any) (places, Problems) {
 	d := &decoder{file: file, places: places{}}
 	if node == nil {
 		d.complain(Pos{1, 1}, "", "the file is empty")
-		return d.places, d.problems
+		return nil, d.problems
 	}
 	d.value(node, reflect.ValueOf(into).Elem(), "")
 	return d.places, d.problems

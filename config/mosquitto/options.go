@@ -7,59 +7,53 @@ import (
 	"sallyport/config"
 )
 
-// option is one directive that maps.
-type option struct {
-	name  string
-	apply func(r *reader, l line)
-}
+// options is what is supported beside include_dir, by name.
+func options() map[string]func(*reader, line) {
+	return map[string]func(*reader, line){
+		"listener":              (*reader).listener,
+		"port":                  (*reader).port,
+		"bind_address":          (*reader).bindAddress,
+		"protocol":              (*reader).protocol,
+		"per_listener_settings": (*reader).perListenerSettings,
 
-// options lists what is supported, beside include_dir.
-func options() []option {
-	return []option{
-		{"listener", (*reader).listener},
-		{"port", (*reader).port},
-		{"bind_address", (*reader).bindAddress},
-		{"protocol", (*reader).protocol},
-		{"per_listener_settings", (*reader).perListenerSettings},
+		"allow_anonymous":            func(r *reader, l line) { r.setFlag(l, &r.scope(l).allowAnonymous) },
+		"password_file":              func(r *reader, l line) { r.setText(l, &r.scope(l).passwordFile); r.touch(r.perListener) },
+		"acl_file":                   func(r *reader, l line) { r.setText(l, &r.scope(l).aclFile) },
+		"auto_id_prefix":             func(r *reader, l line) { r.setText(l, &r.scope(l).autoIDPrefix) },
+		"allow_zero_length_clientid": (*reader).allowZeroLength,
+		"clientid_prefixes":          func(r *reader, l line) { r.setText(l, &r.settings.clientIDPrefixes) },
 
-		{"allow_anonymous", func(r *reader, l line) { r.setFlag(l, &r.scope(l).allowAnonymous) }},
-		{"password_file", func(r *reader, l line) { r.setText(l, &r.scope(l).passwordFile); r.touch(r.perListener) }},
-		{"acl_file", func(r *reader, l line) { r.setText(l, &r.scope(l).aclFile) }},
-		{"auto_id_prefix", func(r *reader, l line) { r.setText(l, &r.scope(l).autoIDPrefix) }},
-		{"allow_zero_length_clientid", (*reader).allowZeroLength},
-		{"clientid_prefixes", func(r *reader, l line) { r.setText(l, &r.settings.clientIDPrefixes) }},
+		"max_connections":              (*reader).maxConnections,
+		"max_qos":                      (*reader).maxQoS,
+		"max_topic_alias":              func(r *reader, l line) { setNumber(r, l, 0, math.MaxUint16, &r.current.maxTopicAlias) },
+		"max_keepalive":                func(r *reader, l line) { setNumber(r, l, 0, math.MaxUint16, &r.settings.maxKeepAlive) },
+		"max_packet_size":              (*reader).maxPacketSize,
+		"message_size_limit":           func(r *reader, l line) { setNumber(r, l, 0, maxPacket, &r.settings.messageSize) },
+		"max_inflight_messages":        func(r *reader, l line) { setNumber(r, l, 0, math.MaxUint16, &r.settings.maxInflight) },
+		"max_queued_messages":          func(r *reader, l line) { setNumber(r, l, 0, 1<<30, &r.settings.maxQueued) },
+		"max_queued_bytes":             func(r *reader, l line) { setNumber(r, l, 0, 1<<40, &r.settings.maxQueuedBytes) },
+		"queue_qos0_messages":          func(r *reader, l line) { r.setBool(l, &r.settings.queueQoS0) },
+		"retain_available":             func(r *reader, l line) { r.setBool(l, &r.settings.retain) },
+		"persistent_client_expiration": (*reader).expiration,
+		"persistence":                  func(r *reader, l line) { r.setFlag(l, &r.settings.persistence) },
+		"persistence_location":         func(r *reader, l line) { r.setText(l, &r.settings.dataDir) },
 
-		{"max_connections", (*reader).maxConnections},
-		{"max_qos", (*reader).maxQoS},
-		{"max_topic_alias", func(r *reader, l line) { setNumber(r, l, 0, math.MaxUint16, &r.current.maxTopicAlias) }},
-		{"max_keepalive", func(r *reader, l line) { setNumber(r, l, 0, math.MaxUint16, &r.settings.maxKeepAlive) }},
-		{"max_packet_size", (*reader).maxPacketSize},
-		{"message_size_limit", func(r *reader, l line) { setNumber(r, l, 0, maxPacket, &r.settings.messageSize) }},
-		{"max_inflight_messages", func(r *reader, l line) { setNumber(r, l, 0, math.MaxUint16, &r.settings.maxInflight) }},
-		{"max_queued_messages", func(r *reader, l line) { setNumber(r, l, 0, 1<<30, &r.settings.maxQueued) }},
-		{"max_queued_bytes", func(r *reader, l line) { setNumber(r, l, 0, 1<<40, &r.settings.maxQueuedBytes) }},
-		{"queue_qos0_messages", func(r *reader, l line) { r.setBool(l, &r.settings.queueQoS0) }},
-		{"retain_available", func(r *reader, l line) { r.setBool(l, &r.settings.retain) }},
-		{"persistent_client_expiration", (*reader).expiration},
-		{"persistence", func(r *reader, l line) { r.setFlag(l, &r.settings.persistence) }},
-		{"persistence_location", func(r *reader, l line) { r.setText(l, &r.settings.dataDir) }},
+		"cafile":                   func(r *reader, l line) { r.setText(l, &r.current.cafile); r.touch(true) },
+		"certfile":                 func(r *reader, l line) { r.setText(l, &r.current.certfile); r.touch(true) },
+		"keyfile":                  func(r *reader, l line) { r.setText(l, &r.current.keyfile); r.touch(true) },
+		"crlfile":                  func(r *reader, l line) { r.setText(l, &r.current.crlfile); r.touch(true) },
+		"require_certificate":      func(r *reader, l line) { r.tlsFlag(l, &r.current.requireCertificate) },
+		"use_identity_as_username": func(r *reader, l line) { r.tlsFlag(l, &r.current.useIdentity) },
+		"tls_version":              func(r *reader, l line) { r.setText(l, &r.current.tlsVersion) },
+		"ciphers":                  func(r *reader, l line) { r.setText(l, &r.current.ciphers); r.touch(true) },
 
-		{"cafile", func(r *reader, l line) { r.setText(l, &r.current.cafile); r.touch(true) }},
-		{"certfile", func(r *reader, l line) { r.setText(l, &r.current.certfile); r.touch(true) }},
-		{"keyfile", func(r *reader, l line) { r.setText(l, &r.current.keyfile); r.touch(true) }},
-		{"crlfile", func(r *reader, l line) { r.setText(l, &r.current.crlfile); r.touch(true) }},
-		{"require_certificate", func(r *reader, l line) { r.tlsFlag(l, &r.current.requireCertificate) }},
-		{"use_identity_as_username", func(r *reader, l line) { r.tlsFlag(l, &r.current.useIdentity) }},
-		{"tls_version", func(r *reader, l line) { r.setText(l, &r.current.tlsVersion) }},
-		{"ciphers", func(r *reader, l line) { r.setText(l, &r.current.ciphers); r.touch(true) }},
-
-		{"log_dest", (*reader).logDest},
-		{"log_type", (*reader).logType},
-		{"connection_messages", func(r *reader, l line) { r.setBool(l, &r.settings.connections) }},
-		{"sys_interval", (*reader).sysInterval},
-		{"set_tcp_nodelay", func(r *reader, l line) { r.setFlag(l, &r.settings.noDelay) }},
-		{"pid_file", func(r *reader, l line) { r.setText(l, &r.settings.pidFile) }},
-		{"user", func(r *reader, l line) { r.settings.user = text{}; r.setText(l, &r.settings.user) }},
+		"log_dest":            (*reader).logDest,
+		"log_type":            (*reader).logType,
+		"connection_messages": func(r *reader, l line) { r.setBool(l, &r.settings.connections) },
+		"sys_interval":        (*reader).sysInterval,
+		"set_tcp_nodelay":     func(r *reader, l line) { r.setFlag(l, &r.settings.noDelay) },
+		"pid_file":            func(r *reader, l line) { r.setText(l, &r.settings.pidFile) },
+		"user":                func(r *reader, l line) { r.settings.user = text{}; r.setText(l, &r.settings.user) },
 	}
 }
 

@@ -80,6 +80,8 @@ type reader struct {
 	doors         []*door
 	current       *door
 	settings      settings
+	options       map[string]func(*reader, line)
+	known         func(name string) bool
 	included      int
 	includedBytes int
 }
@@ -88,6 +90,7 @@ func newReader(path string, opts Options) *reader {
 	r := &reader{path: path, opts: opts, standard: newDoor(line{file: path})}
 	r.current = r.standard
 	r.settings = newSettings()
+	r.options, r.known = options(), known()
 	return r
 }
 
@@ -138,17 +141,14 @@ func (r *reader) apply(l line, included bool) {
 		r.include(l, included)
 		return
 	}
-	for _, o := range options() {
-		if o.name == l.name {
-			o.apply(r, l)
-			return
-		}
-	}
+	apply, ok := r.options[l.name]
 	switch {
+	case ok:
+		apply(r, l)
 	case strings.HasPrefix(l.name, "#"):
 		l.name = ""
 		r.wrong(l, "a comment must begin in the first column")
-	case known(l.name):
+	case r.known(l.name):
 		r.wrong(l, "this option of Mosquitto is not supported")
 	default:
 		r.wrong(l, "unknown option")
