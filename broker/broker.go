@@ -41,8 +41,11 @@ import (
 // Authenticator is the chain of one listener.
 type Authenticator interface {
 	// Begin finds out who c is. done is called exactly once, possibly before
-	// Begin returns and from any goroutine.
-	Begin(c *authn.Credentials, done func(*security.Principal, error))
+	// Begin returns and from any goroutine. cancel gives the attempt up.
+	Begin(c *authn.Credentials, done func(*security.Principal, error)) (cancel func())
+	// Epoch is the present state of accounts and chain. What was decided under
+	// another one is not valid any more.
+	Epoch() authn.Epoch
 	// FailureFloor is how long a refusal takes at least.
 	FailureFloor() time.Duration
 }
@@ -96,23 +99,12 @@ type Limits struct {
 	QueueFull             QueueFull
 }
 
-// ClientIDRule binds client identifiers to names.
-type ClientIDRule uint8
-
-// The rules.
-const (
-	AnyClientID ClientIDRule = iota
-	EqualsUsername
-	StartsWithUsername
-)
-
 // Listener is what the engine has to know of a door.
 type Listener struct {
 	Name               string
 	Limits             Limits
 	Auth               Authenticator // nil refuses everyone
 	Enhanced           Enhanced      // nil offers no method
-	ClientID           ClientIDRule
 	AllowEmptyClientID bool
 	GeneratedPrefix    string      // of generated client identifiers
 	V3Refusal          packet.Code // return code of a refused CONNECT before MQTT 5
@@ -260,6 +252,27 @@ func (b *Broker) Close() error {
 		err = b.store.Close()
 	})
 	return err
+}
+
+// Revoke ends the connections of principals that must not act any more, and
+// silences the wills they left. It returns the number of connections.
+func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) int {
+	n := 0
+	b.reg.each(func(cl *client) {
+		cl.mu.Lock()
+		c, who := cl.conn, cl.principal
+		hit := who != nil && revoked(who)
+		if hit && c == nil {
+			b.wheel.disarm(&cl.willTimer)
+			cl.will = nil
+		}
+		cl.mu.Unlock()
+		if hit && c != nil {
+			n++
+			c.end(ending{code: packet.NotAuthorized, reason: reason, notify: true, silence: true})
+		}
+	})
+	return n
 }
 
 // commit gives batch to the store; an empty one is complete at once.

@@ -91,6 +91,7 @@ type Conn struct {
 	deniedAt    int64
 	publisher   *session.Origin
 	problemInfo bool
+	epoch       authn.Epoch
 	receiveMax  int    // the client's receive maximum
 	scratch     []byte // properties of the PUBLISH at hand
 	// incomingHere is the QoS 2 identifiers received on this connection, which its receive window counts.
@@ -116,7 +117,8 @@ type Conn struct {
 	accounted                int64 // bytes of out counted against the broker's bound
 	dirty                    bool  // in some turn's list
 	inTurn                   bool
-	wantDrain                bool // somebody waits for output to be written
+	cancel                   func() // gives up an authentication under way
+	wantDrain                bool   // somebody waits for output to be written
 	next                     func()
 	acks                     []*pendingAck
 	ackWait                  func(func())
@@ -497,6 +499,8 @@ func (c *Conn) end(why ending) {
 	}
 	c.ended.Store(true)
 	c.next = nil
+	cancel := c.cancel
+	c.cancel = nil
 	c.acks = nil
 	cl := c.client.Load()
 	serving := c.accepted.Load()
@@ -506,6 +510,9 @@ func (c *Conn) end(why ending) {
 		c.out = packet.AppendDisconnect(c.out, packet.V5, &d)
 	}
 	c.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 	c.b.wheel.disarm(&c.life)
 	c.b.wheel.disarm(&c.floor)
 	c.record(why, serving)

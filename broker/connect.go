@@ -52,10 +52,25 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	}
 	c.phase = authenticating
 	began, resume := c.turn.now, c.await()
-	c.lis.Auth.Begin(&creds, func(who *security.Principal, err error) {
+	c.epoch = c.lis.Auth.Epoch()
+	c.setCancel(c.lis.Auth.Begin(&creds, func(who *security.Principal, err error) {
 		resume(func() { c.identified(who, err, began) })
-	})
+	}))
 	return nil
+}
+
+// setCancel keeps what gives up an authentication when the connection ends.
+func (c *Conn) setCancel(cancel func()) {
+	if cancel == nil {
+		return
+	}
+	c.mu.Lock()
+	ended := c.ended.Load()
+	c.cancel = cancel
+	c.mu.Unlock()
+	if ended {
+		cancel()
+	}
 }
 
 // checkConnect judges what needs no identity.
@@ -95,9 +110,6 @@ func (c *Conn) identified(who *security.Principal, err error, began int64) {
 	if err == nil && who == nil {
 		err = errors.New("the authenticator gave no principal")
 	}
-	if err == nil && !c.bound(who) {
-		err = errors.New("the client identifier is not bound to this user")
-	}
 	if err == nil {
 		c.admitWith(who, nil)
 		return
@@ -107,18 +119,6 @@ func (c *Conn) identified(who *security.Principal, err error, began int64) {
 		return
 	}
 	c.refuseIdentity(err, began)
-}
-
-// bound applies the listener's rule for client identifiers.
-func (c *Conn) bound(who *security.Principal) bool {
-	id, name := c.connect.ClientID, who.Name
-	switch c.lis.ClientID {
-	case EqualsUsername:
-		return id == name && name != ""
-	case StartsWithUsername:
-		return name != "" && len(id) >= len(name) && id[:len(name)] == name
-	}
-	return true
 }
 
 // refuseIdentity refuses a CONNECT so that every failure looks the same, and
@@ -243,6 +243,11 @@ func (c *Conn) attach(assigned bool, authData []byte) {
 func (c *Conn) accept(a *attached, assigned bool, failed error) {
 	if failed != nil {
 		c.refuseConnect(packet.ServerUnavailable, "the session could not be stored")
+		return
+	}
+	if c.lis.Auth != nil && c.method == "" && c.lis.Auth.Epoch() != c.epoch {
+		// Accounts changed while this CONNECT was under way: it has to come again.
+		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
 	}
 	p := c.connect

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"errors"
-
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/security/authn"
@@ -44,10 +42,6 @@ func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err er
 	case who != nil && again:
 		c.reauthenticated(who, reply)
 	case who != nil:
-		if !c.bound(who) {
-			c.refuseIdentity(errors.New("the client identifier is not bound to this user"), began)
-			return
-		}
 		c.admitWith(who, reply)
 	default:
 		c.sendAuth(packet.ContinueAuthentication, reply)

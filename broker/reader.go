@@ -16,6 +16,13 @@ type reader struct {
 	err  error
 	try  func(fd uintptr) bool
 	one  [1]byte
+	// unwrap takes the framing off what was read from the socket itself; nil: there is none.
+	unwrap deframer
+}
+
+// deframer is a stream, such as a WebSocket, whose framing can be taken off in place.
+type deframer interface {
+	Deframe(b []byte) ([]byte, error)
 }
 
 // rawReadable is what a plain socket offers besides net.Conn.
@@ -29,6 +36,7 @@ func newReader(nc net.Conn, pool *sync.Pool) *reader {
 		if raw, err := s.SyscallConn(); err == nil {
 			r.raw = raw
 			r.try = r.tryRead
+			r.unwrap, _ = nc.(deframer)
 		}
 	}
 	return r
@@ -37,10 +45,22 @@ func newReader(nc net.Conn, pool *sync.Pool) *reader {
 // next waits for bytes. They are valid until done is called.
 func (r *reader) next() ([]byte, error) {
 	if r.raw != nil {
+		if r.err != nil {
+			return nil, r.err
+		}
 		if err := r.raw.Read(r.try); err != nil {
 			return nil, err
 		}
-		return r.buf0(), r.err
+		if r.buf == nil {
+			return nil, r.err
+		}
+		if r.unwrap == nil {
+			return r.buf[:r.n], nil
+		}
+		var p []byte
+		// What came before an error is handled first.
+		p, r.err = r.unwrap.Deframe(r.buf[:r.n])
+		return p, nil
 	}
 	// TLS, WebSocket: one byte says that there is something to read.
 	n, err := r.nc.Read(r.one[:])
@@ -62,13 +82,6 @@ func (r *reader) next() ([]byte, error) {
 		return nil, err
 	}
 	return r.buf[:r.n], nil
-}
-
-func (r *reader) buf0() []byte {
-	if r.buf == nil {
-		return nil
-	}
-	return r.buf[:r.n]
 }
 
 func (r *reader) take() {
