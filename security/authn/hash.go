@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"bytes"
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
@@ -93,7 +94,14 @@ type hash struct {
 // same time wherever the two differ.
 func (h *hash) matches(password []byte) bool {
 	got, err := h.derive(password)
-	return err == nil && subtle.ConstantTimeCompare(got, h.sum) == 1
+	equal := err == nil && subtle.ConstantTimeCompare(got, h.sum) == 1
+	return equal && !h.ambiguous(password)
+}
+
+// ambiguous reports whether the algorithm can't tell password from a shorter
+// one: HMAC fills its key up with NULs, so PBKDF2 takes x and x NUL for the same.
+func (h *hash) ambiguous(password []byte) bool {
+	return h.algorithm == PBKDF2SHA512 && bytes.HasSuffix(password, []byte{0})
 }
 
 // derive computes the sum that password would have.
@@ -178,6 +186,9 @@ func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error
 	}
 	if err := h.checkParams(lim); err != nil {
 		return "", err
+	}
+	if h.ambiguous(password) {
+		return "", errors.New("sha512-pbkdf2 can't hold a password that ends in NUL")
 	}
 	return h.seal(password)
 }
