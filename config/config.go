@@ -18,7 +18,7 @@ type Config struct {
 	Authenticators []Authenticator `yaml:"authenticators"`
 	// What a client may do: the policies that listeners may name.
 	Policies []Policy `yaml:"policies"`
-	// Bounds for every listener and for the broker as a whole. A listener may override those that are marked so.
+	// Bounds for every listener and for the broker as a whole. A listener may override most of them.
 	Limits Limits `yaml:"limits"`
 	// What the broker offers of MQTT.
 	MQTT MQTT `yaml:"mqtt"`
