@@ -97,71 +97,9 @@ func received(p *packet.Publish, topic string) *Message {
 	if p.Props.CorrelationData != nil {
 		m.CorrelationData = append([]byte{}, p.Props.CorrelationData...)
 	}
-	if p.Props.UserCount > 0 {
-		m.User = userProperties(p.Props.Raw)
-	}
+	p.Props.EachUser(func(key, value []byte) bool {
+		m.User = append(m.User, packet.UserProperty{Key: string(key), Value: string(value)})
+		return true
+	})
 	return m
-}
-
-// userProperties collects the user properties of an encoded property list that
-// the codec has accepted; anything unexpected ends the walk.
-func userProperties(raw []byte) (user []packet.UserProperty) {
-	for len(raw) > 0 {
-		id := packet.PropertyID(raw[0])
-		raw = raw[1:]
-		if id != packet.PropUser {
-			n := valueLength(id, raw)
-			if n < 0 || n > len(raw) {
-				return user
-			}
-			raw = raw[n:]
-			continue
-		}
-		key, rest, ok := cutString(raw)
-		if !ok {
-			return user
-		}
-		value, rest, ok := cutString(rest)
-		if !ok {
-			return user
-		}
-		user = append(user, packet.UserProperty{Key: key, Value: value})
-		raw = rest
-	}
-	return user
-}
-
-// valueLength is the number of bytes that the value of a PUBLISH property
-// takes at the start of b; -1 if it isn't one.
-func valueLength(id packet.PropertyID, b []byte) int {
-	switch id {
-	case packet.PropPayloadFormat:
-		return 1
-	case packet.PropTopicAlias:
-		return 2
-	case packet.PropMessageExpiry:
-		return 4
-	case packet.PropSubscriptionID:
-		for i := 0; i < len(b) && i < 4; i++ {
-			if b[i] < 0x80 {
-				return i + 1
-			}
-		}
-	case packet.PropContentType, packet.PropResponseTopic, packet.PropCorrelationData:
-		if len(b) >= 2 {
-			return 2 + int(binary.BigEndian.Uint16(b))
-		}
-	}
-	return -1
-}
-
-func cutString(b []byte) (s string, rest []byte, ok bool) {
-	if len(b) < 2 {
-		return "", nil, false
-	}
-	n := 2 + int(binary.BigEndian.Uint16(b))
-	if n > len(b) {
-		return "", nil, false
-	}
-	return string(b[2:n]), b[n:], true
 }
