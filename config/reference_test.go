@@ -219,7 +219,8 @@ read; anchors, aliases, merge keys and tags are refused.
 - Files with secrets (private keys, password files) that others can read are a warning, with ` + "`strict_files: true`" + ` an error.
 - A name that no listener uses is an error, so that nothing in the file is without effect.
 
-The same commands take a mosquitto.conf, which is recognised by its content.
+The same commands take a mosquitto.conf, which is recognised by its content. In it, as in Mosquitto, relative paths are
+relative to the working folder.
 `
 
 const referenceRisks = `

@@ -28,9 +28,9 @@ func (r *reader) build() *config.Config {
 		b.listener(d)
 	}
 	b.unusedScope()
-	b.c.Complete(filepath.Dir(r.path))
+	b.c.Complete("") // relative paths stay relative to the working folder, as in Mosquitto
 	if len(r.problems) == 0 {
-		r.problems = append(r.problems, b.c.Check(b.place)...)
+		b.check()
 	}
 	for _, risk := range config.Risks(b.c) {
 		b.accept(risk)
@@ -52,15 +52,26 @@ func (b *builder) accept(risk config.Risk) {
 	}
 }
 
-// place is the line that key of the configuration came from, or the nearest one above it.
-func (b *builder) place(key string) (string, config.Pos) {
+// check lets the native rules judge the result and names the options that it came from.
+func (b *builder) check() {
+	problems := b.c.Check(func(string) (string, config.Pos) { return b.path, config.Pos{} })
+	for _, p := range problems {
+		if l := b.origin(p.Key); l.n != 0 {
+			p.File, p.Line, p.Key = l.file, l.n, l.name
+		}
+		b.problems = append(b.problems, p)
+	}
+}
+
+// origin is the line that key of the configuration came from, or the nearest one above it.
+func (b *builder) origin(key string) line {
 	for key != "" {
 		if l, ok := b.places[key]; ok {
-			return l.file, config.Pos{Line: l.n}
+			return l
 		}
 		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
 	}
-	return b.path, config.Pos{}
+	return line{}
 }
 
 // allDoors is the listeners of the file and, where Mosquitto opens one, the
@@ -76,14 +87,15 @@ func (r *reader) allDoors() []*door {
 	if r.opts.Port != 0 {
 		std.port = r.opts.Port
 	}
+	implied := std.port == 0 && std.host == ""
 	if std.port == 0 {
 		std.port = 1883
 	}
 	if r.listenerLine == nil {
 		std.host = "localhost"
 		r.warn(line{file: r.path}, "no listener is configured: only this machine can connect, on port %d", std.port)
-	} else if len(r.doors) > 0 && std.at.n == 0 {
-		r.warn(line{file: r.path}, "options before the first listener make a default listener on port %d, as in Mosquitto", std.port)
+	} else if implied {
+		r.warn(std.at, "options before the first listener make a default listener on port %d, as in Mosquitto", std.port)
 	}
 	return append(r.doors[:len(r.doors):len(r.doors)], std)
 }
@@ -149,12 +161,12 @@ func (b *builder) log() {
 	}
 }
 
-// setPath records where key comes from and resolves its path.
+// setPath records where key comes from and is its path.
 func (b *builder) setPath(key string, t text) string {
 	if t.string != "" {
 		b.places[key] = t.at
 	}
-	return b.resolve(t.string)
+	return t.string
 }
 
 func (b *builder) listener(d *door) {
@@ -182,9 +194,7 @@ func (b *builder) listener(d *door) {
 
 func (b *builder) address(d *door, l *config.Listener) {
 	if d.path != "" {
-		l.Transport, l.Address = config.Unix, b.resolve(d.path)
-		// Anyone on the machine may connect, as with Mosquitto's sockets.
-		l.SocketMode = 0o666
+		l.Transport, l.Address = config.Unix, d.path
 		return
 	}
 	l.Transport = config.TCP

@@ -73,7 +73,7 @@ func (b *builder) authenticator(a config.Authenticator, at line) string {
 
 // passwordFile is the name of the authenticator that reads t; listeners with the same file share it.
 func (b *builder) passwordFile(t text) string {
-	path := b.resolve(t.string)
+	path := t.string
 	n := 1
 	for _, a := range b.c.Authenticators {
 		if a.Type == config.PasswordFile {
@@ -88,7 +88,7 @@ func (b *builder) passwordFile(t text) string {
 
 // policy is the name of the policy for d.
 func (b *builder) policy(d *door, s *security) string {
-	path := b.resolve(s.aclFile.string)
+	path := s.aclFile.string
 	n := 1
 	for _, p := range b.c.Policies {
 		if path == "" && p.Type == config.AllowAll || path != "" && p.File == path {

@@ -59,7 +59,7 @@ func (b *builder) withoutCertificate(d *door) {
 			b.wrong(t.at, "needs certfile and keyfile")
 		}
 	}
-	for _, f := range []flag{d.requireCertificate, d.useIdentity} {
+	for _, f := range []toggle{d.requireCertificate, d.useIdentity} {
 		if f.on {
 			b.wrong(f.at, "needs certfile and keyfile")
 		}

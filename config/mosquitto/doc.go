@@ -7,6 +7,8 @@
 // and per-listener security settings, and Mosquitto's own limits where it has
 // some. Bounds that hold before a client is authenticated stay Sallyport's.
 //
+// Relative paths are relative to the working folder, as there.
+//
 // Three things are on purpose stricter, each with a warning: without any
 // listener nothing but loopback is bound, whatever other options say; an
 // explicit allow_anonymous false or a password_file is then obeyed; and a

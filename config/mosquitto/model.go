@@ -15,19 +15,19 @@ type text struct {
 	at line
 }
 
-// flag is a boolean that may be unset.
-type flag struct {
+// toggle is a boolean that may be unset.
+type toggle struct {
 	set, on bool
 	at      line
 }
 
 // security is what per_listener_settings scopes.
 type security struct {
-	allowAnonymous  flag
+	allowAnonymous  toggle
 	passwordFile    text
 	aclFile         text
 	autoIDPrefix    text
-	allowZeroLength flag
+	allowZeroLength toggle
 }
 
 // door is a listener of Mosquitto.
@@ -46,7 +46,7 @@ type door struct {
 
 	cafile, certfile, keyfile, crlfile text
 	tlsVersion, ciphers                text
-	requireCertificate, useIdentity    flag
+	requireCertificate, useIdentity    toggle
 }
 
 func newDoor(at line) *door { return &door{at: at, maxQoS: 2, maxTopicAlias: 10} }
@@ -63,9 +63,9 @@ type settings struct {
 	queueQoS0        bool
 	retain           bool
 	expiration       time.Duration // 0: never
-	persistence      flag
+	persistence      toggle
 	dataDir          text
-	noDelay          flag
+	noDelay          toggle
 	sysInterval      time.Duration
 	pidFile, user    text
 	connections      bool
@@ -73,7 +73,7 @@ type settings struct {
 }
 
 type logSettings struct {
-	dest     flag // log_dest was given
+	dest     toggle // log_dest was given
 	file     text
 	outputs  []config.LogOutput
 	typeSet  bool
@@ -118,23 +118,23 @@ func (r *reader) setText(l line, to *text) {
 	}
 }
 
-func (r *reader) setFlag(l line, to *flag) {
+func (r *reader) setFlag(l line, to *toggle) {
 	w, ok := r.word(l)
 	if !ok {
 		return
 	}
 	switch w {
 	case "true", "1":
-		*to = flag{true, true, l}
+		*to = toggle{true, true, l}
 	case "false", "0":
-		*to = flag{true, false, l}
+		*to = toggle{true, false, l}
 	default:
 		r.wrong(l, "must be true or false, not %s", shown(w))
 	}
 }
 
 func (r *reader) setBool(l line, to *bool) {
-	var f flag
+	var f toggle
 	if r.setFlag(l, &f); f.set {
 		*to = f.on
 	}

@@ -17,7 +17,7 @@ func options() map[string]func(*reader, line) {
 		"per_listener_settings": (*reader).perListenerSettings,
 
 		"allow_anonymous":            func(r *reader, l line) { r.setFlag(l, &r.scope(l).allowAnonymous) },
-		"password_file":              func(r *reader, l line) { r.setText(l, &r.scope(l).passwordFile); r.touch(r.perListener) },
+		"password_file":              func(r *reader, l line) { r.setText(l, &r.scope(l).passwordFile); r.touch(l, r.perListener) },
 		"acl_file":                   func(r *reader, l line) { r.setText(l, &r.scope(l).aclFile) },
 		"auto_id_prefix":             func(r *reader, l line) { r.setText(l, &r.scope(l).autoIDPrefix) },
 		"allow_zero_length_clientid": (*reader).allowZeroLength,
@@ -38,14 +38,14 @@ func options() map[string]func(*reader, line) {
 		"persistence":                  func(r *reader, l line) { r.setFlag(l, &r.settings.persistence) },
 		"persistence_location":         func(r *reader, l line) { r.setText(l, &r.settings.dataDir) },
 
-		"cafile":                   func(r *reader, l line) { r.setText(l, &r.current.cafile); r.touch(true) },
-		"certfile":                 func(r *reader, l line) { r.setText(l, &r.current.certfile); r.touch(true) },
-		"keyfile":                  func(r *reader, l line) { r.setText(l, &r.current.keyfile); r.touch(true) },
-		"crlfile":                  func(r *reader, l line) { r.setText(l, &r.current.crlfile); r.touch(true) },
+		"cafile":                   func(r *reader, l line) { r.setText(l, &r.current.cafile); r.touch(l, true) },
+		"certfile":                 func(r *reader, l line) { r.setText(l, &r.current.certfile); r.touch(l, true) },
+		"keyfile":                  func(r *reader, l line) { r.setText(l, &r.current.keyfile); r.touch(l, true) },
+		"crlfile":                  func(r *reader, l line) { r.setText(l, &r.current.crlfile); r.touch(l, true) },
 		"require_certificate":      func(r *reader, l line) { r.tlsFlag(l, &r.current.requireCertificate) },
 		"use_identity_as_username": func(r *reader, l line) { r.tlsFlag(l, &r.current.useIdentity) },
 		"tls_version":              func(r *reader, l line) { r.setText(l, &r.current.tlsVersion) },
-		"ciphers":                  func(r *reader, l line) { r.setText(l, &r.current.ciphers); r.touch(true) },
+		"ciphers":                  func(r *reader, l line) { r.setText(l, &r.current.ciphers); r.touch(l, true) },
 
 		"log_dest":            (*reader).logDest,
 		"log_type":            (*reader).logType,
@@ -61,7 +61,13 @@ const maxPacket = 268_435_455
 
 // touch records that the current listener has something that makes Mosquitto
 // open it, should it be the default one.
-func (r *reader) touch(yes bool) { r.current.touched = r.current.touched || yes }
+func (r *reader) touch(l line, yes bool) {
+	d := r.current
+	if yes && !d.touched && d.at.n == 0 {
+		d.at = l
+	}
+	d.touched = d.touched || yes
+}
 
 // scope is where a security setting goes.
 func (r *reader) scope(l line) *security {
@@ -140,7 +146,7 @@ func (r *reader) bindAddress(l line) {
 	if r.standard.host = l.rest; l.rest == "" {
 		r.wrong(l, "has no value")
 	}
-	if r.standard.at.n == 0 {
+	if r.standard.port == 0 {
 		r.standard.at = l
 	}
 	r.standard.touched = true
@@ -156,7 +162,7 @@ func (r *reader) protocol(l line) {
 		r.wrong(l, "websockets on a unix socket is not supported")
 	case w == "websockets":
 		r.current.web = true
-		r.touch(true)
+		r.touch(l, true)
 	default:
 		r.wrong(l, "must be mqtt or websockets, not %s", shown(w))
 	}
@@ -165,19 +171,19 @@ func (r *reader) protocol(l line) {
 func (r *reader) allowZeroLength(l line) {
 	s := r.scope(l)
 	r.setFlag(l, &s.allowZeroLength)
-	r.touch(r.perListener && s.allowZeroLength.set && !s.allowZeroLength.on)
+	r.touch(l, r.perListener && s.allowZeroLength.set && !s.allowZeroLength.on)
 }
 
 func (r *reader) maxConnections(l line) {
 	n := int64(-1)
 	setNumber(r, l, -1, 1<<30, &n)
 	r.current.maxConnections = int(max(n, 0)) // 0 and -1 are no limit
-	r.touch(n >= 0)
+	r.touch(l, n >= 0)
 }
 
 func (r *reader) maxQoS(l line) {
 	setNumber(r, l, 0, 2, &r.current.maxQoS)
-	r.touch(r.current.maxQoS != 2)
+	r.touch(l, r.current.maxQoS != 2)
 }
 
 func (r *reader) maxPacketSize(l line) {
@@ -206,7 +212,7 @@ func (r *reader) expiration(l line) {
 	r.settings.expiration = d
 }
 
-func (r *reader) tlsFlag(l line, f *flag) {
+func (r *reader) tlsFlag(l line, f *toggle) {
 	r.setFlag(l, f)
-	r.touch(f.set && f.on)
+	r.touch(l, f.set && f.on)
 }

@@ -49,7 +49,7 @@ func (r *reader) logDest(l line) {
 	if strings.TrimSpace(rest) != "" {
 		r.warn(l, "what follows %s on the line is ignored", where)
 	}
-	lg.dest = flag{set: true, at: l}
+	lg.dest = toggle{set: true, at: l}
 }
 
 // logType raises the level. Mosquitto has a set of types, Sallyport levels

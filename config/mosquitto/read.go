@@ -165,7 +165,7 @@ func (r *reader) include(l line, included bool) {
 		r.wrong(l, "has no value")
 		return
 	}
-	dir := r.resolve(l.rest)
+	dir := l.rest
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		r.wrong(l, "the folder %s can't be read", shown(l.rest))
@@ -193,12 +193,4 @@ func (r *reader) include(l line, included bool) {
 		}
 		r.file(path, data, true)
 	}
-}
-
-// resolve bases a relative path on the folder of the main file.
-func (r *reader) resolve(path string) string {
-	if path == "" || filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(r.path), path)
 }
