@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -13,6 +14,10 @@ import (
 // concurrent use.
 type CRL struct {
 	lists map[string][]*revocations // by the issuer's name, DER
+	// above holds, for a trust anchor (DER) that is not a root, the anchors
+	// that issued it. crypto/x509 ends a chain at the first anchor, so that
+	// without this an intermediate listed as one could not be revoked.
+	above map[string][]*x509.Certificate
 }
 
 // revocations is one list.
@@ -26,21 +31,25 @@ type revocations struct {
 
 // LoadCRL reads the X509 CRL blocks of a PEM file; none is an error. Delta and
 // partial lists (critical extensions) are refused, since taken for complete
-// ones they would let revoked certificates in.
-func LoadCRL(path string) (*CRL, error) {
+// ones they would let revoked certificates in. Anchors are the certificates
+// that chains may end in.
+func LoadCRL(path string, anchors []*x509.Certificate) (*CRL, error) {
 	data, err := readFile(path, maxCRL)
 	if err != nil {
 		return nil, fmt.Errorf("load CRL: %w", withPath(path, err))
 	}
-	c, err := parseCRL(data)
+	c, err := parseCRL(data, anchors)
 	if err != nil {
 		return nil, fmt.Errorf("load CRL %s: %w", path, err)
 	}
 	return c, nil
 }
 
-func parseCRL(data []byte) (*CRL, error) {
-	c := &CRL{lists: make(map[string][]*revocations)}
+func parseCRL(data []byte, anchors []*x509.Certificate) (*CRL, error) {
+	c := &CRL{lists: make(map[string][]*revocations), above: make(map[string][]*x509.Certificate)}
+	for _, a := range anchors {
+		c.above[string(a.Raw)] = issuersOf(a, anchors)
+	}
 	for i, der := range blocks(data, "X509 CRL") {
 		r, err := parseList(der)
 		if err != nil {
@@ -53,6 +62,23 @@ func parseCRL(data []byte) (*CRL, error) {
 		return nil, errors.New("no PEM revocation list in it")
 	}
 	return c, nil
+}
+
+// issuersOf returns the anchors above a, its issuer first.
+func issuersOf(a *x509.Certificate, anchors []*x509.Certificate) []*x509.Certificate {
+	var above []*x509.Certificate
+	// Two CAs that certified each other would go on for ever.
+	for len(above) < len(anchors) && !bytes.Equal(a.RawIssuer, a.RawSubject) {
+		i := slices.IndexFunc(anchors, func(issuer *x509.Certificate) bool {
+			return bytes.Equal(a.RawIssuer, issuer.RawSubject) && a.CheckSignatureFrom(issuer) == nil
+		})
+		if i < 0 {
+			break
+		}
+		a = anchors[i]
+		above = append(above, a)
+	}
+	return above
 }
 
 func parseList(der []byte) (*revocations, error) {
@@ -116,8 +142,13 @@ func (c *CRL) Check(chains [][]*x509.Certificate, now time.Time) error {
 }
 
 func (c *CRL) checkChain(chain []*x509.Certificate, now time.Time) error {
+	if len(chain) == 0 {
+		return errors.New("empty chain")
+	}
+	chain = slices.Concat(chain, c.above[string(chain[len(chain)-1].Raw)])
 	if len(chain) == 1 {
-		// The certificate is itself the trust anchor: only its own list could name it.
+		// The certificate is itself the trust anchor, and no other issued it:
+		// only its own list could name it.
 		return c.checkOne(chain[0], chain[0], true, now)
 	}
 	for i := range len(chain) - 1 {

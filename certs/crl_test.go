@@ -45,7 +45,7 @@ func TestCRL(t *testing.T) {
 		{"the newest list counts, lifting a hold", [][]byte{subList, sub.crl(t, at(-time.Minute, time.Hour))}, viaSub(bad), ""},
 		{"a trust anchor as the client", [][]byte{rootList}, []*x509.Certificate{root.cert}, ""},
 	} {
-		crl, err := parseCRL(bytes.Join(c.lists, nil))
+		crl, err := parseCRL(bytes.Join(c.lists, nil), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -61,7 +61,7 @@ func TestCRL(t *testing.T) {
 func TestCRLOfSeveralChains(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	leaf, _ := root.leaf(t, nil)
-	crl, err := parseCRL(root.crl(t, nil))
+	crl, err := parseCRL(root.crl(t, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,11 +78,36 @@ func TestCRLOfSeveralChains(t *testing.T) {
 	}
 }
 
+func TestIntermediateThatIsAnAnchorCanBeRevoked(t *testing.T) {
+	root := newAuthority(t, "root", nil)
+	sub := newAuthority(t, "sub", root)
+	leaf, _ := sub.leaf(t, nil)
+	anchors := []*x509.Certificate{sub.cert, root.cert}
+	short := [][]*x509.Certificate{{leaf, sub.cert}} // as crypto/x509 builds it
+	for name, revoked := range map[string][]*x509.Certificate{"good": nil, "revoked": {sub.cert}} {
+		crl, err := parseCRL(append(sub.crl(t, nil), root.crl(t, nil, revoked...)...), anchors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := crl.Check(short, testNow); (err != nil) != (revoked != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A leaf that is an anchor is judged by its issuer's list.
+	crl, err := parseCRL(sub.crl(t, nil, leaf), append(anchors, leaf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crl.Check([][]*x509.Certificate{{leaf}}, testNow); err == nil || !strings.Contains(err.Error(), "is revoked") {
+		t.Errorf("a revoked leaf among the anchors: %v", err)
+	}
+}
+
 func TestPartialCRLsAreRefused(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	critical := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 28}, Critical: true, Value: []byte{0x30, 0}}
 	list := root.crl(t, func(l *x509.RevocationList) { l.ExtraExtensions = []pkix.Extension{critical} })
-	if _, err := parseCRL(list); err == nil || !strings.Contains(err.Error(), "2.5.29.28") {
+	if _, err := parseCRL(list, nil); err == nil || !strings.Contains(err.Error(), "2.5.29.28") {
 		t.Errorf("a critical extension: %v", err)
 	}
 	leaf, _ := root.leaf(t, nil)
@@ -90,14 +115,14 @@ func TestPartialCRLsAreRefused(t *testing.T) {
 	list = root.crl(t, func(l *x509.RevocationList) {
 		l.RevokedCertificateEntries[0].ExtraExtensions = []pkix.Extension{critical}
 	}, leaf)
-	if _, err := parseCRL(list); err == nil || !strings.Contains(err.Error(), "2.5.29.29") {
+	if _, err := parseCRL(list, nil); err == nil || !strings.Contains(err.Error(), "2.5.29.29") {
 		t.Errorf("a critical extension of an entry: %v", err)
 	}
 }
 
 func TestCRLWarnings(t *testing.T) {
 	root := newAuthority(t, "root", nil)
-	crl, err := parseCRL(root.crl(t, nil))
+	crl, err := parseCRL(root.crl(t, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +175,7 @@ func FuzzCRL(f *testing.F) {
 	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
 	f.Add([]byte("no PEM at all"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := parseCRL(b); err == nil {
+		if c, err := parseCRL(b, nil); err == nil {
 			if err := c.Check(nil, testNow); err == nil {
 				t.Error("accepted without a chain")
 			}

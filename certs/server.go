@@ -147,9 +147,9 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 		// The broker flushes in batches: small first records only cost writes.
 		DynamicRecordSizingDisabled: true,
 	}
+	var anchors []*x509.Certificate
 	if o.ClientCAFile != "" {
-		anchors, err := LoadCertificates(o.ClientCAFile)
-		if err != nil {
+		if anchors, err = LoadCertificates(o.ClientCAFile); err != nil {
 			return nil, nil, fmt.Errorf("client CA: %w", err)
 		}
 		config.ClientCAs = x509.NewCertPool()
@@ -161,7 +161,7 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 		}
 	}
 	if o.CRLFile != "" {
-		revoked, err := LoadCRL(o.CRLFile)
+		revoked, err := LoadCRL(o.CRLFile, anchors)
 		if err != nil {
 			return nil, nil, err
 		}

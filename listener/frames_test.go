@@ -382,3 +382,32 @@ func TestCloseUnblocksAWriter(t *testing.T) {
 		t.Fatal("Write goes on after Close")
 	}
 }
+
+// sink is a net.Conn that swallows writes.
+type sink struct{ net.Conn }
+
+func (sink) Write(p []byte) (int, error)      { return len(p), nil }
+func (sink) SetWriteDeadline(time.Time) error { return nil }
+
+func FuzzDeframe(f *testing.F) {
+	f.Add(bytes.Join([][]byte{masked(websocket.OpBinary, "a"), masked(websocket.OpPing, "p"), masked(websocket.OpClose, "")}, nil), uint8(1))
+	f.Add(masked(websocket.OpText, "a"), uint8(3))
+	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
+		whole := &frames{Conn: sink{}}
+		all := bytes.Clone(b)
+		n, wantErr := whole.deframe(all)
+		want := all[:n]
+		chunked := &frames{Conn: sink{}}
+		var got []byte
+		var err error
+		for rest := bytes.Clone(b); len(rest) > 0 && err == nil; {
+			chunk := rest[:min(int(size)+1, len(rest))]
+			rest = rest[len(chunk):]
+			n, err = chunked.deframe(chunk)
+			got = append(got, chunk[:n]...)
+		}
+		if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) || err != nil && err.Error() != wantErr.Error() {
+			t.Errorf("chunks: %x, %v; whole: %x, %v", got, err, want, wantErr)
+		}
+	})
+}

@@ -151,6 +151,8 @@ func readUpgrade(c net.Conn, u *websocket.Upgrade) error {
 			return u.Refuse("bytes behind the request")
 		case done:
 			return nil
+		case errors.Is(readErr, io.EOF):
+			return io.ErrUnexpectedEOF
 		case readErr != nil:
 			return readErr
 		}

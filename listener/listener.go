@@ -206,6 +206,9 @@ func (o *Options) complete() error {
 		return errors.New("listener: " + o.Transport.String() + " takes no TLS configuration")
 	case o.Transport == Unix && len(o.Allow)+len(o.Deny) > 0:
 		return errors.New("listener: a Unix socket has no source addresses to allow or deny")
+	case o.Transport == Unix && (o.Address == "" || o.Address[0] == '@'):
+		// Abstract sockets have no mode: anybody may connect.
+		return errors.New("listener: a Unix socket needs a path in the file system")
 	case o.HandshakeTimeout < 0 || o.MaxHandshakes < 0 || o.MaxConnections < 0:
 		return errors.New("listener: negative limit")
 	case o.SocketMode&^fs.ModePerm != 0:

@@ -367,6 +367,8 @@ func TestListenRefuses(t *testing.T) {
 		{"a prefix over both families", Options{Transport: TCP, Address: "127.0.0.1:0", Deny: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:1.2.3.4"), 90)}}},
 		{"source addresses on a Unix socket", Options{Transport: Unix, Address: filepath.Join(t.TempDir(), "s"), Deny: prefixes("10.0.0.0/8")}},
 		{"a socket mode with other bits", Options{Transport: Unix, Address: filepath.Join(t.TempDir(), "s"), SocketMode: fs.ModeSetuid | 0o600}},
+		{"an abstract socket", Options{Transport: Unix, Address: "@sallyport"}},
+		{"a socket without a path", Options{Transport: Unix}},
 		{"a file in the socket's place", Options{Transport: Unix, Address: file}},
 		{"a socket in a missing folder", Options{Transport: Unix, Address: filepath.Join(file+"-missing", "s")}},
 	} {
