@@ -1,0 +1,106 @@
+package roles
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"sallyport/config"
+	"sallyport/security"
+)
+
+func TestFileRefuses(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"an unknown key", "everyone:\n  - {allow: both, topic: a, colour: red}", "p.yaml:2:"},
+		{"an unknown section", "user:\n  a: {}", "p.yaml:1:1: user: unknown key"},
+		{"neither allow nor deny", "everyone:\n  - topic: a", "everyone[0]: needs allow or deny"},
+		{"allow and deny", "everyone:\n  - {allow: both, deny: both, topic: a}", "everyone[0]: allow and deny can't stand in one permission"},
+		{"an unknown action", "everyone:\n  - {allow: receive, topic: a}", "must be publish, subscribe or both"},
+		{"no topic", "everyone:\n  - allow: both", "everyone[0].topic: needs a topic filter"},
+		{"an empty topic", "everyone:\n  - {allow: both, topic: ''}", "everyone[0].topic: needs a topic filter"},
+		{"a misplaced wildcard", "everyone:\n  - {allow: both, topic: 'a/#/b'}", "everyone[0].topic: "},
+		{"an unknown placeholder", "everyone:\n  - {allow: both, topic: 'a/${user}'}", "everyone[0].topic: "},
+		{"a shared filter", "everyone:\n  - {allow: subscribe, topic: '$share/g/a'}", "is written without $share"},
+		{"qos 3", "everyone:\n  - {allow: both, topic: a, qos: [3]}", "everyone[0].qos[0]: must be 0, 1 or 2"},
+		{"no qos", "everyone:\n  - {allow: both, topic: a, qos: []}", "everyone[0].qos: names no QoS"},
+		{"an unknown condition", "everyone:\n  - {allow: both, topic: a, retain: maybe}", "must be allowed, required or forbidden"},
+		{"retain without publish", "everyone:\n  - {allow: subscribe, topic: a, retain: allowed}", "everyone[0].retain: is about published messages"},
+		{"shared without subscribe", "everyone:\n  - {allow: publish, topic: a, shared: allowed}", "everyone[0].shared: is about subscriptions"},
+		{"group without subscribe", "everyone:\n  - {allow: publish, topic: a, group: g}", "everyone[0].group: is about subscriptions"},
+		{"group where shared is forbidden", "everyone:\n  - {allow: subscribe, topic: a, shared: forbidden, group: g}", "can't be named where shared is forbidden"},
+		{"an empty group", "everyone:\n  - {allow: subscribe, topic: a, group: ''}", "must be the name of a group"},
+		{"a group with a wildcard", "everyone:\n  - {allow: subscribe, topic: a, group: g+}", "must be the name of a group"},
+		{"an unknown role", "users:\n  a:\n    roles: [x]", "p.yaml:3:13: users.a.roles[0]: there is no role \"x\""},
+		{"a role twice", "users:\n  a:\n    roles: [x, x]\nroles:\n  x: {permissions: [{allow: both, topic: a}]}", "users.a.roles[1]: role \"x\" is already there"},
+		{"a user twice", "users:\n  a: {}\n  a: {}", "is already set on line 2"},
+		{"a nameless user", "users:\n  '': {permissions: [{allow: both, topic: a}]}", "a user needs a name"},
+		{"a nameless role", "roles:\n  '': {permissions: [{allow: both, topic: a}]}", "a role needs a name"},
+		{"an empty file", "# nothing\n", "empty"},
+		{"a file without a permission", "users:\n  a: {roles: []}", "holds no permission"},
+		{"no YAML", "{", "p.yaml:1"},
+	}
+	for _, tt := range tests {
+		p, err := Parse(Options{Name: "n", Path: "p.yaml"}, []byte(tt.text))
+		var problems config.Problems
+		if err == nil || p != nil || !errors.As(err, &problems) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	_, err := Parse(Options{Path: "p.yaml"}, []byte("everyone:\n  - {allow: both, topic: 'a#'}\n  - {topic: a}\n"))
+	if err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("two mistakes give %v", err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "permissions.yaml")
+	if _, err := Load(Options{Path: path}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("# nothing yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(Options{Path: path}); err == nil {
+		t.Error("an empty file is accepted")
+	}
+	p, err := Load(Options{Path: path, AllowEmpty: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := p.Decide(as(pub, "a")); v.Effect != security.Silent {
+		t.Errorf("an empty file answers %+v", v)
+	}
+	if len(p.Warnings()) != 0 {
+		t.Errorf("warnings %v", p.Warnings())
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	if err := os.Chmod(path, 0o622); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = Load(Options{Path: path, AllowEmpty: true}); err != nil || len(p.Warnings()) != 1 {
+		t.Errorf("a file that others can write: %v, %v", p, err)
+	}
+}
+
+func FuzzPermissionFile(f *testing.F) {
+	f.Add(plant)
+	f.Add("everyone:\n  - {deny: subscribe, topic: 'a/${clientid}', qos: [1], shared: required, group: g}\n")
+	f.Add("users: {a: {roles: [b]}}\nroles: {b: {}}")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := Parse(Options{Name: "n", Path: "p.yaml", AllowEmpty: true}, []byte(text))
+		if err != nil {
+			return
+		}
+		for _, q := range []*security.Request{as(pub, "a/b"), as(sub, "a/#", group("g")), as(rcv, "a"), as(sub, "#", by("a", "x/y"))} {
+			if v := p.Decide(q); v.Effect != security.Silent && (v.Line == 0 || v.Rule == "") {
+				t.Errorf("verdict without a place: %+v", v)
+			}
+		}
+		_ = p.Admit(as(pub, "").Principal) // any answer will do; it must not panic
+	})
+}

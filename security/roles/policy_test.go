@@ -1,0 +1,249 @@
+package roles
+
+import (
+	"strings"
+	"testing"
+
+	"sallyport/security"
+)
+
+func parse(t testing.TB, text string) *Policy {
+	t.Helper()
+	p, err := Parse(Options{Name: "permissions", Path: "p.yaml"}, []byte(text))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return p
+}
+
+// as builds requests of alice with client id dev1, changed by each test.
+func as(action security.Action, topic string, change ...func(*security.Request)) *security.Request {
+	q := &security.Request{
+		Principal: &security.Principal{Name: "alice", Username: "alice", ClientID: "dev1"},
+		Action:    action, Topic: topic,
+	}
+	for _, c := range change {
+		c(q)
+	}
+	return q
+}
+
+func qos(n byte) func(*security.Request) { return func(q *security.Request) { q.QoS = n } }
+func retained(q *security.Request)       { q.Retain = true }
+func group(g string) func(*security.Request) {
+	return func(q *security.Request) { q.Shared, q.Group = true, g }
+}
+func by(name, clientID string, roles ...string) func(*security.Request) {
+	return func(q *security.Request) {
+		q.Principal = &security.Principal{Name: name, Username: name, ClientID: clientID, Roles: roles}
+	}
+}
+
+const (
+	pub = security.Publish
+	sub = security.Subscribe
+	rcv = security.Receive
+)
+
+func TestDecide(t *testing.T) {
+	tests := []struct {
+		name  string
+		rules string // of everyone, one per line
+		q     *security.Request
+		want  security.Effect
+	}{
+		{"nothing matching is silence", "allow: publish, topic: b", as(pub, "a"), security.Silent},
+		{"allow publish", "allow: publish, topic: a/+", as(pub, "a/b"), security.Allow},
+		{"publish is not subscribe", "allow: publish, topic: a", as(sub, "a"), security.Silent},
+		{"publish is not receive", "allow: publish, topic: a", as(rcv, "a"), security.Silent},
+		{"subscribe implies receive", "allow: subscribe, topic: a/#", as(rcv, "a/b/c"), security.Allow},
+		{"subscribe is not publish", "allow: subscribe, topic: a", as(pub, "a"), security.Silent},
+		{"both is publish", "allow: both, topic: a", as(pub, "a"), security.Allow},
+		{"both is subscribe", "allow: both, topic: a", as(sub, "a"), security.Allow},
+		{"deny beats an allow before it", "allow: both, topic: a\ndeny: both, topic: a", as(pub, "a"), security.Deny},
+		{"deny beats an allow after it", "deny: both, topic: a/#\nallow: both, topic: a", as(pub, "a"), security.Deny},
+		{"a deny elsewhere is silence", "deny: both, topic: b", as(pub, "a"), security.Silent},
+		{"connections are not judged", "deny: both, topic: '#'", as(security.Connect, ""), security.Silent},
+
+		{"an allow covers a narrower filter", "allow: subscribe, topic: a/#", as(sub, "a/+/c"), security.Allow},
+		{"an allow does not cover a wider filter", "allow: subscribe, topic: a/+", as(sub, "a/#"), security.Silent},
+		{"allows cover together", "allow: subscribe, topic: a\nallow: subscribe, topic: a/+/#", as(sub, "a/#"), security.Allow},
+		{"a hole in the union is seen", "allow: subscribe, topic: a/+\nallow: subscribe, topic: a/+/+/#", as(sub, "a/#"), security.Silent},
+		{"a covering deny refuses", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#", as(sub, "s/x"), security.Deny},
+		{"an overlapping deny leaves the subscription", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#", as(sub, "#"), security.Allow},
+		{"an overlapping deny withholds at delivery", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#", as(rcv, "s/x"), security.Deny},
+		{"and only what it is about", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#", as(rcv, "t/x"), security.Allow},
+		{"# covers no $ topic", "allow: both, topic: '#'", as(sub, "$SYS/#"), security.Silent},
+		{"+ covers no $ topic", "allow: both, topic: +/x", as(rcv, "$SYS/x"), security.Silent},
+		{"$SYS is allowed by name", "allow: subscribe, topic: $SYS/#", as(sub, "$SYS/broker/+"), security.Allow},
+
+		{"qos in the set", "allow: publish, topic: a, qos: [0, 2]", as(pub, "a", qos(2)), security.Allow},
+		{"qos not in the set", "allow: publish, topic: a, qos: [0, 2]", as(pub, "a", qos(1)), security.Silent},
+		{"qos beyond the protocol", "allow: publish, topic: a", as(pub, "a", qos(3)), security.Silent},
+		{"subscription above the allowed qos", "allow: subscribe, topic: a, qos: [0]", as(sub, "a", qos(1)), security.Silent},
+		{"delivery above the allowed qos", "allow: subscribe, topic: a, qos: [0]", as(rcv, "a", qos(1)), security.Silent},
+		{"delivery below the allowed qos", "allow: subscribe, topic: a, qos: [2]", as(rcv, "a", qos(0)), security.Allow},
+		{"a deny of one qos", "allow: both, topic: a\ndeny: publish, topic: a, qos: [2]", as(pub, "a", qos(2)), security.Deny},
+		{"a deny of one qos leaves others", "allow: both, topic: a\ndeny: publish, topic: a, qos: [2]", as(pub, "a", qos(1)), security.Allow},
+
+		{"retain forbidden, retained", "allow: publish, topic: a, retain: forbidden", as(pub, "a", retained), security.Silent},
+		{"retain forbidden, not retained", "allow: publish, topic: a, retain: forbidden", as(pub, "a"), security.Allow},
+		{"retain required, not retained", "allow: publish, topic: a, retain: required", as(pub, "a"), security.Silent},
+		{"retain required, retained", "allow: publish, topic: a, retain: required", as(pub, "a", retained), security.Allow},
+		{"retain allowed, retained", "allow: publish, topic: a, retain: allowed", as(pub, "a", retained), security.Allow},
+		{"retain does not concern delivery", "allow: both, topic: a, retain: forbidden", as(rcv, "a", retained), security.Allow},
+
+		{"shared forbidden, shared", "allow: subscribe, topic: a, shared: forbidden", as(sub, "a", group("g")), security.Silent},
+		{"shared forbidden, ordinary", "allow: subscribe, topic: a, shared: forbidden", as(sub, "a"), security.Allow},
+		{"shared required, ordinary", "allow: subscribe, topic: a, shared: required", as(sub, "a"), security.Silent},
+		{"shared required, shared", "allow: subscribe, topic: a, shared: required", as(sub, "a", group("g")), security.Allow},
+		{"the named group", "allow: subscribe, topic: a, group: g", as(sub, "a", group("g")), security.Allow},
+		{"another group", "allow: subscribe, topic: a, group: g", as(sub, "a", group("h")), security.Silent},
+		{"a group implies shared", "allow: subscribe, topic: a, group: g", as(sub, "a"), security.Silent},
+		{"a group beside shared allowed leaves ordinary ones", "allow: subscribe, topic: a, group: g, shared: allowed", as(sub, "a"), security.Allow},
+		{"any group", "allow: subscribe, topic: a, group: '#'", as(sub, "a", group("h")), security.Allow},
+		{"any group implies nothing", "allow: subscribe, topic: a, group: '#'", as(sub, "a"), security.Allow},
+		{"a shared subscription delivers", "allow: subscribe, topic: a, group: g", as(rcv, "a"), security.Allow},
+		{"a deny of sharing refuses what it overlaps", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#, shared: required", as(sub, "#", group("g")), security.Deny},
+		{"a deny of sharing leaves ordinary delivery", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#, shared: required", as(rcv, "s/x"), security.Allow},
+		{"a deny of a group leaves others", "allow: subscribe, topic: '#'\ndeny: subscribe, topic: s/#, group: g", as(sub, "s/x", group("h")), security.Allow},
+
+		{"client id as a level", "allow: publish, topic: 'd/${clientid}/up'", as(pub, "d/dev1/up"), security.Allow},
+		{"another's client id", "allow: publish, topic: 'd/${clientid}/up'", as(pub, "d/dev2/up"), security.Silent},
+		{"user name in a level", "allow: publish, topic: 'd/u-${username}'", as(pub, "d/u-alice"), security.Allow},
+		{"a wildcard as client id matches nothing", "allow: both, topic: 'd/${clientid}'", as(sub, "d/+", by("alice", "+")), security.Silent},
+		{"a client id of two levels matches nothing", "allow: both, topic: 'd/${clientid}'", as(pub, "d/a/b", by("alice", "a/b")), security.Silent},
+		{"an empty client id matches nothing", "allow: both, topic: 'd/${clientid}'", as(pub, "d/", by("alice", "")), security.Silent},
+		{"an absent user name matches nothing", "allow: both, topic: 'd/${username}'", as(pub, "d/", by("", "c")), security.Silent},
+		{"a client id can't lead to $SYS", "allow: both, topic: '${clientid}/x'", as(sub, "$SYS/x", by("alice", "$SYS")), security.Silent},
+		{"a value is not expanded again", "allow: both, topic: 'd/${clientid}'", as(pub, "d/alice", by("alice", "${username}")), security.Silent},
+		{"a deny that can't be expanded denies", "allow: both, topic: '#'\ndeny: both, topic: 'd/${clientid}'", as(pub, "x", by("alice", "a/b")), security.Deny},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var b strings.Builder
+			b.WriteString("everyone:\n")
+			for line := range strings.SplitSeq(tt.rules, "\n") {
+				b.WriteString("  - {" + line + "}\n")
+			}
+			got := parse(t, b.String()).Decide(tt.q)
+			if got.Effect != tt.want {
+				t.Errorf("Decide = %+v, want %v, with\n%s", got, tt.want, b.String())
+			}
+			if got.Policy != "permissions" || got.File != "p.yaml" || got.Rule == "" || got.Effect != security.Silent && got.Line == 0 {
+				t.Errorf("verdict without its reason: %+v", got)
+			}
+		})
+	}
+	nobody := parse(t, "everyone: [{allow: both, topic: '#'}]").Decide(&security.Request{Action: pub, Topic: "a"})
+	if nobody.Effect != security.Deny {
+		t.Errorf("a request of nobody: %+v", nobody)
+	}
+}
+
+const plant = `# who may do what
+users:
+  alice:
+    permissions:
+      - allow: publish
+        topic: alice/#
+    roles: [reader]
+  bob:
+    roles: [reader, banned]
+roles:
+  reader:
+    permissions:
+      - allow: subscribe
+        topic: plant/#
+  banned:
+    permissions:
+      - {deny: both, topic: "#"}
+  writer:
+    permissions:
+      - {allow: publish, topic: plant/#}
+everyone:
+  - {allow: both, topic: public/#}
+`
+
+func TestWhoseRulesCount(t *testing.T) {
+	p := parse(t, plant)
+	if p.Rules() != 5 || p.Name() != "permissions" {
+		t.Errorf("%d rules of %q", p.Rules(), p.Name())
+	}
+	tests := []struct {
+		name string
+		q    *security.Request
+		want security.Effect
+		line int
+	}{
+		{"a user's own rule", as(pub, "alice/x"), security.Allow, 5},
+		{"a role's rule", as(sub, "plant/1"), security.Allow, 13},
+		{"everyone's rule", as(pub, "public/x"), security.Allow, 22},
+		{"another user's rule", as(pub, "alice/x", by("carol", "c")), security.Silent, 0},
+		{"everyone's rule for a user the file does not name", as(pub, "public/x", by("carol", "c")), security.Allow, 22},
+		{"everyone's rule for anonymous", as(pub, "public/x", by("", "c")), security.Allow, 22},
+		{"a role's deny", as(pub, "public/x", by("bob", "c")), security.Deny, 17},
+		{"a role of the authenticator", as(pub, "plant/1", by("carol", "c", "writer")), security.Allow, 20},
+		{"a deny by the authenticator's role", as(pub, "alice/x", by("alice", "c", "banned")), security.Deny, 17},
+		{"an unknown role of the authenticator", as(pub, "plant/1", by("carol", "c", "admin")), security.Silent, 0},
+	}
+	for _, tt := range tests {
+		if got := p.Decide(tt.q); got.Effect != tt.want || got.Line != tt.line {
+			t.Errorf("%s: %+v, want %v of line %d", tt.name, got, tt.want, tt.line)
+		}
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	p := parse(t, `
+everyone:
+  - {allow: both, topic: "a/${clientid}"}
+users:
+  alice:
+    permissions:
+      - {deny: publish, topic: "b/${clientid}"}
+`)
+	tests := []struct {
+		name string
+		q    *security.Request
+		want string // in the error; empty for none
+	}{
+		{"usable values", as(pub, ""), ""},
+		{"an unusable value in an allow rule", as(pub, "", by("bob", "x/y")), ""},
+		{"an unusable value in a deny rule", as(pub, "", by("alice", "x/#")), `p.yaml:7: deny publish b/${clientid}: value of placeholder clientid`},
+		{"a long value is cut", as(pub, "", by("alice", strings.Repeat("+", 100))), strings.Repeat("+", 64) + `")`},
+	}
+	for _, tt := range tests {
+		err := p.Admit(tt.q.Principal)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	var _ security.AdmitPolicy = p
+}
+
+func TestAllowAll(t *testing.T) {
+	p := AllowAll("open")
+	for _, a := range []security.Action{pub, sub, rcv} {
+		if v := p.Decide(as(a, "x")); !v.Allowed() || v.Policy != "open" || v.Rule != "allow_all" {
+			t.Errorf("%v: %+v", a, v)
+		}
+	}
+	if v := p.Decide(&security.Request{Action: pub}); v.Allowed() {
+		t.Error("nobody is allowed")
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	p := parse(b, "everyone:\n  - {deny: both, topic: secret/#}\n  - {allow: both, topic: \"d/${clientid}/#\"}\n  - {allow: both, topic: plant/+/state}\n")
+	for name, q := range map[string]*security.Request{"literal": as(pub, "plant/7/state"), "placeholder": as(pub, "d/dev1/x")} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !p.Decide(q).Allowed() {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
+}
