@@ -178,9 +178,25 @@ func (c *rawConn) fill() error {
 	return err
 }
 
+// release frees the buffer of a connection that nothing is expected on.
+func (c *rawConn) release() { c.buf, c.from = nil, 0 }
+
 // bye disconnects in order.
 func (c *rawConn) bye() {
 	c.SetWriteDeadline(time.Now().Add(time.Second))
 	c.Write(packet.AppendDisconnect(nil, c.version, &packet.Disconnect{})) // the close says the same
 	c.Close()
+}
+
+// awaitBye disconnects and waits a moment for the broker to close, so that it
+// knows of it.
+func (c *rawConn) awaitBye() {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write(packet.AppendDisconnect(nil, c.version, &packet.Disconnect{})); err != nil {
+		return
+	}
+	for c.fill() == nil {
+		c.release()
+	}
 }

@@ -43,11 +43,11 @@ func (r *run) connectStorm(ctx context.Context) error {
 		return err
 	}
 	rep := r.report
-	rep.Payload, rep.Window, rep.Connections = 0, r.Concurrency, r.Connections
+	rep.Payload, rep.Window, rep.Connections, rep.Concurrency = 0, 0, r.Connections, r.Concurrency
 	rep.Seconds = time.Duration(r.now() - begin).Seconds()
 	rep.PerSecond = float64(r.Connections) / rep.Seconds
 	rep.Latency = h.latency()
-	rep.addCPU(usage, r.proc.sample(), uint64(r.Connections))
+	rep.addCPU("connection", usage, r.proc.sample(), uint64(r.Connections))
 	if encrypted.Load() > 0 {
 		rep.set("tls_resumed_share", float64(resumed.Load())/float64(encrypted.Load()))
 	}
@@ -95,7 +95,7 @@ func (r *run) idle(ctx context.Context) error {
 				return fmt.Errorf("connection %d: %w", from+i, err)
 			}
 			// Nothing more is read but a PINGRESP: the buffers are better spent.
-			conns[from+i].buf = nil
+			conns[from+i].release()
 			return nil
 		})
 	}
@@ -108,7 +108,7 @@ func (r *run) idle(ctx context.Context) error {
 		return err
 	}
 	rep := r.report
-	rep.Payload, rep.Window, rep.Connections = 0, r.Concurrency, r.Connections
+	rep.Payload, rep.Window, rep.Connections, rep.Concurrency = 0, 0, r.Connections, r.Concurrency
 	rep.Seconds = time.Duration(r.now() - begin).Seconds()
 	rep.PerSecond = float64(r.Connections) / rep.Seconds
 	full := r.proc.sample()
@@ -154,6 +154,6 @@ func (c *rawConn) ping(ctx context.Context) error {
 	if err == nil && h.Type != packet.PINGRESP {
 		err = unexpected(c.version, h, body)
 	}
-	c.buf = nil
+	c.release()
 	return err
 }

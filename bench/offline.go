@@ -18,7 +18,7 @@ func (r *run) offline(ctx context.Context) error {
 	if err := v.subscribe(ctx, r.prefix+"/q"); err != nil {
 		return err
 	}
-	sc.bye()
+	sc.awaitBye() // what is published before the broker has noticed isn't queued
 	defer r.discard(context.WithoutCancel(ctx), id)
 	pc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
 	if err != nil {

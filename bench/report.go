@@ -17,6 +17,7 @@ type Report struct {
 	Window      int     `json:"window,omitempty"`
 	Rate        float64 `json:"rate,omitempty"` // wanted, per second in all; absent in a closed loop
 	Connections int     `json:"connections,omitempty"`
+	Concurrency int     `json:"concurrency,omitempty"` // connections being opened at a time
 
 	Seconds       float64 `json:"seconds"`         // measured
 	SentPerSecond float64 `json:"sent_per_second"` // messages
@@ -64,12 +65,12 @@ func (r *Report) set(name string, v float64) {
 	r.Measures[name] = v
 }
 
-// addCPU records the broker's CPU time over n messages.
-func (r *Report) addCPU(from, to usage, n uint64) {
+// addCPU records the broker's CPU time for each of n things.
+func (r *Report) addCPU(thing string, from, to usage, n uint64) {
 	if !from.known || !to.known || n == 0 {
 		return
 	}
-	r.set("broker_cpu_us_per_message", float64(to.cpu-from.cpu)/float64(time.Microsecond)/float64(n))
+	r.set("broker_cpu_us_per_"+thing, float64(to.cpu-from.cpu)/float64(time.Microsecond)/float64(n))
 	if r.Seconds > 0 {
 		r.set("broker_cpu_cores", (to.cpu-from.cpu).Seconds()/r.Seconds)
 	}
@@ -85,14 +86,19 @@ func (r *Report) addMemory(name string, from, to usage, n int) {
 // WriteText writes r for people.
 func (r *Report) WriteText(out io.Writer) error {
 	w := new(bytes.Buffer)
-	fmt.Fprintf(w, "%s, QoS %d, %d bytes", r.Scenario, r.QoS, r.Payload)
+	fmt.Fprint(w, r.Scenario)
+	if r.Payload > 0 {
+		fmt.Fprintf(w, ", QoS %d, %d bytes", r.QoS, r.Payload)
+	}
 	if r.Connections > 0 {
 		fmt.Fprintf(w, ", %d connections", r.Connections)
 	}
 	if r.Rate > 0 {
 		fmt.Fprintf(w, ", %.0f/s wanted\n", r.Rate)
-	} else {
+	} else if r.Window > 0 {
 		fmt.Fprintf(w, ", window %d\n", r.Window)
+	} else {
+		fmt.Fprintf(w, ", %d at a time\n", r.Concurrency)
 	}
 	fmt.Fprintf(w, "  rate      %.0f/s over %.2f s", r.PerSecond, r.Seconds)
 	if r.SentPerSecond > 0 {
@@ -108,7 +114,7 @@ func (r *Report) WriteText(out io.Writer) error {
 			us(l.P50), us(l.P90), us(l.P99), us(l.P999), us(l.Max), kind)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Measures)) {
-		fmt.Fprintf(w, "  %s %.4g\n", name, r.Measures[name])
+		fmt.Fprintf(w, "  measured  %s %.4g\n", name, r.Measures[name])
 	}
 	if r.Sent > 0 {
 		fmt.Fprintf(w, "  verified  %d sent, %d of %d delivered, %d lost, %d doubled, %d out of order",

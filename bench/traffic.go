@@ -212,7 +212,7 @@ func (l *load) end(s span) {
 	rep.Seconds = seconds
 	rep.SentPerSecond = float64(l.sent()-s.sent) / seconds
 	rep.PerSecond = float64(delivered) / seconds
-	rep.addCPU(s.usage, l.r.proc.sample(), delivered)
+	rep.addCPU("message", s.usage, l.r.proc.sample(), delivered)
 }
 
 // verdict closes the connections and counts what was wrong.
