@@ -119,3 +119,11 @@ func (o LimitOverrides) overrides(name string) bool {
 	f, ok := structFields(reflect.ValueOf(&o).Elem())[name]
 	return ok && !f.IsNil()
 }
+
+// explainKey tells the limits of the broker from mistakes in spelling.
+func (LimitOverrides) explainKey(key string) string {
+	if _, ok := structFields(reflect.ValueOf(&Limits{}).Elem())[key]; ok {
+		return "is a limit of the whole broker; set it under the top-level limits"
+	}
+	return ""
+}

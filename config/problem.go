@@ -7,8 +7,11 @@ import (
 	"strings"
 )
 
-// maxProblems bounds what one file can make us collect and print.
-const maxProblems = 100
+// Bounds of what one file can make us print and collect.
+const (
+	maxProblems  = 100
+	maxCollected = 10 * maxProblems
+)
 
 // Pos is a place in a file. Both numbers count from 1; zero means unknown.
 type Pos struct{ Line, Column int }
@@ -82,6 +85,9 @@ func (ps Problems) Err() error {
 	return ps
 }
 
+// Full reports whether so much is wrong that nothing more needs to be collected.
+func (ps Problems) Full() bool { return len(ps) >= maxCollected }
+
 // Sort orders ps by file, line and column, and cuts what exceeds a hundred.
 func (ps Problems) Sort() Problems {
 	sort.SliceStable(ps, func(i, j int) bool {
@@ -95,8 +101,7 @@ func (ps Problems) Sort() Problems {
 		return a.Column < b.Column
 	})
 	if len(ps) > maxProblems {
-		more := len(ps) - maxProblems
-		ps = append(ps[:maxProblems:maxProblems], Problem{File: ps[0].File, Text: fmt.Sprintf("and %d more", more)})
+		ps = append(ps[:maxProblems:maxProblems], Problem{File: ps[0].File, Text: "and more"})
 	}
 	return ps
 }

@@ -74,6 +74,9 @@ func decodeYAML(data []byte, file string, into any) (places, Problems) {
 }
 
 func (d *decoder) complain(at Pos, path, format string, args ...any) {
+	if d.problems.Full() {
+		return
+	}
 	d.problems = append(d.problems, Problem{
 		File: d.file, Line: at.Line, Column: at.Column, Key: path, Text: fmt.Sprintf(format, args...),
 	})
@@ -159,7 +162,7 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 	d.eachKey(n, path, func(key string, at Pos, value ast.Node) {
 		field, ok := fields[key]
 		if !ok {
-			d.complain(at, join(path, key), "%s", unknownKey(key, fields))
+			d.complain(at, join(path, key), "%s", unknownKey(key, v, fields))
 			return
 		}
 		d.value(value, field, join(path, key))
@@ -208,8 +211,16 @@ func structFields(v reflect.Value) map[string]reflect.Value {
 	return fields
 }
 
+// explainer is a struct that knows why some keys are not its own.
+type explainer interface{ explainKey(key string) string }
+
 // unknownKey is the message for key, with the known key that it resembles.
-func unknownKey(key string, fields map[string]reflect.Value) string {
+func unknownKey(key string, v reflect.Value, fields map[string]reflect.Value) string {
+	if e, ok := v.Interface().(explainer); ok {
+		if text := e.explainKey(key); text != "" {
+			return text
+		}
+	}
 	best, bestDistance := "", 3
 	for k := range fields {
 		if n := editDistance(key, k); n < bestDistance || n == bestDistance && k < best {
@@ -299,13 +310,17 @@ func isScalar(v reflect.Value) bool {
 	return false
 }
 
-// integer reads a decimal number that fits v.
+// integer reads a decimal number that fits v. A leading zero is refused: some
+// readers of YAML take such a number for octal.
 func integer(text string, v reflect.Value) error {
+	if len(text) > 1 && text[0] == '0' {
+		return fmt.Errorf("must be a decimal number without leading zeros, not %s", excerpt(text))
+	}
 	text = strings.ReplaceAll(text, "_", "")
 	if v.CanUint() {
 		n, err := strconv.ParseUint(text, 10, v.Type().Bits())
 		if err != nil {
-			return fmt.Errorf("must be a whole number from 0 to %d, not %s", uint64(1)<<(v.Type().Bits()-1)-1+uint64(1)<<(v.Type().Bits()-1), excerpt(text))
+			return fmt.Errorf("must be a whole number from 0 to %d, not %s", ^uint64(0)>>(64-v.Type().Bits()), excerpt(text))
 		}
 		v.SetUint(n)
 		return nil

@@ -12,8 +12,9 @@ import (
 	"sallyport/config"
 )
 
-// Bounds of include_dir.
+// Bounds of include_dir, and of what one file can make us say.
 const (
+	maxWarnings      = 1000
 	maxIncluded      = 1000
 	maxIncludedBytes = 8 << 20
 )
@@ -95,10 +96,16 @@ func newReader(path string, opts Options) *reader {
 }
 
 func (r *reader) wrong(l line, format string, args ...any) {
+	if r.problems.Full() {
+		return
+	}
 	r.problems = append(r.problems, config.Problem{File: l.file, Line: l.n, Key: l.name, Text: fmt.Sprintf(format, args...)})
 }
 
 func (r *reader) warn(l line, format string, args ...any) {
+	if len(r.warnings) >= maxWarnings {
+		return
+	}
 	r.warnings = append(r.warnings, Warning{File: l.file, Line: l.n, Option: l.name, Text: fmt.Sprintf(format, args...)})
 }
 
