@@ -135,3 +135,18 @@ func (b *Broker) publishInternal(t *turn, who *security.Principal, name string, 
 	b.publish(t, permit, &in, &batch)
 	b.commit(&batch, func(error) {}) // the next interval tries again
 }
+
+// Announce publishes a message of the broker itself, not retained, under $SYS.
+func (b *Broker) Announce(name string, payload []byte) {
+	t := turn{now: b.now()}
+	who := &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
+	permit, v := b.gate.Publish(who, name, 0, false, false)
+	if !v.Allowed() {
+		return
+	}
+	in := inbound{topic: name, payload: payload, expiryAt: -1, origin: &session.Origin{Realm: who.Realm, Name: who.Name}}
+	var batch store.Batch
+	b.publish(&t, permit, &in, &batch)
+	b.commit(&batch, func(error) {}) // nothing is promised of it
+	t.flush()
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"sallyport"
+	"sallyport/config"
+)
+
+// checkCmd validates a configuration file.
+type checkCmd struct {
+	Config string `short:"c" required:"" placeholder:"FILE" help:"Configuration to validate: sallyport.yaml or mosquitto.conf."`
+}
+
+// Help shows examples.
+func (checkCmd) Help() string {
+	return `Examples:
+  sallyport check -c sallyport.yaml
+
+Prints every mistake as file:line:column: key: what is wrong, and the risks of
+each listener; exit 1 if the broker would not start with it.`
+}
+
+// Run checks the file and everything it names.
+func (c *checkCmd) Run(e *env) error {
+	s := serveCmd{Config: c.Config}
+	cfg, foreign, err := s.load(e)
+	if err != nil {
+		return err
+	}
+	refused := 0
+	for _, r := range config.Risks(cfg) {
+		switch {
+		case r.Accepted, foreign:
+			fmt.Fprintf(e.stderr, "risk: %s\n", r.Error())
+		default:
+			refused++
+			fmt.Fprintf(e.stderr, "refused: %s\n", r.Error())
+		}
+	}
+	if err := sallyport.Check(cfg); err != nil {
+		return invalid(c.Config, err)
+	}
+	if refused > 0 {
+		return &failure{what: c.Config, why: fmt.Errorf("%d risks that it does not accept by name", refused)}
+	}
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		fmt.Fprintf(e.stdout, "listener %s: %s on %s, authenticators %v, policies %v\n", l.Name, l.Transport, l.Address, l.Authenticators, l.Policies)
+	}
+	fmt.Fprintf(e.stdout, "%s is valid\n", c.Config)
+	return nil
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"sallyport/security/authn"
+)
+
+// passwdCmd keeps a password file; its flags are mosquitto_passwd's where that has one.
+type passwdCmd struct {
+	Create     bool   `short:"c" help:"Make a new file; refused if it holds users, unless --force."`
+	Force      bool   `help:"With -c: replace a file that holds users."`
+	Delete     bool   `short:"D" help:"Delete the user."`
+	Batch      bool   `short:"b" help:"Take the password from the command line, where other users of this machine can see it."`
+	Hash       string `short:"H" default:"argon2id" enum:"argon2id,sha512-pbkdf2,sha512" placeholder:"NAME" help:"How to store it: argon2id, sha512-pbkdf2 ($$7$$) or sha512 ($$6$$, old and weak)."`
+	Iterations int    `short:"I" placeholder:"N" help:"Iterations of sha512-pbkdf2."`
+	Upgrade    bool   `short:"U" help:"Hash every plain text password in the file, in place."`
+	Generate   bool   `help:"Make a device secret of 128 random bits, print it once, and store one salted SHA-256 of it."`
+	List       bool   `help:"List the users and how their passwords are stored."`
+
+	PasswordFile string `name:"password-file" placeholder:"FILE" help:"Read the password from a file (first line); - is standard input."`
+	PasswordEnv  string `name:"password-env" placeholder:"NAME" help:"Read the password from an environment variable."`
+
+	File     string `arg:"" help:"The password file."`
+	User     string `arg:"" optional:"" help:"The user."`
+	Password string `arg:"" optional:"" help:"The password, with -b."`
+}
+
+// Help shows examples.
+func (passwdCmd) Help() string {
+	return `Examples:
+  sallyport passwd passwd alice                 asks for the password, twice
+  sallyport passwd --generate passwd meter-17   prints a secret for a device
+  sallyport passwd --password-env PW passwd ci  takes it from $PW
+  sallyport passwd -D passwd alice              deletes the user
+  sallyport passwd --list passwd
+
+The file is replaced as a whole, with mode 0600. A running broker takes it over
+at SIGHUP.`
+}
+
+// Run changes or lists the file.
+func (c *passwdCmd) Run(e *env) error {
+	switch {
+	case c.List:
+		return c.list(e)
+	case c.Upgrade:
+		return c.upgrade()
+	case c.User == "":
+		return usageError(`run "sallyport passwd --help"`, "passwd needs a user")
+	case strings.ContainsAny(c.User, ":\n\r"):
+		return usageError("a password file separates names with colons", "a user name can't hold a colon or a line end")
+	case c.Delete:
+		if err := authn.DeleteUser(c.File, c.User); err != nil {
+			return &failure{what: "delete " + c.User + " from " + c.File, why: err}
+		}
+		return nil
+	}
+	if err := c.start(); err != nil {
+		return err
+	}
+	if c.Generate {
+		return c.generate(e)
+	}
+	password, err := c.read(e)
+	if err != nil {
+		return err
+	}
+	encoded, err := authn.Hash(authn.Algorithm(c.Hash), password, authn.Params{Iterations: c.Iterations})
+	if err != nil {
+		return &failure{what: "hash the password", why: err}
+	}
+	return c.store(encoded)
+}
+
+// start empties the file for -c, and without it asks that it exists.
+func (c *passwdCmd) start() error {
+	users, err := authn.Users(c.File)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !c.Create:
+		return &failure{what: "open " + c.File, why: fs.ErrNotExist, hint: "-c makes a new password file"}
+	case errors.Is(err, fs.ErrNotExist), !c.Create:
+		return nil
+	case err == nil && len(users) > 0 && !c.Force:
+		return &failure{what: "create " + c.File, why: fmt.Errorf("it holds %d users", len(users)), hint: "--force replaces it"}
+	}
+	if err := os.Remove(c.File); err != nil {
+		return &failure{what: "replace " + c.File, why: err}
+	}
+	return nil
+}
+
+func (c *passwdCmd) store(encoded string) error {
+	if _, err := authn.SetPassword(c.File, c.User, encoded); err != nil {
+		return &failure{what: "store the password of " + c.User, why: err}
+	}
+	return nil
+}
+
+func (c *passwdCmd) generate(e *env) error {
+	secret, encoded, err := authn.Generate()
+	if err != nil {
+		return &failure{what: "make a secret", why: err}
+	}
+	if err := c.store(encoded); err != nil {
+		return err
+	}
+	fmt.Fprintln(e.stdout, secret)
+	return nil
+}
+
+// read takes the password from where the flags say, else from the terminal, twice.
+func (c *passwdCmd) read(e *env) ([]byte, error) {
+	switch {
+	case c.Password != "" && !c.Batch:
+		return nil, usageError("-b takes it; --password-file, --password-env or the prompt keep it secret", "a password on the command line can be seen by other users of this machine")
+	case c.Batch && c.Password != "":
+		return []byte(c.Password), nil
+	case c.PasswordEnv != "":
+		if v := e.getenv(c.PasswordEnv); v != "" {
+			return []byte(v), nil
+		}
+		return nil, &failure{what: "read the password", why: fmt.Errorf("environment variable %s is empty", c.PasswordEnv)}
+	case c.PasswordFile == "-":
+		return firstLine(e.stdin)
+	case c.PasswordFile != "":
+		f, err := os.Open(c.PasswordFile)
+		if err != nil {
+			return nil, &failure{what: "read the password", why: err}
+		}
+		defer func() { _ = f.Close() }() // opened for reading: nothing to lose
+		return firstLine(f)
+	case e.askPassword == nil:
+		return nil, usageError("use --password-file, --password-env or --generate", "there is no terminal to ask for the password at")
+	}
+	first, err := e.askPassword("Password: ")
+	if err != nil {
+		return nil, &failure{what: "read the password", why: err}
+	}
+	second, err := e.askPassword("Again: ")
+	if err != nil {
+		return nil, &failure{what: "read the password", why: err}
+	}
+	if !bytes.Equal(first, second) {
+		return nil, &failure{what: "the passwords differ"}
+	}
+	if len(first) == 0 {
+		return nil, &failure{what: "the password is empty"}
+	}
+	return first, nil
+}
+
+// firstLine reads a password of at most 64 KiB.
+func firstLine(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, 64<<10))
+	if err != nil {
+		return nil, &failure{what: "read the password", why: err}
+	}
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	if len(line) == 0 {
+		return nil, &failure{what: "the password is empty"}
+	}
+	return line, nil
+}
+
+func (c *passwdCmd) list(e *env) error {
+	users, err := authn.Users(c.File)
+	if err != nil {
+		return &failure{what: "read " + c.File, why: err}
+	}
+	for _, u := range users {
+		how := string(u.Algorithm)
+		if how == "" {
+			how = "unusable"
+		}
+		fmt.Fprintf(e.stdout, "%s\t%s\n", u.Name, how)
+	}
+	return nil
+}
+
+// upgrade hashes the plain text passwords of a file, as mosquitto_passwd -U does.
+func (c *passwdCmd) upgrade() error {
+	data, err := os.ReadFile(c.File)
+	if err != nil {
+		return &failure{what: "read " + c.File, why: err}
+	}
+	for n, line := range strings.Split(string(data), "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		user, password, ok := strings.Cut(line, ":")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if strings.HasPrefix(password, "$") {
+			continue // stored as a hash already
+		}
+		encoded, err := authn.Hash(authn.Algorithm(c.Hash), []byte(password), authn.Params{Iterations: c.Iterations})
+		if err != nil {
+			return &failure{what: fmt.Sprintf("%s:%d: hash the password", c.File, n+1), why: err}
+		}
+		if _, err := authn.SetPassword(c.File, user, encoded); err != nil {
+			return &failure{what: fmt.Sprintf("%s:%d: store the password", c.File, n+1), why: err}
+		}
+	}
+	return nil
+}

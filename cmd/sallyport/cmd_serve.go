@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"sallyport"
+	"sallyport/config"
+	"sallyport/config/mosquitto"
+)
+
+// serveCmd runs a broker from a configuration file.
+type serveCmd struct {
+	Config  string `short:"c" required:"" placeholder:"FILE" help:"Configuration: sallyport.yaml or mosquitto.conf, recognised by content."`
+	Port    int    `short:"p" placeholder:"PORT" help:"Port of the default listener (mosquitto.conf)."`
+	Verbose bool   `short:"v" help:"Log everything."`
+}
+
+// Help shows examples.
+func (serveCmd) Help() string {
+	return `Examples:
+  sallyport serve -c sallyport.yaml
+  sallyport serve -c /etc/mosquitto/mosquitto.conf -v
+
+SIGHUP reads configuration, passwords, permissions and certificates again; a
+mistake in any of them leaves all as it was. SIGTERM and SIGINT stop in order.`
+}
+
+// Run serves until the process is told to stop.
+func (c *serveCmd) Run(e *env) error {
+	cfg, foreign, err := c.load(e)
+	if err != nil {
+		return err
+	}
+	return serve(e, cfg, foreign, func() (*config.Config, error) {
+		cfg, _, err := c.load(e)
+		return cfg, err
+	})
+}
+
+// load reads the configuration, whichever format it has, and says its warnings.
+func (c *serveCmd) load(e *env) (cfg *config.Config, foreign bool, err error) {
+	data, err := config.ReadFile(c.Config)
+	if err != nil {
+		return nil, false, &failure{what: "read configuration", why: err}
+	}
+	if mosquitto.Recognise(data) {
+		cfg, warnings, err := mosquitto.Read(c.Config, mosquitto.Options{Port: c.Port, Verbose: c.Verbose})
+		for _, w := range warnings {
+			fmt.Fprintf(e.stderr, "warning: %s\n", w)
+		}
+		if err != nil {
+			return nil, true, invalid(c.Config, err)
+		}
+		return cfg, true, nil
+	}
+	if c.Port != 0 {
+		return nil, false, usageError("a sallyport.yaml names its ports itself", "-p is for a mosquitto.conf")
+	}
+	if cfg, err = config.Load(c.Config); err != nil {
+		return nil, false, invalid(c.Config, err)
+	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(e.stderr, "warning: %s\n", w.Error())
+	}
+	if c.Verbose {
+		cfg.Log.Level = config.LogDebug
+	}
+	return cfg, false, nil
+}
+
+// invalid shows every mistake of a configuration on a line of its own.
+func invalid(path string, err error) error {
+	return &failure{what: path + " is not valid", why: fmt.Errorf("\n%w", err), hint: "every key is described in docs/configuration.md"}
+}
+
+// serve runs cfg until the context ends; read gives the configuration again on SIGHUP.
+func serve(e *env, cfg *config.Config, foreign bool, read func() (*config.Config, error)) error {
+	// A broker is worth more memory than collections: see docs/performance.md.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, AcceptRisks: foreign})
+	if err != nil {
+		f := &failure{what: "start", why: err}
+		if errors.Is(err, sallyport.ErrRisk) {
+			f.hint = "name the risk under accept_risk of that listener if you mean it, or secure the listener"
+		}
+		return f
+	}
+	reload := make(chan func() (*config.Config, error), 1)
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	onHangup(ctx, func() {
+		select {
+		case reload <- read:
+		default: // one is waiting already
+		}
+	})
+	if err := s.Run(ctx, reload); err != nil {
+		return &failure{what: "serve", why: err}
+	}
+	return nil
+}
+
+// onHangup calls f at each SIGHUP until ctx ends.
+func onHangup(ctx context.Context, f func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, hangup)
+	go func() {
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-hup:
+				f()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}

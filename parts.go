@@ -1,0 +1,205 @@
+package sallyport
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"sallyport/broker"
+	"sallyport/config"
+	"sallyport/listener"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/security/authn"
+	"sallyport/session"
+	"sallyport/store"
+	"sallyport/topic"
+
+	"log/slog"
+)
+
+// engineOptions translates a configuration for the engine.
+func engineOptions(cfg *config.Config, g *security.Gate, st store.Store, log *slog.Logger, ls map[string]*broker.Listener, version string) broker.Options {
+	return broker.Options{
+		Listeners: ls, Gate: g, Store: st, Log: log,
+		NoRetain: !cfg.MQTT.Retain, NoShared: !cfg.MQTT.SharedSubscriptions,
+		NoWildcards: !cfg.MQTT.WildcardSubscriptions, NoSubscriptionIDs: !cfg.MQTT.SubscriptionIdentifiers,
+		QueueQoS0: cfg.MQTT.QueueQoS0, MergeOverlapping: cfg.MQTT.MergeOverlapping,
+		TellNoSubscribers:     cfg.MQTT.NoMatchingSubscribers,
+		RedeliverOnDisconnect: cfg.MQTT.SharedRedeliver == config.RedeliverAtDisconnect,
+		OwnedByClientID:       cfg.MQTT.SessionOwner == config.OwnerClientID,
+		WillsOnShutdown:       cfg.Shutdown.PublishWills,
+		ResponseInformation:   cfg.MQTT.ResponseInformation,
+		Sessions:              cfg.Limits.Sessions, SessionsPerPrincipal: cfg.Limits.SessionsPerPrincipal,
+		BufferBytes: int64(cfg.Limits.BufferBytes), RetainedMessages: int64(cfg.Limits.RetainedMessages),
+		RetainedBytes: int64(cfg.Limits.RetainedBytes),
+		SysInterval:   cfg.SysInterval, Version: version,
+	}
+}
+
+// engineListeners translates the listeners' part of a configuration.
+func (s *Server) engineListeners(cfg *config.Config) map[string]*broker.Listener {
+	ls := make(map[string]*broker.Listener, len(cfg.Listeners))
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		door := chainDoor{svc: s.authn, listener: l.Name}
+		ls[l.Name] = &broker.Listener{
+			Name: l.Name, Limits: engineLimits(cfg.EffectiveLimits(i)), Auth: door, Enhanced: door,
+			AllowEmptyClientID: l.AllowEmptyClientID, GeneratedPrefix: l.GeneratedClientIDPrefix,
+			V3Refusal: packet.Code(l.V3RefusalCode), DisconnectDenied: l.OnDeniedPublish == config.DeniedDisconnect,
+		}
+	}
+	return ls
+}
+
+// engineLimits translates limits; where the configuration's 0 means "none" the
+// engine gets the largest value.
+func engineLimits(l config.Limits) broker.Limits {
+	none := func(n int) int {
+		if n == 0 {
+			return math.MaxInt
+		}
+		return n
+	}
+	bytes := func(n config.Size) int { return none(int(n)) }
+	out := broker.Limits{
+		ConnectTimeout: l.ConnectTimeout, WriteTimeout: l.WriteTimeout, KeepAliveMax: l.KeepAliveMax,
+		PacketUnauthenticated: bytes(l.PacketSizeUnauthenticated), Packet: bytes(l.PacketSize),
+		Topic:         topic.Limits{Bytes: l.TopicBytes, Levels: l.TopicLevels},
+		ClientIDBytes: l.ClientIDBytes, UserProperties: l.UserProperties,
+		Subscriptions: none(l.Subscriptions), FiltersPerPacket: l.FiltersPerSubscribe,
+		ReceiveMaximum: l.ReceiveMaximum, Inflight: int(l.Inflight),
+		QueueMessages: none(l.QueueMessages), QueueBytes: bytes(l.QueueBytes), OutputBytes: bytes(l.OutputBytes),
+		TopicAlias: l.TopicAlias, TopicAliasOut: l.TopicAliasOut, MaxQoS: l.QoS,
+		SessionExpiry: session.NeverExpires, MessageBytes: int(l.MessageSize),
+	}
+	if s := l.SessionExpiry / time.Second; s > 0 && s < session.NeverExpires {
+		out.SessionExpiry = uint32(s)
+	}
+	switch l.QueueFull {
+	case config.DropOldest:
+		out.QueueFull = broker.DropOldest
+	case config.QueueFullDisconnect:
+		out.QueueFull = broker.Disconnect
+	}
+	return out
+}
+
+// openDoor binds one listener.
+func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error) {
+	l := &cfg.Listeners[i]
+	o := listener.Options{
+		Name: l.Name, Address: l.Address, SocketMode: l.SocketMode, Allow: l.Allow, Deny: l.Deny,
+		NoDelay: l.TCPNoDelay, MaxConnections: cfg.EffectiveLimits(i).Connections, Log: s.log,
+		WebSocket: listener.WebSocketOptions{Path: l.WebSocket.Path},
+	}
+	switch l.Transport {
+	case config.TCP:
+		o.Transport = listener.TCP
+	case config.TLSTCP:
+		o.Transport = listener.TLS
+	case config.WS:
+		o.Transport = listener.WS
+	case config.WSS:
+		o.Transport = listener.WSS
+	case config.Unix:
+		o.Transport = listener.Unix
+	}
+	if l.WebSocket.Path == "*" {
+		o.WebSocket.Path = ""
+	}
+	byCertificate := l.Identity != config.IdentityNone
+	any := false
+	for _, origin := range l.WebSocket.Origins {
+		if origin == "*" {
+			any = true
+			continue
+		}
+		o.WebSocket.Origins = append(o.WebSocket.Origins, origin)
+	}
+	if any {
+		o.WebSocket.Origins = nil
+	} else if len(o.WebSocket.Origins) == 0 && byCertificate {
+		o.WebSocket.RequireSameOrigin = true
+	}
+	if l.Transport.Secure() {
+		o.TLS = s.world.tls[l.Name].Config()
+		o.HandshakeTimeout = l.TLS.HandshakeTimeout
+	}
+	return listener.Listen(o)
+}
+
+// admit hands an accepted connection to the engine, on its own goroutine.
+func (s *Server) admit(c *listener.Conn) {
+	info := broker.Info{
+		Listener: c.Listener, Remote: c.Remote,
+		Secure: c.Transport.Secure() || c.Transport == listener.Unix,
+		Creds:  authn.Credentials{Header: c.Header, Query: c.Query},
+	}
+	if c.TLS != nil && len(c.TLS.PeerCertificates) > 0 {
+		info.Creds.Cert = c.TLS.PeerCertificates[0]
+		if len(c.TLS.VerifiedChains) > 0 {
+			chain := c.TLS.VerifiedChains[0]
+			info.Creds.CertVerified, info.Creds.Anchor = true, chain[len(chain)-1]
+		}
+	}
+	s.broker.Serve(c, info)
+}
+
+// chainDoor is the authentication of one listener as the engine wants it.
+type chainDoor struct {
+	svc      *authn.Service
+	listener string
+}
+
+// Begin implements broker.Authenticator. An answer that was found under accounts
+// that are no more is asked for again.
+func (d chainDoor) Begin(c *authn.Credentials, done func(*security.Principal, error)) (cancel func()) {
+	return d.svc.Begin(c, done)
+}
+
+// Epoch implements broker.Authenticator.
+func (d chainDoor) Epoch() authn.Epoch { return d.svc.Epoch(d.listener) }
+
+// FailureFloor implements broker.Authenticator.
+func (d chainDoor) FailureFloor() time.Duration { return d.svc.FailureFloor() }
+
+// Exchange implements broker.Enhanced.
+func (d chainDoor) Exchange(method string, c *authn.Credentials) (broker.Exchange, bool) {
+	a, chain, ok := d.svc.Enhanced(d.listener, method)
+	if !ok {
+		return nil, false
+	}
+	x, err := a.Start(c)
+	return &exchange{x: x, err: err, chain: chain, method: method, creds: *c}, true
+}
+
+// exchange runs one enhanced authentication; a step may block and so has a
+// goroutine of its own, which ends with the step.
+type exchange struct {
+	x      authn.Exchange
+	err    error
+	chain  *authn.Chain
+	method string
+	creds  authn.Credentials
+}
+
+// stepTimeout bounds one step of an exchange.
+const stepTimeout = 10 * time.Second
+
+// Step implements broker.Exchange.
+func (e *exchange) Step(data []byte, done func([]byte, *security.Principal, error)) {
+	if e.err != nil {
+		done(nil, nil, e.err)
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
+		defer cancel()
+		reply, who, err := e.x.Next(ctx, data)
+		if err == nil && who != nil {
+			who, err = e.chain.Accept(e.method, who, &e.creds)
+		}
+		done(reply, who, err)
+	}()
+}

@@ -1,0 +1,236 @@
+// Package sallyport is the assembly: the only place where the parts of the
+// broker meet. It turns a configuration into authenticators, policies, doors
+// and an engine, starts them, reloads them as one, and stops them in order.
+// It is also the API for embedding.
+//
+// A world is what a configuration means at one time: chains, policies and key
+// material. A reload builds the new world beside the old one, and only when
+// all of it is good puts it in the old one's place; live sessions are then
+// judged anew.
+package sallyport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/broker"
+	"sallyport/config"
+	"sallyport/listener"
+	"sallyport/metrics"
+	"sallyport/security"
+	"sallyport/security/authn"
+	"sallyport/store"
+)
+
+// Server is a whole broker.
+type Server struct {
+	log    *slog.Logger
+	audit  audit.Log
+	logs   *logs
+	broker *broker.Broker
+	gate   *security.Gate
+	pool   *authn.Pool
+	authn  *authn.Service
+	cache  *authn.Cache
+	doors  []*listener.Listener
+
+	serving sync.WaitGroup
+
+	// mu serialises reloads and guards the fields below.
+	mu      sync.Mutex
+	cfg     *config.Config
+	world   *world
+	stopped bool
+}
+
+// Options are what an embedder may set beside the configuration.
+type Options struct {
+	// Log replaces the log that the configuration describes.
+	Log *slog.Logger
+	// Version is told in $SYS/broker/version.
+	Version string
+	// AcceptRisks starts a configuration although it has risks that it doesn't
+	// name, with a warning each: a mosquitto.conf has no place to name them.
+	AcceptRisks bool
+}
+
+// ErrRisk says that a listener has a danger that the configuration does not
+// accept by name.
+var ErrRisk = errors.New("insecure start refused")
+
+// New builds a broker from cfg. No port is open before Start.
+func New(cfg *config.Config, opt Options) (*Server, error) {
+	if err := cfg.Check(nil).Err(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg}
+	if err := s.openLog(opt); err != nil {
+		return nil, err
+	}
+	if err := s.judgeRisks(cfg, opt.AcceptRisks); err != nil {
+		s.logs.close()
+		return nil, err
+	}
+	if err := s.assemble(opt); err != nil {
+		s.logs.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// judgeRisks refuses risks that are not accepted and says every accepted one.
+func (s *Server) judgeRisks(cfg *config.Config, accept bool) error {
+	var refused []error
+	for _, r := range config.Risks(cfg) {
+		if !r.Accepted && !accept {
+			refused = append(refused, fmt.Errorf("%w: %w", ErrRisk, r))
+			continue
+		}
+		s.audit.Record(audit.RiskAccepted, slog.String("listener", r.Listener), slog.String("risk", string(r.Name)), slog.String("text", r.Text))
+	}
+	return errors.Join(refused...)
+}
+
+func (s *Server) assemble(opt Options) (err error) {
+	cfg := s.cfg
+	s.pool, err = authn.NewPool(authn.PoolOptions{
+		Workers: cfg.Hashing.Workers, Memory: int64(cfg.Hashing.Workers) * int64(cfg.Hashing.Memory), Queue: cfg.Hashing.Queue,
+	})
+	if err != nil {
+		return err
+	}
+	s.cache, err = authn.NewCache(authn.CacheOptions{Entries: cfg.Hashing.CacheEntries, TTL: cfg.Hashing.CacheTTL})
+	if err != nil {
+		return err
+	}
+	w, err := s.build(cfg, nil)
+	if err != nil {
+		s.pool.Close()
+		return err
+	}
+	s.world = w
+	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor})
+	if err != nil {
+		s.pool.Close()
+		return err
+	}
+	s.gate = security.NewGate(w.rules)
+	s.broker = broker.New(engineOptions(cfg, s.gate, store.NewMemory(), s.log, s.engineListeners(cfg), opt.Version))
+	s.logs.publishTo(s.broker)
+	for i := range cfg.Listeners {
+		d, err := s.openDoor(cfg, i)
+		if err != nil {
+			return errors.Join(err, s.Stop())
+		}
+		s.doors = append(s.doors, d)
+	}
+	return nil
+}
+
+// Start accepts connections on every listener; it returns at once.
+func (s *Server) Start() error {
+	if s.cfg.PIDFile != "" {
+		if err := os.WriteFile(s.cfg.PIDFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+			return fmt.Errorf("pid_file: %w", err)
+		}
+	}
+	if err := becomeUser(s.cfg.RunAs); err != nil {
+		return fmt.Errorf("run_as: %w", err)
+	}
+	for i, d := range s.doors {
+		name := s.cfg.Listeners[i].Name
+		s.serving.Add(1)
+		go func() {
+			defer s.serving.Done()
+			if err := d.Serve(s.admit); err != nil {
+				s.log.Error("listener ended", "listener", name, "error", err)
+			}
+		}()
+		for _, a := range d.Addrs() {
+			s.log.Info("listening", "listener", name, "transport", string(s.cfg.Listeners[i].Transport), "addr", a.String())
+		}
+	}
+	return nil
+}
+
+// Addrs returns the addresses that a listener is bound to, nil for an unknown one.
+func (s *Server) Addrs(name string) []net.Addr {
+	for i, d := range s.doors {
+		if s.cfg.Listeners[i].Name == name {
+			return d.Addrs()
+		}
+	}
+	return nil
+}
+
+// Metrics is what the engine counts.
+func (s *Server) Metrics() *metrics.Broker { return s.broker.Metrics() }
+
+// Run starts the broker and stops it when ctx ends; reload brings configurations to put in force.
+func (s *Server) Run(ctx context.Context, reload <-chan func() (*config.Config, error)) error {
+	if err := s.Start(); err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return s.Stop()
+		case read := <-reload:
+			cfg, err := read()
+			if err == nil {
+				err = s.Reload(cfg)
+			}
+			if err != nil {
+				s.audit.Record(audit.ReloadRefused, slog.String("what", "configuration"), slog.String("error", err.Error()))
+			}
+		}
+	}
+}
+
+// Stop shuts down in order: no new connection, DISCONNECT to every client,
+// wills as configured, then the parts. It can be called more than once.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return nil
+	}
+	s.stopped = true
+	s.mu.Unlock()
+	s.log.Info("stopping")
+	for _, d := range s.doors {
+		if err := d.Close(); err != nil {
+			s.log.Warn("close listener", "error", err)
+		}
+	}
+	timeout := s.cfg.Shutdown.Timeout
+	if timeout <= 0 {
+		timeout = 8 * time.Second
+	}
+	s.broker.Shutdown(timeout)
+	s.pool.Close()
+	s.authn.Close()
+	err := s.broker.Close()
+	done := make(chan struct{})
+	go func() { s.serving.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+	if s.cfg.PIDFile != "" {
+		if e := os.Remove(s.cfg.PIDFile); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	s.log.Info("stopped")
+	s.logs.close()
+	return err
+}
