@@ -22,7 +22,7 @@ import (
 // those. A type with a method SetDefaults() gets it called on each new slice
 // element or pointer before its keys are read. Unknown and duplicate keys,
 // wrong types, keys without a value, anchors, aliases, tags, nesting deeper
-// than 24 and files above 1 MiB are refused.
+// than 24, mappings of more than 5,000 keys and files above 1 MiB are refused.
 func DecodeYAML(data []byte, file string, into any) error {
 	_, problems := decodeYAML(data, file, into)
 	return problems.Sort().Err()

@@ -19,7 +19,10 @@ const (
 	maxFileBytes = 1 << 20
 	maxDepth     = 24
 	maxTokens    = 200_000
-	maxKeys      = 5_000 // of one mapping: the parser's work grows with their square
+	// The parser's work grows with the square of a mapping's keys, so it is the
+	// sum of those squares that is bounded: 5,000 keys in one mapping, or
+	// whatever 200,000 tokens can say in small ones.
+	maxKeyWork = 25_000_000
 )
 
 // parseYAML turns data into the one node of its document; nil for an empty
@@ -80,7 +83,7 @@ func judgeTokens(tokens token.Tokens) *Problem {
 		return at(tokens[maxTokens], "the file has too many parts")
 	}
 	var open []block
-	flow := 0
+	flow, work := 0, 0
 	for i, t := range tokens {
 		if text := unsupported(t); text != "" {
 			return at(t, text)
@@ -98,8 +101,9 @@ func judgeTokens(tokens token.Tokens) *Problem {
 			}
 			open = openBlock(open, tokens[i-1].Position.Column)
 			top := &open[len(open)-1]
-			if top.keys++; top.keys > maxKeys {
-				return at(t, fmt.Sprintf("more than %d keys in one mapping", maxKeys))
+			top.keys++
+			if work += 2*top.keys - 1; work > maxKeyWork { // n squared is the sum of the first n odd numbers
+				return at(t, "too many keys in one mapping; a list has no such limit")
 			}
 		}
 		if flow+len(open) > maxDepth {
