@@ -339,11 +339,19 @@ func TestControlFramesKeepTheCallersDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() { _, _ = io.Copy(io.Discard, client) }()
+	if _, err := f.deframe(masked(websocket.OpPing, "x")); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.sendClose(websocket.CloseNormal); err != nil {
 		t.Fatal(err)
 	}
-	if len(d.set) != 3 || !d.set[0].Equal(soon) || !d.set[1].Before(soon) || !d.set[2].Equal(soon) {
-		t.Errorf("write deadlines %v, want the caller's, a shorter one, the caller's", d.set)
+	if len(d.set) != 5 {
+		t.Fatalf("write deadlines %v, want five", d.set)
+	}
+	for i, got := range d.set {
+		if callers := i%2 == 0; got.Equal(soon) != callers || !callers && !got.Before(soon) {
+			t.Errorf("write deadline %d is %v, want the caller's %v and shorter ones in turns", i, got, soon)
+		}
 	}
 }
 
