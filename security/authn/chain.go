@@ -50,6 +50,9 @@ func NewChain(o ChainOptions) (*Chain, error) {
 			return nil, fmt.Errorf("authn: member %d of the chain is missing", i)
 		}
 	}
+	if err := checkUnchecked(o.Members); err != nil {
+		return nil, err
+	}
 	if o.ClientID > StartsWithUsername {
 		return nil, fmt.Errorf("authn: unknown client id rule %d", o.ClientID)
 	}
@@ -58,6 +61,27 @@ func NewChain(o ChainOptions) (*Chain, error) {
 		prefixes: append([]string(nil), o.ClientIDPrefixes...),
 		clientID: o.ClientID,
 	}, nil
+}
+
+// checkUnchecked refuses a chain in which what one member doesn't know another
+// accepts without a check. Certificates are no obstacle: a client that has one
+// never comes past the identity member.
+func checkUnchecked(members []Member) error {
+	unchecked := false
+	var checking Authenticator
+	for _, m := range members {
+		switch a := m.Authenticator.(type) {
+		case Anonymous:
+			unchecked = unchecked || a.unchecked()
+		case Identity:
+		default:
+			checking = a
+		}
+	}
+	if unchecked && checking != nil {
+		return fmt.Errorf("authn: credentials that %s does not know would be accepted unchecked", checking.Name())
+	}
+	return nil
 }
 
 // decoy is a member that can spend what a check of its slowest account costs.

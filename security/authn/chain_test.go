@@ -128,33 +128,48 @@ func TestChainConditions(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	header := map[string][]string{"Authorization": {"Basic eDp5"}}
 	tests := []struct {
-		name   string
-		creds  Credentials
-		accept bool
-		ignore bool // with IgnoreCredentials
+		name                      string
+		creds                     Credentials
+		plain, ignoring, trusting string // whose principal: "-" is nobody's
 	}{
-		{"no credential", Credentials{}, true, true},
-		{"a user name", Credentials{HasUsername: true, Username: "x"}, false, true},
-		{"an empty user name", Credentials{HasUsername: true}, false, true},
-		{"a password alone", Credentials{HasPassword: true}, false, true},
-		{"an HTTP credential", Credentials{Header: header}, false, true},
-		{"an authentication method", Credentials{AuthMethod: "SCRAM-SHA-256"}, false, false},
+		{"no credential", Credentials{}, "", "", ""},
+		{"a user name", Credentials{HasUsername: true, Username: "x"}, "-", "", "x"},
+		{"an empty user name", Credentials{HasUsername: true}, "-", "", ""},
+		{"a password alone", Credentials{HasPassword: true}, "-", "", ""},
+		{"an HTTP credential", Credentials{Header: header}, "-", "", ""},
+		{"an authentication method", Credentials{AuthMethod: "SCRAM-SHA-256"}, "-", "-", "-"},
 	}
 	for _, tt := range tests {
-		for _, ignore := range []bool{false, true} {
-			want := tt.accept
-			if ignore {
-				want = tt.ignore
-			}
-			c := chainOf(t, ChainOptions{}, Anonymous{IgnoreCredentials: ignore})
+		for member, want := range map[Anonymous]string{
+			{}: tt.plain, {IgnoreCredentials: true}: tt.ignoring, {BelieveUsername: true}: tt.trusting,
+		} {
+			c := chainOf(t, ChainOptions{}, member)
 			tt.creds.Listener = "door"
 			p, err := c.Authenticate(context.Background(), &tt.creds)
-			if (err == nil) != want {
-				t.Errorf("%s (ignoring %t): %v", tt.name, ignore, err)
+			if (err == nil) != (want != "-") {
+				t.Errorf("%s, %+v: %v", tt.name, member, err)
 			}
-			if p != nil && (p.Name != "" || p.Username != "" || p.Realm != "anonymous:door" || p.Method != "anonymous") {
-				t.Errorf("%s: principal %+v", tt.name, p)
+			if p == nil {
+				continue
 			}
+			realm := "anonymous:door"
+			if want != "" {
+				realm = "unchecked:door"
+			}
+			if p.Name != want || p.Username != want || p.Realm != realm || p.Method != "anonymous" {
+				t.Errorf("%s, %+v: principal %+v", tt.name, member, p)
+			}
+		}
+	}
+}
+
+func TestUncheckedCredentialsStandAlone(t *testing.T) {
+	for _, a := range []Anonymous{{IgnoreCredentials: true}, {BelieveUsername: true}} {
+		if _, err := NewChain(ChainOptions{Members: []Member{{Authenticator: &fake{}}, {Authenticator: a}}}); err == nil {
+			t.Errorf("%+v is accepted behind a member that checks", a)
+		}
+		if _, err := NewChain(ChainOptions{Members: []Member{{Authenticator: Identity{}}, {Authenticator: a}}}); err != nil {
+			t.Errorf("%+v behind certificates: %v", a, err)
 		}
 	}
 }
