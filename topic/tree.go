@@ -11,8 +11,8 @@ import (
 // subscribers, told apart by their keys, each with one value.
 //
 // Match takes no lock and is never held up; Set and Remove exclude each other.
-// The cost of a change doesn't depend on how many siblings a filter has or how
-// many subscribers: it replaces at most a few buckets of 16 entries, see trie.
+// What a change copies doesn't depend on how many siblings a filter has or how
+// many subscribers: it is a few entries of one short list, see trie.
 //
 // The filter is stored level by level, so that filters with a common beginning
 // share it; a level is copied, and no string that is passed in is kept.

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -135,7 +136,7 @@ func TestTreeAgreesWithReference(t *testing.T) {
 	for step := range 30000 {
 		s := sub{pick(r, 4, 20, "a", "b", "", "+", "$s"), r.IntN(60)}
 		_, had := plain[s]
-		// Grow and shrink in turns, so that buckets split and join.
+		// Grow and shrink in turns, so that forks come and go.
 		if grow := step/5000%2 == 0; r.IntN(10) < 7 == grow {
 			plain[s] = step
 			if got := tree.Set(s.filter, s.key, step); got != had {
@@ -174,7 +175,7 @@ func TestTreeAgreesWithReference(t *testing.T) {
 	}
 }
 
-// Many keys under one filter: buckets split and join, the fork goes away.
+// Many keys under one filter: lists become forks, and all of them go away.
 func TestTreeManySubscribersOfOneFilter(t *testing.T) {
 	const n = 20000
 	tree := NewTree[int, int]()
@@ -250,7 +251,41 @@ func TestTreeMatchDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Readers run while writers split, join and prune around what they look at:
+// A write copies a bounded number of entries, however many there are.
+func TestTreeWritesCopyLittle(t *testing.T) {
+	const changes = 2000
+	cost := func(siblings int, filter func(i int) string) float64 {
+		tree := NewTree[int, *int]()
+		for i := range siblings {
+			tree.Set(filter(i), i, nil)
+		}
+		filters := make([]string, changes)
+		for i := range filters {
+			filters[i] = filter(siblings + i)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i, f := range filters {
+			tree.Set(f, siblings+i, nil)
+		}
+		for i, f := range filters {
+			tree.Remove(f, siblings+i)
+		}
+		runtime.ReadMemStats(&after)
+		return float64(after.TotalAlloc-before.TotalAlloc) / changes
+	}
+	for claim, filter := range map[string]func(int) string{
+		"siblings":    func(i int) string { return fmt.Sprintf("dev/%d", i) },
+		"subscribers": func(int) string { return "alarm" },
+	} {
+		few, many := cost(1000, filter), cost(100_000, filter)
+		if many > 2*few || many > 1024 {
+			t.Errorf("%s: a change among 100,000 allocates %.0f bytes, among 1,000 %.0f", claim, many, few)
+		}
+	}
+}
+
+// Readers run while writers fork and prune around what they look at:
 // what is there all the time is seen exactly once by each Match, what is never
 // there is never seen.
 func TestTreeReadersSeeWhatStaysExactlyOnce(t *testing.T) {

@@ -3,91 +3,128 @@ package topic
 import "sync/atomic"
 
 const (
-	fanBits   = 4
-	fan       = 1 << fanBits
-	bucketMax = 16 // entries before a bucket becomes a fork
-	bucketMin = 8  // entries at which a fork becomes a bucket again
-	hashBits  = 64
+	fanBits  = 4
+	fan      = 1 << fanBits
+	hashBits = 64
 )
 
 // trie is a hash map that is read without a lock while one writer changes it.
 //
-// It is a tree of cells, reached by the bits of the hash. A cell is a bucket of
-// a few entries, or a fork to further cells. Cells and entries are never
-// changed once published; a change replaces one bucket, by storing one pointer,
-// so that its cost doesn't grow with the map, except for the depth of the walk.
+// It is a tree of slots, reached by the bits of the hash. A slot holds a short
+// list of entries, or a fork to further slots. Entries are never changed once
+// published: a change replaces the head of one list, and copies no more of it
+// than what stands before the entry that changes, so that its cost doesn't grow
+// with the map, except for the depth of the walk.
 //
-// A reader that walks the whole trie sees each entry that is there from before
-// the walk until after it exactly once, whatever the writer does meanwhile: at
-// any moment an entry is in one bucket on the one path its hash gives, and the
-// reader goes along that path once, taking each cell as it finds it. A cell that
-// has been replaced is never written to again, so what the reader finds below
-// it is as complete as at the moment of the replacement.
+// A list that is full becomes a fork: the fork is published first, then the
+// list is taken away. A fork goes away only when it is empty. Readers load the
+// list first and use it only if there is then no fork. So a reader that walks
+// the whole trie sees each entry that is there from before the walk until after
+// it exactly once, whatever the writer does meanwhile: such an entry is in one
+// slot on the one path its hash gives, and moves only from a list into the fork
+// of the same slot, never back. If the reader finds a fork, the entry is in it;
+// if it finds none, there was none when it loaded the list.
 //
 // The zero value is an empty trie.
 type trie[K comparable, V any] struct {
-	root atomic.Pointer[cell[K, V]]
+	root slot[K, V]
 }
 
-// cell is a fork if fork is set, else a bucket; an empty bucket is a nil cell.
-type cell[K comparable, V any] struct {
-	bucket []entry[K, V]
-	fork   *[fan]atomic.Pointer[cell[K, V]]
+type slot[K comparable, V any] struct {
+	list atomic.Pointer[entry[K, V]]
+	fork atomic.Pointer[fork[K, V]]
 }
+
+type fork[K comparable, V any] [fan]slot[K, V]
 
 type entry[K comparable, V any] struct {
+	next  *entry[K, V]
 	hash  uint64
 	key   K
 	value V
 }
 
-func (t *trie[K, V]) empty() bool { return t.root.Load() == nil }
+// listMax is how many entries a list may have. The many small tries of a tree
+// do without a fork, which is larger than all their entries. Keys whose whole
+// hashes are equal share a list however many they are; the hash is seeded at
+// random, so nobody can make that happen.
+func listMax(depth int) int {
+	switch {
+	case depth == 0:
+		return 8
+	case depth*fanBits < hashBits:
+		return 4
+	}
+	return 1 << 30
+}
+
+// index picks the slot of a fork that lies depth forks below the root.
+func index(hash uint64, depth int) int { return int(hash >> (depth * fanBits) % fan) }
+
+// load returns what s holds, a list or a fork.
+func (s *slot[K, V]) load() (*entry[K, V], *fork[K, V]) {
+	list := s.list.Load() // the order matters, see trie
+	if f := s.fork.Load(); f != nil {
+		return nil, f
+	}
+	return list, nil
+}
+
+func (s *slot[K, V]) empty() bool {
+	list, f := s.load()
+	return list == nil && f == nil
+}
+
+func (f *fork[K, V]) empty() bool {
+	for i := range f {
+		if !f[i].empty() {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *trie[K, V]) empty() bool { return t.root.empty() }
 
 // get finds key.
 func (t *trie[K, V]) get(hash uint64, key K) (v V, ok bool) {
-	c := t.root.Load()
-	for bits := hash; c != nil && c.fork != nil; bits >>= fanBits {
-		c = c.fork[bits%fan].Load()
+	list, f := t.root.load()
+	for bits := hash; f != nil; bits >>= fanBits {
+		list, f = f[bits%fan].load()
 	}
-	if i := c.find(hash, key); i >= 0 {
-		return c.bucket[i].value, true
+	if e := list.find(hash, key); e != nil {
+		return e.value, true
 	}
 	return v, false
 }
 
-// find returns the index of key in the bucket c, or -1.
-func (c *cell[K, V]) find(hash uint64, key K) int {
-	if c == nil {
-		return -1
-	}
-	for i := range c.bucket {
-		if e := &c.bucket[i]; e.hash == hash && e.key == key {
-			return i
+// find returns the entry of key in the list that e begins, or nil.
+func (e *entry[K, V]) find(hash uint64, key K) *entry[K, V] {
+	for ; e != nil; e = e.next {
+		if e.hash == hash && e.key == key {
+			return e
 		}
 	}
-	return -1
+	return nil
 }
 
 // each calls yield for every entry until it returns false, and reports whether
 // it never did.
-func (t *trie[K, V]) each(yield func(K, V) bool) bool {
-	return t.root.Load().each(yield)
-}
+func (t *trie[K, V]) each(yield func(K, V) bool) bool { return t.root.each(yield) }
 
-func (c *cell[K, V]) each(yield func(K, V) bool) bool {
-	if c == nil {
-		return true
-	}
-	for i := range c.bucket {
-		if !yield(c.bucket[i].key, c.bucket[i].value) {
-			return false
-		}
-	}
-	if c.fork != nil {
-		for i := range c.fork {
-			if !c.fork[i].Load().each(yield) {
+func (s *slot[K, V]) each(yield func(K, V) bool) bool {
+	list, f := s.load()
+	if f != nil {
+		for i := range f {
+			if !f[i].each(yield) {
 				return false
 			}
+		}
+		return true
+	}
+	for e := list; e != nil; e = e.next {
+		if !yield(e.key, e.value) {
+			return false
 		}
 	}
 	return true
@@ -96,112 +133,84 @@ func (c *cell[K, V]) each(yield func(K, V) bool) bool {
 // set stores v under key and reports whether there was a value before. Writers
 // must exclude each other.
 func (t *trie[K, V]) set(hash uint64, key K, v V) (replaced bool) {
-	slot, depth := &t.root, 0
-	c := slot.Load()
-	for ; c != nil && c.fork != nil; depth++ {
-		slot = &c.fork[index(hash, depth)]
-		c = slot.Load()
+	s, depth := &t.root, 0
+	for f := s.fork.Load(); f != nil; f = s.fork.Load() {
+		s = &f[index(hash, depth)]
+		depth++
 	}
-	e := entry[K, V]{hash, key, v}
-	if c == nil {
-		slot.Store(&cell[K, V]{bucket: []entry[K, V]{e}})
-		return false
-	}
-	if i := c.find(hash, key); i >= 0 {
-		bucket := make([]entry[K, V], len(c.bucket))
-		copy(bucket, c.bucket)
-		bucket[i] = e
-		slot.Store(&cell[K, V]{bucket: bucket})
+	list := s.list.Load()
+	if old := list.find(hash, key); old != nil {
+		s.list.Store(list.before(old, &entry[K, V]{old.next, hash, key, v}))
 		return true
 	}
-	bucket := make([]entry[K, V], len(c.bucket)+1)
-	copy(bucket, c.bucket)
-	bucket[len(c.bucket)] = e
-	slot.Store(spread(bucket, depth))
+	s.add(depth, entry[K, V]{hash: hash, key: key, value: v})
 	return false
 }
 
-// spread makes a bucket, or a fork of buckets when it is too full for one. Keys
-// whose whole hashes are equal share a bucket however many they are; the hash
-// is seeded at random, so nobody can make that happen.
-func spread[K comparable, V any](bucket []entry[K, V], depth int) *cell[K, V] {
-	if len(bucket) <= bucketMax || depth*fanBits >= hashBits {
-		return &cell[K, V]{bucket: bucket}
+// add puts in an entry whose key is not there. s has no fork.
+func (s *slot[K, V]) add(depth int, e entry[K, V]) {
+	list := s.list.Load()
+	n := 0
+	for other := list; other != nil; other = other.next {
+		n++
 	}
-	var parts [fan]int
-	for i := range bucket {
-		parts[index(bucket[i].hash, depth)]++
+	if n < listMax(depth) {
+		e.next = list
+		s.list.Store(&e)
+		return
 	}
-	fork := new([fan]atomic.Pointer[cell[K, V]])
-	for i, n := range parts {
-		if n == 0 {
-			continue
-		}
-		part := make([]entry[K, V], 0, n)
-		for j := range bucket {
-			if index(bucket[j].hash, depth) == i {
-				part = append(part, bucket[j])
-			}
-		}
-		fork[i].Store(spread(part, depth+1))
+	f := new(fork[K, V])
+	f.add(depth, e)
+	for ; list != nil; list = list.next {
+		f.add(depth, *list)
 	}
-	return &cell[K, V]{fork: fork}
+	s.fork.Store(f) // the order matters, see trie
+	s.list.Store(nil)
+}
+
+// add puts an entry into a fork that no reader knows yet.
+func (f *fork[K, V]) add(depth int, e entry[K, V]) {
+	s := &f[index(e.hash, depth)]
+	depth++
+	for deeper := s.fork.Load(); deeper != nil; deeper = s.fork.Load() {
+		s = &deeper[index(e.hash, depth)]
+		depth++
+	}
+	s.add(depth, e)
+}
+
+// before returns a list of what stands before old in the list that e begins,
+// followed by tail.
+func (e *entry[K, V]) before(old, tail *entry[K, V]) *entry[K, V] {
+	for ; e != old; e = e.next {
+		tail = &entry[K, V]{tail, e.hash, e.key, e.value}
+	}
+	return tail
 }
 
 // remove takes key away and reports whether it was there. Writers must exclude
 // each other.
 func (t *trie[K, V]) remove(hash uint64, key K) bool {
-	var path [hashBits/fanBits + 1]*atomic.Pointer[cell[K, V]]
-	depth := 0
-	path[0] = &t.root
-	c := t.root.Load()
-	for ; c != nil && c.fork != nil; depth++ {
-		path[depth+1] = &c.fork[index(hash, depth)]
-		c = path[depth+1].Load()
+	var path [hashBits/fanBits + 1]*slot[K, V]
+	s, depth := &t.root, 0
+	for f := s.fork.Load(); f != nil; f = s.fork.Load() {
+		path[depth] = s
+		s = &f[index(hash, depth)]
+		depth++
 	}
-	i := c.find(hash, key)
-	if i < 0 {
+	list := s.list.Load()
+	old := list.find(hash, key)
+	if old == nil {
 		return false
 	}
-	if n := len(c.bucket); n > 1 {
-		bucket := make([]entry[K, V], 0, n-1)
-		bucket = append(append(bucket, c.bucket[:i]...), c.bucket[i+1:]...)
-		path[depth].Store(&cell[K, V]{bucket: bucket})
-		return true
-	}
-	path[depth].Store(nil)
-	// A fork is looked at again when one of its buckets has become empty.
-	for depth--; depth >= 0; depth-- {
-		joined, ok := join(path[depth].Load())
-		if !ok {
+	s.list.Store(list.before(old, old.next))
+	for depth > 0 && s.empty() {
+		depth--
+		s = path[depth]
+		if !s.fork.Load().empty() {
 			break
 		}
-		path[depth].Store(joined)
+		s.fork.Store(nil)
 	}
 	return true
 }
-
-// join makes the bucket that can stand for a fork; nil if the fork is empty. ok
-// is false if the fork is too full or leads to a fork.
-func join[K comparable, V any](c *cell[K, V]) (joined *cell[K, V], ok bool) {
-	n := 0
-	for i := range c.fork {
-		if kid := c.fork[i].Load(); kid != nil {
-			if n += len(kid.bucket); n > bucketMin || kid.fork != nil {
-				return nil, false
-			}
-		}
-	}
-	if n == 0 {
-		return nil, true
-	}
-	bucket := make([]entry[K, V], 0, n)
-	for i := range c.fork {
-		if kid := c.fork[i].Load(); kid != nil {
-			bucket = append(bucket, kid.bucket...)
-		}
-	}
-	return &cell[K, V]{bucket: bucket}, true
-}
-
-func index(hash uint64, depth int) int { return int(hash >> (depth * fanBits) % fan) }
