@@ -34,7 +34,7 @@ type wsConn struct {
 func (t Target) startWebSocket(ctx context.Context, nc net.Conn) (net.Conn, error) {
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	ws, err := t.upgrade(nc)
-	if !stop() && err == nil {
+	if !stop() {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
