@@ -42,7 +42,7 @@ const (
 	FanOut        = "fan-out"       // one publisher to Subscribers
 	Connect       = "connect"       // Connections, one after another, Concurrency at a time
 	Idle          = "idle"          // Connections that are held and do nothing
-	Subscriptions = "subscriptions" // Count filters on one connection, then traffic to them
+	Subscriptions = "subscriptions" // Count filters on Subscribers connections, then traffic to them
 	Retained      = "retained"      // Count retained messages, replayed to a new subscriber
 	Offline       = "offline"       // Count messages queued for a session that is away
 )
@@ -69,7 +69,7 @@ type Options struct {
 
 	Pairs       int // of P2P
 	Publishers  int // of FanIn
-	Subscribers int // of FanOut
+	Subscribers int // of FanOut and Subscriptions
 	Connections int // of Connect and Idle
 	Concurrency int // of Connect and Idle: connections being opened at a time
 	Count       int // of Subscriptions, Retained and Offline

@@ -66,6 +66,13 @@ func TestTrackerTellsLossFromDuplicationFromDisorder(t *testing.T) {
 			t.Errorf("%s: lost %d, doubled %d, late %d; want %d, %d, %d", tt.name, got, tr.duplicates, tr.misordered, tt.lost, tt.doubled, tt.late)
 		}
 	}
+	shared := tracker{share: 1, of: 3} // of 0..7: 1, 4 and 7
+	for _, n := range []uint64{1, 2, 7, 7} {
+		shared.see(n)
+	}
+	if shared.lost(8) != 1 || shared.duplicates != 1 || shared.misrouted != 1 {
+		t.Errorf("share: lost %d, doubled %d, misrouted %d, want 1 each", shared.lost(8), shared.duplicates, shared.misrouted)
+	}
 	u := unordered(3)
 	for _, n := range []uint64{2, 0, 2, 99} {
 		u.see(n)

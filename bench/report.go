@@ -31,7 +31,7 @@ type Report struct {
 	Misordered uint64 `json:"misordered"` // deliveries that came after a later one
 	Refused    uint64 `json:"refused"`    // messages acknowledged with a code of failure
 	Foreign    uint64 `json:"foreign"`    // messages that are not of this run
-	Invalid    uint64 `json:"invalid"`    // deliveries with the wrong QoS or size
+	Invalid    uint64 `json:"invalid"`    // deliveries with the wrong QoS or size, or to the wrong subscriber
 
 	// Latency is from sending (closed loop) or from when the message was due
 	// (Corrected) to its delivery; of a connection, from dialling to CONNACK.
@@ -116,7 +116,9 @@ func (r *Report) WriteText(out io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Measures)) {
 		fmt.Fprintf(w, "  measured  %s %.4g\n", name, r.Measures[name])
 	}
-	if r.Sent > 0 {
+	if r.Scenario == Idle {
+		fmt.Fprintf(w, "  verified  %d of %d connections answered\n", r.Delivered, r.Expected)
+	} else if r.Sent > 0 {
 		fmt.Fprintf(w, "  verified  %d sent, %d of %d delivered, %d lost, %d doubled, %d out of order",
 			r.Sent, r.Delivered, r.Expected, r.Lost, r.Duplicated, r.Misordered)
 		if r.Refused+r.Foreign+r.Invalid > 0 {

@@ -9,26 +9,23 @@ import (
 	"sallyport/packet"
 )
 
-// pair opens one publisher to numbered topics under level and one receiver
-// that has not subscribed.
-func (r *run) pair(ctx context.Context, level string, windowed bool) (*load, *receiver, error) {
-	l := &load{r: r, fan: 1, histograms: histograms(1)}
-	pc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
+// numbered opens one publisher to numbered topics under level and some
+// receivers that have not subscribed.
+func (r *run) numbered(ctx context.Context, level string, receivers int, retain bool) (*load, error) {
+	l := &load{r: r, fan: 1, histograms: histograms(receivers), receivers: make([]*receiver, receivers)}
+	c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect the publisher: %w", err)
+		return nil, fmt.Errorf("connect the publisher: %w", err)
 	}
-	p := r.newPublisher(pc, 0, r.prefix+"/"+level+"/", true, r.Scenario == Retained)
-	if windowed {
-		p.fan = 1
-	}
-	l.pubs = []*publisher{p}
-	sc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-s", uint32(r.id)), true))
-	if err != nil {
-		return nil, nil, fmt.Errorf("connect the subscriber: %w", err)
-	}
-	v := r.newReceiver(sc, 0, l.pubs, l.histograms[0])
-	l.receivers = []*receiver{v}
-	return l, v, nil
+	l.pubs = []*publisher{r.newPublisher(c, 0, r.prefix+"/"+level+"/", true, retain)}
+	return l, r.each(ctx, receivers, func(i int) error {
+		c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-s%d", uint32(r.id), i), true))
+		if err != nil {
+			return fmt.Errorf("connect subscriber %d: %w", i, err)
+		}
+		l.receivers[i] = r.newReceiver(c, 0, l.pubs, l.histograms[i%len(l.histograms)])
+		return nil
+	})
 }
 
 // send publishes n messages and waits until they are acknowledged; at QoS 0,
@@ -63,11 +60,11 @@ func (r *run) send(ctx context.Context, p *publisher, n int) error {
 // retained stores Count retained messages, replays them to a new subscription
 // and clears them.
 func (r *run) retained(ctx context.Context) error {
-	l, v, err := r.pair(ctx, "r", false)
+	l, err := r.numbered(ctx, "r", 1, true)
 	if err != nil {
 		return err
 	}
-	p := l.pubs[0]
+	p, v := l.pubs[0], l.receivers[0]
 	r.Progress(fmt.Sprintf("storing %d retained messages", r.Count))
 	before, begin := r.proc.sample(), r.now()
 	if err := r.send(ctx, p, r.Count); err != nil {

@@ -5,6 +5,7 @@ const maxGaps = 1 << 16
 
 // tracker verifies the sequence numbers that one receiver sees of one publisher.
 type tracker struct {
+	share, of  uint64   // only the numbers n with n % of == share are for it; of 0: all
 	seen       []uint64 // a bit for each number, where they come in no order; else nil
 	came       uint64   // bits set in seen
 	next       uint64   // the number expected
@@ -12,10 +13,18 @@ type tracker struct {
 	forgotten  uint64 // missing, but beyond maxGaps: late ones count as doubled
 	duplicates uint64
 	misordered uint64
+	misrouted  uint64 // for another receiver
 }
 
 // see takes the next message's number.
 func (t *tracker) see(n uint64) {
+	if t.of > 0 {
+		if n%t.of != t.share {
+			t.misrouted++
+			return
+		}
+		n /= t.of
+	}
 	switch {
 	case t.seen != nil:
 		t.mark(n)
@@ -62,6 +71,9 @@ func (t *tracker) skip(n uint64) {
 
 // lost is how many of sent messages never came.
 func (t *tracker) lost(sent uint64) uint64 {
+	if t.of > 0 {
+		sent = (sent + t.of - 1 - t.share) / t.of
+	}
 	if t.seen != nil {
 		return sent - min(sent, t.came)
 	}

@@ -227,6 +227,7 @@ func (l *load) verdict() error {
 			rep.Lost += t.lost(v.pubs[i].sent.Load())
 			rep.Duplicated += t.duplicates
 			rep.Misordered += t.misordered
+			rep.Invalid += t.misrouted
 		}
 		rep.Foreign += v.foreign.Load()
 		rep.Invalid += v.invalid.Load()

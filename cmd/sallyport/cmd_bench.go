@@ -36,7 +36,7 @@ type benchCmd struct {
 	Messages    int           `group:"load" placeholder:"N" help:"Messages of each publisher, in place of a duration."`
 	Pairs       int           `group:"load" default:"10" placeholder:"N" help:"Pairs of p2p (${default})."`
 	Publishers  int           `group:"load" default:"100" placeholder:"N" help:"Publishers of fan-in (${default})."`
-	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out (${default})."`
+	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out and subscriptions (${default})."`
 	Connections int           `group:"load" default:"1000" placeholder:"N" help:"Connections of connect and idle (${default})."`
 	Concurrency int           `group:"load" default:"32" placeholder:"N" help:"Connections being opened at a time (${default})."`
 	Count       int           `group:"load" default:"10000" placeholder:"N" help:"Subscriptions, retained or queued messages (${default})."`
