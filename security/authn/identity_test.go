@@ -122,6 +122,10 @@ func TestRealmHoldsTheAnchor(t *testing.T) {
 	if err != nil || p.Cert != cert || p.Method != "certificate" {
 		t.Errorf("principal %+v, %v", p, err)
 	}
+	open := chainOf(t, ChainOptions{}, Anonymous{})
+	if p, err := open.Authenticate(context.Background(), &Credentials{Cert: cert}); err != nil || p.Cert != nil {
+		t.Errorf("an unverified certificate travels with %+v, %v", p, err)
+	}
 	if _, err := c.Authenticate(context.Background(), &Credentials{Cert: cert}); err == nil {
 		t.Error("an unverified certificate is let through to anonymous")
 	}

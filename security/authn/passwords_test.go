@@ -64,9 +64,12 @@ func TestPasswordsAnswers(t *testing.T) {
 		"  bob : "+mustHash(t, PBKDF2SHA512, "builder")+"\t\r",
 		"carol:"+mustHash(t, SHA512, "sings"),
 		"dev:"+generated,
+		"blank:"+mustHash(t, Argon2id, ""),
 	), func(o *PasswordsOptions) { o.Realm = "plant" })
 	noPassword := login("alice", "")
 	noPassword.HasPassword = false
+	blankWithout := login("blank", "")
+	blankWithout.HasPassword = false
 	tests := []struct {
 		name  string
 		creds *Credentials
@@ -81,6 +84,8 @@ func TestPasswordsAnswers(t *testing.T) {
 		{"generated secret, right", login("dev", secret), "accepted"},
 		{"generated secret, wrong", login("dev", secret+"x"), "refused"},
 		{"a known user without a password", noPassword, "refused"},
+		{"an empty password, given", login("blank", ""), "accepted"},
+		{"an empty password, not given", blankWithout, "refused"},
 		{"an unknown user", login("mallory", "wonder"), "not mine"},
 		{"a user name in other case", login("Alice", "wonder"), "not mine"},
 		{"no user name", &Credentials{HasPassword: true, Password: []byte("wonder")}, "not mine"},
@@ -242,6 +247,21 @@ func TestDecoyCostsWhatTheDearestAccountCosts(t *testing.T) {
 	), nil)
 	if d := p.accounts.Load().dearest; d.algorithm != Argon2id || p.Cost() <= 0 {
 		t.Errorf("dearest is %s, cost %v", d.algorithm, p.Cost())
+	}
+}
+
+func TestAWrongSecretIsAnUnpaidRefusal(t *testing.T) {
+	_, generated, err := Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openFile(t, writeFile(t, "dev:"+generated, "alice:"+mustHash(t, Argon2id, "wonder")), nil)
+	for user, want := range map[string]bool{"dev": true, "alice": false} {
+		_, err := p.Authenticate(context.Background(), login(user, "wrong"))
+		var refused *Refused
+		if !errors.As(err, &refused) || refused.Unpaid != want {
+			t.Errorf("%s: %v, want a refusal with Unpaid %t", user, err, want)
+		}
 	}
 }
 
