@@ -76,7 +76,7 @@ const (
 
 // Limits bounds one listener's clients. Every limit is enforced; zero means none where the comment says so.
 type Limits struct {
-	ConnectTimeout        time.Duration // from accept to a whole CONNECT and its authentication's start
+	ConnectTimeout        time.Duration // from accept until the client is authenticated
 	WriteTimeout          time.Duration // output without progress
 	KeepAliveMax          uint16        // seconds; 0: the client's choice
 	PacketUnauthenticated int           // bytes, before CONNACK

@@ -20,23 +20,25 @@ type client struct {
 	mu sync.Mutex // guards the fields below
 	// gone says that the session has ended and the registry forgets this
 	// client: who finds it here looks again.
-	gone       bool
-	session    *session.Session // nil until the first attach
-	principal  *security.Principal
-	owner      session.Origin
-	lis        *Listener
-	conn       *Conn // the present connection, nil while offline
-	live       bool  // conn has its CONNACK: output may be appended
-	access     security.Access
-	replays    []replay
-	shared     []*group
-	will       *will
-	expiry     timer
-	willTimer  timer
-	buffered   int64 // bytes of queue and flights counted against the broker's bound
-	queued     int
-	dropped    int64 // messages dropped, and when that was last logged
-	complained int64
+	gone      bool
+	session   *session.Session // nil until the first attach
+	principal *security.Principal
+	owner     session.Origin
+	lis       *Listener
+	conn      *Conn // the present connection, nil while offline
+	live      bool  // conn has its CONNACK: output may be appended
+	access    security.Access
+	replays   []replay
+	shared    []*group
+	will      *will
+	expiry    timer
+	willTimer timer
+	// A timer that has fired may find that its work was called off and set anew:
+	// these say from when on it is due.
+	expiresAt, willAt int64
+	buffered          int64 // bytes of queue and flights counted against the broker's bound
+	queued            int
+	drops
 }
 
 func newClient(b *Broker, id string) *client {
@@ -192,6 +194,10 @@ func (cl *client) detach(c *Conn, why ending) {
 	}
 	cl.conn, cl.live = nil, false
 	ends := !cl.session.Kept()
+	if !c.accepted.Load() {
+		// MQTT-3.1.2-8: only a CONNECT that was accepted leaves a will.
+		cl.will = nil
+	}
 	cl.leaveWill(why, &after, ends)
 	switch {
 	case ends:
@@ -199,7 +205,8 @@ func (cl *client) detach(c *Conn, why ending) {
 		cl.finish(&after)
 	default:
 		if cl.session.Expiry != session.NeverExpires {
-			cl.b.wheel.arm(&cl.expiry, t.now+int64(cl.session.Expiry)*1e9)
+			cl.expiresAt = t.now + int64(cl.session.Expiry)*1e9
+			cl.b.wheel.arm(&cl.expiry, cl.expiresAt)
 		}
 		if cl.b.opt.RedeliverOnDisconnect {
 			after.redeal = cl.session.TakeShared()
@@ -220,7 +227,7 @@ func (cl *client) expire() {
 	t := turn{now: cl.b.now()}
 	var after aftermath
 	cl.mu.Lock()
-	if cl.gone || cl.conn != nil || cl.session == nil {
+	if cl.gone || cl.conn != nil || cl.session == nil || cl.session.Expiry == session.NeverExpires || t.now < cl.expiresAt {
 		cl.mu.Unlock()
 		return
 	}

@@ -82,6 +82,7 @@ type Conn struct {
 	access      security.Access
 	connect     *packet.Connect
 	clientID    string
+	assigned    bool // clientID is ours
 	principal   *security.Principal
 	exchange    Exchange
 	method      string
@@ -106,6 +107,7 @@ type Conn struct {
 	writing   atomic.Int64             // time since which a write makes no progress, 0: none is under way
 	keepAlive atomic.Int64             // nanoseconds allowed between packets, 0: any
 	lifeAt    atomic.Int64             // when life fires, about
+	waiting   atomic.Bool              // input waits for the broker, not for the client
 
 	life  timer // connect timeout, then keep alive and write progress
 	floor timer // a refusal that waits for its time
@@ -115,6 +117,7 @@ type Conn struct {
 	out                      []byte
 	outPackets, outPublishes int64 // appended and not yet taken
 	accounted                int64 // bytes of out counted against the broker's bound
+	written                  int64 // the same of what the driver has taken and not yet written
 	dirty                    bool  // in some turn's list
 	inTurn                   bool
 	cancel                   func() // gives up an authentication under way
@@ -167,14 +170,16 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	if lis == nil {
 		return nil, fmt.Errorf("no listener %q", info.Listener)
 	}
-	if b.closing.Load() {
-		return nil, errors.New("the broker is shutting down")
-	}
 	c := &Conn{b: b, wire: w, info: info, lis: lis, maxPacket: lis.Limits.PacketUnauthenticated, sendMax: maxPacketSize, receiveMax: 65535, problemInfo: true}
 	c.life.fire = c.checkLife
 	now := b.now()
 	c.lastRead.Store(now)
 	b.conns.add(c)
+	if b.closing.Load() {
+		// Shutdown may have missed it.
+		b.conns.remove(c)
+		return nil, errors.New("the broker is shutting down")
+	}
 	n := b.metrics.Connections.Add(1)
 	for m := b.metrics.ConnectionsMax.Load(); n > m && !b.metrics.ConnectionsMax.CompareAndSwap(m, n); m = b.metrics.ConnectionsMax.Load() {
 	}
@@ -209,6 +214,8 @@ func (c *Conn) Continue() (more bool) {
 	c.begin()
 	defer c.finish()
 	c.paused = false
+	c.lastRead.Store(c.turn.now) // the client could not be heard meanwhile
+	c.waiting.Store(false)
 	next()
 	if !c.paused && len(c.pending) > 0 {
 		p := c.pending
@@ -240,6 +247,10 @@ func (c *Conn) Gone(err error) {
 		why.reason = err.Error()
 	}
 	c.end(why)
+	c.mu.Lock()
+	c.b.metrics.BufferedBytes.Add(-c.accounted - c.written)
+	c.out, c.accounted, c.written = nil, 0, 0
+	c.mu.Unlock()
 	c.b.conns.remove(c)
 	c.b.metrics.Connections.Add(-1)
 }
@@ -253,10 +264,10 @@ func (c *Conn) TakeOutput(written []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := &c.b.metrics
-	if c.accounted != 0 {
-		m.BufferedBytes.Add(-c.accounted)
-		c.accounted = 0
+	if c.written != 0 {
+		m.BufferedBytes.Add(-c.written)
 	}
+	c.written, c.accounted = c.accounted, 0
 	if len(c.out) == 0 {
 		return nil
 	}
@@ -557,6 +568,7 @@ func (c *Conn) limit(name string) {
 // resume may be called before await's caller has returned, from any goroutine.
 func (c *Conn) await() (resume func(next func())) {
 	c.paused = true
+	c.waiting.Store(true)
 	return func(next func()) {
 		c.mu.Lock()
 		if c.ended.Load() {
@@ -572,10 +584,13 @@ func (c *Conn) await() (resume func(next func())) {
 // send appends output that belongs to this connection's own turn.
 func (c *Conn) send(f func(dst []byte) []byte) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() {
+		return
+	}
 	c.room()
 	c.out = f(c.out)
 	c.account()
-	c.mu.Unlock()
 }
 
 // account counts output against the broker's bound, in steps. The caller holds c.mu.
@@ -615,8 +630,9 @@ func (c *Conn) checkLife() {
 	at := int64(0)
 	if ka := c.keepAlive.Load(); ka > 0 {
 		last := c.lastRead.Load()
-		// While output is stuck input isn't read: the write timeout decides then.
-		if since == 0 && now-last >= ka {
+		// While output is stuck input isn't read: the write timeout decides then. Nor
+		// is it read while the connection waits for the broker.
+		if since == 0 && !c.waiting.Load() && now-last >= ka {
 			// MQTT-3.1.2-22: one and a half times the keep alive without a packet.
 			c.end(ending{code: packet.KeepAliveTimeout, reason: "keep alive ran out", notify: true})
 			return
@@ -628,5 +644,9 @@ func (c *Conn) checkLife() {
 	}
 	if at != 0 {
 		c.armLife(at)
+	}
+	if s := c.writing.Load(); s != since && s != 0 && wt > 0 && (at == 0 || s+wt < at) {
+		// A write has begun meanwhile, and may have armed what was armed over.
+		c.armLife(s + wt)
 	}
 }

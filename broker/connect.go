@@ -37,6 +37,10 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	if err := c.checkConnect(p); err != nil {
 		return err
 	}
+	if p.ClientID == "" {
+		// Assigned now, since who may have which identifier is judged with the credentials.
+		p.ClientID, c.assigned = c.lis.GeneratedPrefix+rand.Text(), true
+	}
 	creds := c.info.Creds
 	creds.ClientID, creds.Listener = p.ClientID, c.lis.Name
 	creds.HasUsername, creds.Username = p.HasUsername, p.Username
@@ -193,11 +197,6 @@ func (c *Conn) connackCode(code packet.Code) (v packet.Code, answer bool) {
 // and attaches. authData goes with the CONNACK.
 func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 	p := c.connect
-	assigned := false
-	if p.ClientID == "" {
-		p.ClientID = c.lis.GeneratedPrefix + rand.Text()
-		assigned = true
-	}
 	if who.ClientID != p.ClientID || who.Listener != c.lis.Name || who.Addr != c.info.Remote {
 		named := *who
 		named.ClientID, named.Listener, named.Addr, named.Secure = p.ClientID, c.lis.Name, c.info.Remote, c.info.Secure
@@ -216,12 +215,19 @@ func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 			return
 		}
 	}
-	c.attach(assigned, authData)
+	c.attach(authData)
 }
 
 // attach makes this connection the client's present one, and answers.
-func (c *Conn) attach(assigned bool, authData []byte) {
+func (c *Conn) attach(authData []byte) {
 	a, err := c.b.attach(c)
+	if c.ended.Load() {
+		// The end came before the client was known to it.
+		if cl := c.client.Load(); cl != nil {
+			cl.detach(c, ending{reason: "the connection ended while the client connected"})
+		}
+		return
+	}
 	if err != nil {
 		var d *packet.Error
 		if errors.As(err, &d) {
@@ -235,12 +241,12 @@ func (c *Conn) attach(assigned bool, authData []byte) {
 	c.phase = authenticating
 	resume := c.await()
 	c.b.commit(&a.batch, func(err error) {
-		resume(func() { c.accept(a, assigned, err) })
+		resume(func() { c.accept(a, err) })
 	})
 }
 
 // accept sends the CONNACK and lets the session flow.
-func (c *Conn) accept(a *attached, assigned bool, failed error) {
+func (c *Conn) accept(a *attached, failed error) {
 	if failed != nil {
 		c.refuseConnect(packet.ServerUnavailable, "the session could not be stored")
 		return
@@ -253,7 +259,7 @@ func (c *Conn) accept(a *attached, assigned bool, failed error) {
 	p := c.connect
 	ack := packet.Connack{SessionPresent: a.present}
 	if p.Version == packet.V5 {
-		c.describe(&ack, assigned, a)
+		c.describe(&ack, a)
 	}
 	c.configure(p)
 	c.send(func(dst []byte) []byte { return packet.AppendConnack(dst, p.Version, &ack) })
@@ -300,9 +306,9 @@ func (c *Conn) configure(p *packet.Connect) {
 }
 
 // describe fills the properties of an MQTT 5 CONNACK (3.2.2.3).
-func (c *Conn) describe(ack *packet.Connack, assigned bool, a *attached) {
+func (c *Conn) describe(ack *packet.Connack, a *attached) {
 	p, lim, pr := c.connect, c.lis.Limits, &ack.Props
-	if assigned {
+	if c.assigned {
 		// MQTT-3.1.3-7
 		pr.AssignedClientID = p.ClientID
 		pr.Mark(packet.PropAssignedClientID)

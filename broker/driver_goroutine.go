@@ -169,11 +169,14 @@ func (w *netWire) Close(grace time.Duration) {
 // side ended, and what still arrives thrown away, for a bounded time.
 func (w *netWire) linger(err error) {
 	w.mu.Lock()
-	closing := w.closing
-	for w.flushing && closing {
+	closing, grace := w.closing, w.grace
+	if !closing && w.flushing {
+		// The peer may have ended only its own sending side: what is on its way may arrive.
+		_ = w.nc.SetWriteDeadline(time.Now().Add(closeGrace)) // else the write timeout bounds it
+	}
+	for w.flushing {
 		w.idle.Wait()
 	}
-	grace := w.grace
 	w.mu.Unlock()
 	if !closing || err == io.EOF {
 		return

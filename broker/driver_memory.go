@@ -34,6 +34,8 @@ type Pipe struct {
 func (b *Broker) Pipe(info Info) (*Pipe, error) {
 	p := &Pipe{}
 	p.arrived = sync.NewCond(&p.mu)
+	p.mu.Lock() // a shutdown may reach the connection before it is known here
+	defer p.mu.Unlock()
 	c, err := b.Open(pipeWire{p}, info)
 	if err != nil {
 		return nil, err
@@ -153,16 +155,17 @@ type pipeWire struct{ p *Pipe }
 func (w pipeWire) Flush() {
 	p := w.p
 	p.mu.Lock()
-	stuck, begins := p.stalled || p.hungUp, !p.limbo
-	p.limbo = stuck
-	p.mu.Unlock()
-	if stuck {
-		if begins {
+	if p.stalled || p.hungUp {
+		if !p.limbo {
 			p.conn.WriteBegins()
 		}
+		p.limbo = true
+		p.mu.Unlock()
 		return
 	}
+	p.limbo = false
 	p.conn.WriteEnds()
+	p.mu.Unlock()
 	p.take()
 	p.conn.Drained()
 }

@@ -1,14 +1,15 @@
 package broker
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
-	"sync/atomic"
 	"unsafe"
 
 	"sallyport/audit"
 	"sallyport/packet"
 	"sallyport/security"
+	"sallyport/session"
 	"sallyport/store"
 	"sallyport/topic"
 )
@@ -139,7 +140,8 @@ func (c *Conn) duplicate(id uint16) (done bool, err error) {
 		cl.mu.Unlock()
 		return true, errTaken
 	}
-	known := cl.session.HasIncoming(id)
+	s := cl.session
+	known, kept := s.HasIncoming(id), s.Kept()
 	here := known && c.incomingHere[id]
 	cl.mu.Unlock()
 	if !known {
@@ -152,8 +154,30 @@ func (c *Conn) duplicate(id uint16) (done bool, err error) {
 		}
 		c.markIncoming(id)
 	}
-	c.acknowledge(packet.PUBREC, id, packet.Success, false)
+	// The commit of the first one may still be under way, begun by an earlier
+	// connection: this one completes after it, and looks what became of it.
+	var batch store.Batch
+	if kept {
+		batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: id})
+	}
+	ack := c.reserve(&pendingAck{typ: packet.PUBREC, ack: packet.Ack{PacketID: id}})
+	c.b.commit(&batch, func(err error) {
+		if err == nil && kept && !cl.holds(s, id) {
+			err = errLost
+		}
+		ack.complete(err)
+	})
 	return true, nil
+}
+
+// errLost says that a QoS 2 message which was received before could not be kept.
+var errLost = errors.New("the message was not kept")
+
+// holds reports whether the client still has session s, and in it the QoS 2 identifier.
+func (cl *client) holds(s *session.Session, id uint16) bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.session == s && s.HasIncoming(id)
 }
 
 func (c *Conn) markIncoming(id uint16) {
@@ -163,7 +187,8 @@ func (c *Conn) markIncoming(id uint16) {
 	c.incomingHere[id] = true
 }
 
-var errTaken = &leave{ending{reason: "the session was taken over", taken: true}}
+// errTaken ends a connection that finds itself no longer the present one of its client.
+var errTaken = &leave{ending{code: packet.SessionTakenOver, reason: "the session was taken over", notify: true, taken: true}}
 
 // denyPublish refuses a message as configured.
 func (c *Conn) denyPublish(p *packet.Publish, name string, v security.Verdict) error {
@@ -229,17 +254,19 @@ func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound) error {
 // had to be kept is kept.
 func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publish) error {
 	var batch store.Batch
+	var s *session.Session
 	cl := c.client.Load()
 	if p.QoS == 2 {
-		in.held = new(atomic.Bool)
-		in.held.Store(true)
+		in.waiting = &waiting{}
+		in.waiting.held.Store(true)
 		cl.mu.Lock()
 		if cl.conn != c {
 			cl.mu.Unlock()
 			return errTaken
 		}
-		cl.session.AddIncoming(p.PacketID)
-		if cl.session.Kept() {
+		s = cl.session
+		s.AddIncoming(p.PacketID)
+		if s.Kept() {
 			batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: p.PacketID})
 		}
 		cl.mu.Unlock()
@@ -250,23 +277,24 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 	if p.QoS == 2 {
 		typ = packet.PUBREC
 		if res.code >= 0x80 && c.version == packet.V5 {
-			c.releaseIncoming(cl, p.PacketID)
+			cl.releaseIncoming(s, p.PacketID)
+			delete(c.incomingHere, p.PacketID)
 		}
 	}
 	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5
 	code := c.ackCode(res.code)
 	if batch.Empty() {
-		in.release(c.b, nil)
+		in.waiting.release(c.b, nil)
 		c.acknowledge(typ, p.PacketID, code, counts)
 		return nil
 	}
 	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: p.PacketID, Code: code}, counts: counts})
-	kept, id, qos2 := *in, p.PacketID, p.QoS == 2
+	id, waiting := p.PacketID, in.waiting
 	c.b.commit(&batch, func(err error) {
-		if err != nil && qos2 {
-			c.releaseIncoming(cl, id)
+		if err != nil && s != nil {
+			cl.releaseIncoming(s, id)
 		}
-		kept.release(c.b, err)
+		waiting.release(c.b, err)
 		ack.complete(err)
 	})
 	return nil
@@ -274,10 +302,8 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 
 // releaseIncoming forgets a QoS 2 identifier whose message was not taken, so
 // that it is new when it comes again.
-func (c *Conn) releaseIncoming(cl *client, id uint16) {
+func (cl *client) releaseIncoming(s *session.Session, id uint16) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	if cl.session != nil {
-		cl.session.Release(id)
-	}
+	s.Release(id)
 }

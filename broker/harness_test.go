@@ -655,3 +655,14 @@ func numbered(prefix string, n int) []string {
 	}
 	return out
 }
+
+// expireNow ends the session of an absent client at once.
+func (cl *client) expireNow() {
+	cl.mu.Lock()
+	cl.expiresAt = 0
+	if cl.session != nil {
+		cl.session.Expiry = min(cl.session.Expiry, 1<<31)
+	}
+	cl.mu.Unlock()
+	cl.expire()
+}

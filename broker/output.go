@@ -48,10 +48,14 @@ func (c *Conn) alias(f *packet.PublishOut) {
 	if len(c.outAlias) >= int(c.aliasMax) {
 		return
 	}
+	f.Alias = uint16(len(c.outAlias) + 1)
+	if c.sendMax < maxPacketSize && packet.PublishSize(c.version, f) > int(c.sendMax) {
+		f.Alias = 0 // with the alias beside the topic it would be larger than the client accepts
+		return
+	}
 	if c.outAlias == nil {
 		c.outAlias = make(map[string]uint16)
 	}
-	f.Alias = uint16(len(c.outAlias) + 1)
 	c.outAlias[strings.Clone(f.Topic)] = f.Alias
 }
 

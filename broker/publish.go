@@ -2,6 +2,7 @@ package broker
 
 import (
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -24,8 +25,16 @@ type inbound struct {
 	retain   bool
 	origin   *session.Origin
 	kept     *session.Message
-	held     *atomic.Bool // shared by the QoS 2 copies that wait for the commit
-	holders  []*client    // who has such copies
+	waiting  *waiting // of a QoS 2 message: its copies wait for the commit
+}
+
+// waiting is where the copies of a QoS 2 message wait until its commit is
+// complete: when it fails the publisher sends the message again, as a new one,
+// and nobody may have it twice.
+type waiting struct {
+	held    atomic.Bool
+	clients []*client
+	groups  []*group
 }
 
 // message is the message as one immutable allocation, shared by all holders.
@@ -56,26 +65,32 @@ func (in *inbound) left(now int64) uint32 {
 	return m.Left(now)
 }
 
-// release ends the wait of the QoS 2 copies: they may leave, or after a failed
-// commit are forgotten.
-func (in *inbound) release(b *Broker, err error) {
-	if in.held == nil {
+// release ends the wait: the copies may leave, or after a failed commit are
+// forgotten. It runs once, when publish has returned; w is nil but for QoS 2.
+func (w *waiting) release(b *Broker, err error) {
+	if w == nil {
 		return
 	}
 	t := turn{now: b.now()}
 	if err == nil {
-		in.held.Store(false)
+		w.held.Store(false)
 	}
-	for _, cl := range in.holders {
+	for _, cl := range w.clients {
 		cl.mu.Lock()
 		if cl.session != nil {
 			if err != nil {
-				cl.session.DropHeld(in.held)
+				cl.session.DropHeld(&w.held)
 			}
 			cl.pump(&t)
 			cl.account()
 		}
 		cl.mu.Unlock()
+	}
+	for _, g := range w.groups {
+		if err != nil {
+			g.dropHeld(&w.held)
+		}
+		g.drain(&t)
 	}
 	t.flush()
 }
@@ -115,8 +130,8 @@ func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *st
 	r := b.routers.Get().(*router)
 	r.b, r.t, r.in, r.batch = b, t, in, batch
 	b.tree.Match(in.topic, r.yield)
-	if b.opt.MergeOverlapping {
-		r.deliverMerged()
+	for _, m := range r.merged {
+		r.count(m.cl.offer(t, in, batch, m.subs...))
 	}
 	res := result{packet.Success}
 	switch {
@@ -144,9 +159,10 @@ type router struct {
 	merged  []mergedCopy
 }
 
+// mergedCopy is a client with its subscriptions that match one message.
 type mergedCopy struct {
-	cl  *client
-	sub *session.Subscription
+	cl   *client
+	subs []*session.Subscription
 }
 
 func newRouter() any {
@@ -169,7 +185,7 @@ func (r *router) route(to target, sub *session.Subscription) bool {
 		r.merge(to.client, sub)
 		return true
 	}
-	r.count(to.client.offer(r.t, r.in, sub, r.batch))
+	r.count(to.client.offer(r.t, r.in, r.batch, sub))
 	return true
 }
 
@@ -187,34 +203,19 @@ func (r *router) count(o outcome) {
 
 // merge collects a client's overlapping subscriptions into one copy (MQTT 5.0, 3.3.4).
 func (r *router) merge(cl *client, sub *session.Subscription) {
-	if sub.NoLocal && r.in.origin != nil && r.in.origin.ClientID == cl.id {
-		return
-	}
 	for i := range r.merged {
-		m := &r.merged[i]
-		if m.cl != cl {
-			continue
+		if m := &r.merged[i]; m.cl == cl {
+			m.subs = append(m.subs, sub)
+			return
 		}
-		both := *m.sub
-		both.QoS = max(both.QoS, sub.QoS)
-		both.RetainAsPublished = both.RetainAsPublished || sub.RetainAsPublished
-		both.IDs = append(append([]uint32(nil), both.IDs...), sub.IDs...)
-		m.sub = &both
-		return
 	}
-	r.merged = append(r.merged, mergedCopy{cl, sub})
+	r.merged = append(r.merged, mergedCopy{cl, []*session.Subscription{sub}})
 }
 
-func (r *router) deliverMerged() {
-	for _, m := range r.merged {
-		r.count(m.cl.offer(r.t, r.in, m.sub, r.batch))
-	}
-}
-
-// offer hands a copy to the client of a subscription, if it may have it.
-func (cl *client) offer(t *turn, in *inbound, sub *session.Subscription, batch *store.Batch) outcome {
+// offer hands one copy to the client of these subscriptions, if it may have it.
+func (cl *client) offer(t *turn, in *inbound, batch *store.Batch, subs ...*session.Subscription) outcome {
 	cl.mu.Lock()
-	out, c := cl.offerLocked(t, in, sub, batch)
+	out, c := cl.offerLocked(t, in, batch, subs)
 	cl.mu.Unlock()
 	if out == kick {
 		// Its end publishes its will, which may kick others: not on this stack.
@@ -224,14 +225,22 @@ func (cl *client) offer(t *turn, in *inbound, sub *session.Subscription, batch *
 	return out
 }
 
-func (cl *client) offerLocked(t *turn, in *inbound, sub *session.Subscription, batch *store.Batch) (outcome, *Conn) {
-	if sub.Removed || cl.session == nil {
+func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*session.Subscription) (outcome, *Conn) {
+	if cl.session == nil {
 		return passed, nil
 	}
-	if sub.NoLocal && in.origin != nil && in.origin.ClientID == cl.id {
-		return passed, nil // MQTT-3.8.3-3
+	cp := dispatch{in: in}
+	wanted := false
+	for _, sub := range subs {
+		if sub.Removed || sub.NoLocal && in.origin != nil && in.origin.ClientID == cl.id {
+			continue // MQTT-3.8.3-3
+		}
+		wanted = true
+		cp.add(sub)
 	}
-	cp := dispatch{in: in, qos: min(in.qos, sub.QoS), retain: in.retain && sub.RetainAsPublished, ids: sub.IDs}
+	if !wanted {
+		return passed, nil
+	}
 	d := cl.access.Receive(in.topic, cp.qos, in.retain)
 	if !d.Granted() {
 		cl.b.metrics.DroppedDenied.Add(1)
@@ -247,6 +256,17 @@ type dispatch struct {
 	retain bool
 	ids    []uint32
 	share  *group
+}
+
+// add makes the copy one that serves sub too.
+func (cp *dispatch) add(sub *session.Subscription) {
+	cp.qos = max(cp.qos, min(cp.in.qos, sub.QoS))
+	cp.retain = cp.retain || cp.in.retain && sub.RetainAsPublished
+	if cp.ids == nil {
+		cp.ids = sub.IDs
+	} else {
+		cp.ids = append(slices.Clip(cp.ids), sub.IDs...)
+	}
 }
 
 // deliver is the only way of a message to a session: live, queued and shared
@@ -269,15 +289,13 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 			return passed, nil
 		}
 	}
-	kept := s.Kept()
-	if cl.live && s.Room() && (cp.in.held == nil || cp.qos < 2 || !kept) && cl.conn.roomy() {
+	if cl.live && s.Room() && (cp.qos < 2 || cp.in.waiting == nil) && cl.conn.roomy() {
 		if cl.conn.tooLarge(cp.frame(t.now)) {
 			b.metrics.DroppedTooLarge.Add(1)
 			return refused, nil // MQTT-3.1.2-25
 		}
 		e := cp.entry(s)
-		id, ok := s.Track(e)
-		if ok {
+		if id, ok := s.Track(e); ok {
 			cl.store(batch, e)
 			f := cp.frame(t.now)
 			f.PacketID = id
@@ -286,11 +304,11 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 			return taken, nil
 		}
 	}
-	return b.queue(cl, cp, batch)
+	return b.queue(t, cl, cp, batch)
 }
 
 // queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
-func (b *Broker) queue(cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
+func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
 	s, size := cl.session, cp.in.size()
 	over := b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(size) > b.opt.BufferBytes
 	for over || !s.Fits(size) {
@@ -299,7 +317,7 @@ func (b *Broker) queue(cl *client, cp dispatch, batch *store.Batch) (outcome, *C
 			return kick, cl.conn
 		}
 		if cl.lis.Limits.QueueFull != DropOldest || over {
-			cl.complain("queue full, newest message dropped")
+			cl.complain(t, "queue full, newest message dropped")
 			return full, nil
 		}
 		old, had := s.DropOldest()
@@ -307,12 +325,12 @@ func (b *Broker) queue(cl *client, cp dispatch, batch *store.Batch) (outcome, *C
 			return full, nil
 		}
 		cl.forget(batch, old)
-		cl.complain("queue full, oldest message dropped")
+		cl.complain(t, "queue full, oldest message dropped")
 	}
 	e := cp.entry(s)
-	if cp.qos == 2 && cp.in.held != nil && s.Kept() {
-		e.Held = cp.in.held
-		cp.in.holders = append(cp.in.holders, cl)
+	if w := cp.in.waiting; cp.qos == 2 && w != nil {
+		e.Held = &w.held
+		w.clients = append(w.clients, cl)
 	}
 	s.Enqueue(e)
 	cl.store(batch, e)
@@ -320,16 +338,28 @@ func (b *Broker) queue(cl *client, cp dispatch, batch *store.Batch) (outcome, *C
 	return taken, nil
 }
 
-// complain logs that messages are dropped, once a minute per client.
-func (cl *client) complain(reason string) {
-	now := cl.b.now()
-	cl.dropped++
-	if now-cl.complained < 60e9 && cl.complained != 0 {
-		return
+// drops is how many messages one subscriber has lost, and when that was last said.
+type drops struct {
+	count int64
+	said  int64
+}
+
+// dropped counts a loss and reports whether it is to be logged: once a minute.
+func (b *Broker) dropped(d *drops, now int64) bool {
+	d.count++
+	if d.said != 0 && now-d.said < 60e9 {
+		return false
 	}
-	cl.complained = now
-	cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.Name),
-		slog.String("reason", reason), slog.Int64("count", cl.dropped))
+	d.said = now
+	return true
+}
+
+// complain logs that messages are dropped. The caller holds cl.mu.
+func (cl *client) complain(t *turn, reason string) {
+	if cl.b.dropped(&cl.drops, t.now) {
+		cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.Name),
+			slog.String("reason", reason), slog.Int64("count", cl.count))
+	}
 }
 
 func (cp dispatch) entry(s *session.Session) session.Entry {

@@ -143,8 +143,7 @@ func (b *Broker) sweepRetained() {
 		})
 		var batch store.Batch
 		for _, name := range old {
-			if m, ok := b.store.Retained(name); ok && m.Expired(now) {
-				b.store.Unretain(name)
+			if b.store.ExpireRetained(name, now) {
 				batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
 			}
 		}

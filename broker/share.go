@@ -3,6 +3,7 @@ package broker
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"sallyport/audit"
 	"sallyport/session"
@@ -24,6 +25,7 @@ type group struct {
 	bytes   int
 	limits  Limits
 	over    bool // no member is left
+	drops
 }
 
 type member struct {
@@ -149,6 +151,14 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 	if g.over {
 		return passed
 	}
+	if w := in.waiting; w != nil {
+		// QoS 2: it may leave when the publisher's commit is complete.
+		out := g.wait(t, session.Entry{Msg: in.message(), QoS: in.qos, Held: &w.held})
+		if out == taken {
+			w.groups = append(w.groups, g)
+		}
+		return out
+	}
 	if len(g.waiting) == 0 {
 		switch g.assign(t, in, batch) {
 		case taken:
@@ -162,7 +172,7 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 		g.b.metrics.DroppedNoMember.Add(1)
 		return full
 	}
-	return g.wait(in.message())
+	return g.wait(t, session.Entry{Msg: in.message(), QoS: in.qos})
 }
 
 // assign tries the members in turn; refused if no member may have the message.
@@ -198,28 +208,52 @@ func (cl *client) offerShared(t *turn, in *inbound, g *group, sub *session.Subsc
 	if !cl.live || !cl.conn.roomy() || qos > 0 && !cl.session.Room() {
 		return full
 	}
-	o, _ := cl.b.deliver(d, t, cl, dispatch{in: in, qos: qos, retain: in.retain && sub.RetainAsPublished, ids: sub.IDs, share: g}, batch)
-	return o
+	out, _ := cl.b.deliver(d, t, cl, dispatch{in: in, qos: qos, retain: in.retain && sub.RetainAsPublished, ids: sub.IDs, share: g}, batch)
+	return out
 }
 
 // wait keeps a message until a member can take it, within the bounds of a queue. The caller holds g.mu.
-func (g *group) wait(m *session.Message) outcome {
-	b, size := g.b, m.Size()
-	over := b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(size) > b.opt.BufferBytes
-	if over || len(g.waiting) >= g.limits.QueueMessages || g.bytes+size > g.limits.QueueBytes {
-		if g.limits.QueueFull != DropOldest || over || len(g.waiting) == 0 {
-			b.metrics.DroppedQueueFull.Add(1)
-			b.audit.Record(audit.MessagesDropped, slog.String("client", g.name), slog.String("reason", "queue of the shared subscription is full"))
-			return full
-		}
-		b.metrics.DroppedQueueFull.Add(1)
+func (g *group) wait(t *turn, e session.Entry) outcome {
+	b, size := g.b, e.Msg.Size()
+	for len(g.waiting) > 0 && g.waiting[0].Msg.Expired(t.now) {
+		b.metrics.DroppedExpired.Add(1)
 		g.shift()
 	}
-	g.waiting = append(g.waiting, session.Entry{Msg: m, QoS: m.QoS})
+	over := b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(size) > b.opt.BufferBytes
+	for over || len(g.waiting) >= g.limits.QueueMessages || g.bytes+size > g.limits.QueueBytes {
+		b.metrics.DroppedQueueFull.Add(1)
+		if b.dropped(&g.drops, t.now) {
+			b.audit.Record(audit.MessagesDropped, slog.String("client", g.name),
+				slog.String("reason", "queue of the shared subscription full"), slog.Int64("count", g.count))
+		}
+		if g.limits.QueueFull != DropOldest || over || len(g.waiting) == 0 {
+			return full
+		}
+		g.shift()
+	}
+	g.waiting = append(g.waiting, e)
 	g.bytes += size
 	b.metrics.BufferedBytes.Add(int64(size))
 	b.metrics.Queued.Add(1)
 	return taken
+}
+
+// dropHeld takes out the waiting messages whose hold is h: they could not be kept.
+func (g *group) dropHeld(h *atomic.Bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	rest := g.waiting[:0]
+	for _, e := range g.waiting {
+		if e.Held != h {
+			rest = append(rest, e)
+			continue
+		}
+		g.bytes -= e.Msg.Size()
+		g.b.metrics.BufferedBytes.Add(-int64(e.Msg.Size()))
+		g.b.metrics.Queued.Add(-1)
+	}
+	clear(g.waiting[len(rest):])
+	g.waiting = rest
 }
 
 // shift takes the oldest waiting message away. The caller holds g.mu.
@@ -242,6 +276,9 @@ func (g *group) drain(t *turn) {
 			g.b.metrics.DroppedExpired.Add(1)
 			g.shift()
 			continue
+		}
+		if h := g.waiting[0].Held; h != nil && h.Load() {
+			return // its commit's completion goes on
 		}
 		in := inbound{
 			topic: m.Topic, payload: m.Payload, props: m.Props, expiryAt: m.ExpiryAt, expires: m.Expires,

@@ -75,11 +75,12 @@ func (w *wheel) unlink(t *timer) bool {
 	return true
 }
 
-// turn fires what is due at now, without holding the lock.
-func (w *wheel) turn(now int64) {
+// due takes out what is due at now.
+func (w *wheel) due(now int64) []*timer {
 	to := (now - w.start) / int64(tick)
 	var due []*timer
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	for w.tick < to {
 		w.tick++
 		for t := w.slots[w.tick%wheelSlots]; t != nil; {
@@ -91,10 +92,7 @@ func (w *wheel) turn(now int64) {
 			t = next
 		}
 	}
-	w.mu.Unlock()
-	for _, t := range due {
-		t.fire()
-	}
+	return due
 }
 
 // guarded keeps a panic in one timer's work from ending the process.
@@ -116,7 +114,9 @@ func (b *Broker) turnWheel() {
 	for {
 		select {
 		case <-t.C:
-			b.guarded(func() { b.wheel.turn(b.now()) })
+			for _, t := range b.wheel.due(b.now()) {
+				b.guarded(t.fire)
+			}
 		case <-b.done:
 			return
 		}

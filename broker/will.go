@@ -4,7 +4,6 @@ import (
 	"log/slog"
 
 	"sallyport/audit"
-	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/session"
 	"sallyport/store"
@@ -53,8 +52,8 @@ func (cl *client) leaveWill(why ending, after *aftermath, sessionEnds bool) {
 		cl.will = nil
 		return
 	}
-	delay := min(w.delay, cl.session.Expiry)
-	cl.b.wheel.arm(&cl.willTimer, cl.b.now()+int64(delay)*1e9)
+	cl.willAt = cl.b.now() + int64(min(w.delay, cl.session.Expiry))*1e9
+	cl.b.wheel.arm(&cl.willTimer, cl.willAt)
 }
 
 // flushWill publishes the will once the lock is released. The caller holds cl.mu.
@@ -71,7 +70,7 @@ func (cl *client) willDue() {
 	t := turn{now: cl.b.now()}
 	var after aftermath
 	cl.mu.Lock()
-	if cl.conn == nil {
+	if cl.conn == nil && t.now >= cl.willAt {
 		cl.flushWill(&after)
 	}
 	cl.mu.Unlock()
@@ -97,7 +96,6 @@ func (b *Broker) publishWill(t *turn, w *will) {
 		props: msg.Props, expiryAt: msg.ExpiryAt, expires: msg.Expires, origin: msg.Origin, kept: &msg,
 	}
 	var batch store.Batch
-	if res := b.publish(t, permit, &in, &batch); res.code == packet.Success || res.code == packet.NoMatchingSubscribers {
-		b.commit(&batch, func(err error) { in.release(b, err) })
-	}
+	b.publish(t, permit, &in, &batch)
+	b.commit(&batch, func(error) {}) // nobody waits for an acknowledgement of a will
 }

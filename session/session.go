@@ -42,6 +42,9 @@ func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Prop
 
 const messageOverhead = 128
 
+// maxInFlight is how many packet identifiers there are (MQTT 5.0, 2.2.1).
+const maxInFlight = 65535
+
 // Expired reports whether the message is past its expiry at now.
 func (m *Message) Expired(now int64) bool { return m.Expires != 0 && now >= m.Expires }
 
@@ -73,8 +76,8 @@ type Entry struct {
 	QoS    byte
 	Retain bool // retain flag as it will be sent
 	SubIDs []uint32
-	Share  any    // the shared subscription it came by, nil: none
-	Seq    uint64 // its place in the session, for the store
+	Share  any          // the shared subscription it came by, nil: none
+	Seq    uint64       // its place in the session, for the store
 	Held   *atomic.Bool // while true the entry may not be sent: its commit is pending
 }
 
@@ -166,7 +169,9 @@ func (s *Session) Queued() (messages, bytes int) { return s.queue.len(), s.queue
 func (s *Session) InFlight() (messages, bytes int) { return len(s.inflight), s.inflightBytes }
 
 // Room reports whether a QoS 1 or 2 message could be sent at once.
-func (s *Session) Room() bool { return s.quota > 0 && s.resend == nil && s.queue.len() == 0 }
+func (s *Session) Room() bool {
+	return s.quota > 0 && s.resend == nil && s.queue.len() == 0 && len(s.inflight) < maxInFlight
+}
 
 // Fits reports whether the queue's bounds leave room for a message of size bytes.
 func (s *Session) Fits(size int) bool {
@@ -226,9 +231,9 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 	for s.queue.len() > 0 {
 		e := s.queue.peek()
 		if e.Msg.Expired(now) {
-			s.queue.pop()
-			s.queueBytes -= e.Msg.Size()
-			drop(*e)
+			gone := s.queue.pop()
+			s.queueBytes -= gone.Msg.Size()
+			drop(gone)
 			continue
 		}
 		if e.Held != nil && e.Held.Load() || e.QoS > 0 && s.quota == 0 {
@@ -254,7 +259,7 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 // Track puts e in flight and assigns its identifier. ok is false if every
 // identifier is in use. The caller has checked the window.
 func (s *Session) Track(e Entry) (id uint16, ok bool) {
-	if len(s.inflight) >= 65535 {
+	if len(s.inflight) >= maxInFlight {
 		return 0, false
 	}
 	for {

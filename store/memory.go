@@ -1,6 +1,7 @@
 package store
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"sallyport/session"
@@ -12,6 +13,7 @@ import (
 // would serve nobody, so only retained messages are held.
 type Memory struct {
 	retained *topic.Names[*session.Message]
+	changing sync.Mutex // held to change retained and bytes
 	bytes    atomic.Int64
 	closed   atomic.Bool
 }
@@ -23,6 +25,8 @@ func NewMemory() *Memory {
 
 // Retain implements Store.
 func (m *Memory) Retain(msg *session.Message) {
+	m.changing.Lock()
+	defer m.changing.Unlock()
 	old, replaced := m.retained.Set(msg.Topic, msg)
 	m.bytes.Add(int64(msg.Size()))
 	if replaced {
@@ -32,6 +36,24 @@ func (m *Memory) Retain(msg *session.Message) {
 
 // Unretain implements Store.
 func (m *Memory) Unretain(name string) {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	m.unretain(name)
+}
+
+// ExpireRetained implements Store.
+func (m *Memory) ExpireRetained(name string, now int64) bool {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	msg, ok := m.retained.Get(name)
+	if !ok || !msg.Expired(now) {
+		return false
+	}
+	m.unretain(name)
+	return true
+}
+
+func (m *Memory) unretain(name string) {
 	if old, had := m.retained.Delete(name); had {
 		m.bytes.Add(-int64(old.Size()))
 	}

@@ -77,6 +77,9 @@ type Store interface {
 	// Unretain likewise, with DeleteRetained.
 	Retain(m *session.Message)
 	Unretain(topic string)
+	// ExpireRetained is Unretain if the message of that moment is past its expiry
+	// at now, and reports whether it was.
+	ExpireRetained(topic string, now int64) bool
 	// Commit keeps b, which the store doesn't use after it has returned.
 	Commit(b *Batch, done func(error))
 	// Retained returns the retained message of a topic.
