@@ -57,9 +57,6 @@ type Options struct {
 	Log *slog.Logger
 	// Version is told in $SYS/broker/version.
 	Version string
-	// AcceptRisks starts a configuration although it has risks that it doesn't
-	// name, with a warning each: a mosquitto.conf has no place to name them.
-	AcceptRisks bool
 }
 
 // ErrRisk says that a listener has a danger that the configuration does not
@@ -75,7 +72,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}
-	if err := s.judgeRisks(cfg, opt.AcceptRisks); err != nil {
+	if err := s.judgeRisks(cfg); err != nil {
 		s.logs.close()
 		return nil, err
 	}
@@ -87,10 +84,10 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 }
 
 // judgeRisks refuses risks that are not accepted and says every accepted one.
-func (s *Server) judgeRisks(cfg *config.Config, accept bool) error {
+func (s *Server) judgeRisks(cfg *config.Config) error {
 	var refused []error
 	for _, r := range config.Risks(cfg) {
-		if !r.Accepted && !accept {
+		if !r.Accepted {
 			refused = append(refused, fmt.Errorf("%w: %w", ErrRisk, r))
 			continue
 		}

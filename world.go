@@ -78,7 +78,7 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
 	switch a.Type {
 	case config.Anonymous:
-		return authn.Anonymous{IgnoreCredentials: a.BelieveUsername}, nil
+		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
 	case config.PasswordFile:
 		if old != nil && old.passwords[a.Name] != nil && s.sameFile(a) {
 			p := old.passwords[a.Name]

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -235,9 +234,6 @@ func (k *checker) broker() {
 	}
 	if len(c.MQTT.ResponseInformation) > 1024 {
 		k.wrong("mqtt.response_information", "must have at most 1024 bytes")
-	}
-	if info, err := os.Stat(c.DataDir); err == nil && !info.IsDir() {
-		k.wrong("data_dir", "%s is not a folder", printable(c.DataDir))
 	}
 	if c.PIDFile != "" {
 		if text := notWritableIn(c.PIDFile); text != "" {

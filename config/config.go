@@ -34,8 +34,6 @@ type Config struct {
 	Storage Storage `yaml:"storage"`
 	// What feeds the connections: goroutine, one goroutine per connection, on every platform.
 	Driver Driver `yaml:"driver"`
-	// The folder for what the broker keeps.
-	DataDir string `yaml:"data_dir"`
 	// A file that holds the process id while the broker runs; empty for none.
 	PIDFile string `yaml:"pid_file"`
 	// The user that the broker becomes after its ports are open, when it is started as root; empty stays.

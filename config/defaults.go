@@ -55,7 +55,6 @@ func Defaults() *Config {
 		Shutdown:    Shutdown{Timeout: 8 * time.Second, PublishWills: true},
 		Storage:     Storage{Type: StorageMemory},
 		Driver:      DriverGoroutine,
-		DataDir:     ".",
 	}
 }
 

@@ -92,7 +92,6 @@ func (c *Config) Complete(dir string) {
 		base(&c.Policies[i].File)
 	}
 	base(&c.Log.File)
-	base(&c.DataDir)
 	base(&c.PIDFile)
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -73,7 +72,7 @@ func (c *benchCmd) Run(e *env) error {
 		o.Progress = func(s string) { fmt.Fprintln(e.stderr, s) }
 	}
 	report, err := bench.Run(e.ctx, o)
-	if errors.Is(err, context.Canceled) {
+	if err != nil && e.ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
 	if err != nil {

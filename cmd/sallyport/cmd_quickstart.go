@@ -36,7 +36,7 @@ func (c *quickstartCmd) Run(e *env) error {
 		return invalid(q.Config, err)
 	}
 	fmt.Fprint(e.stdout, instructions(q))
-	return serve(e, cfg, false, q.Load)
+	return serve(e, cfg, q.Load)
 }
 
 // instructions are lines to paste.

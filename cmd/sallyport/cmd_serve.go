@@ -32,21 +32,20 @@ mistake in any of them leaves all as it was. SIGTERM and SIGINT stop in order.`
 
 // Run serves until the process is told to stop.
 func (c *serveCmd) Run(e *env) error {
-	cfg, foreign, err := c.load(e)
+	cfg, err := c.load(e)
 	if err != nil {
 		return err
 	}
-	return serve(e, cfg, foreign, func() (*config.Config, error) {
-		cfg, _, err := c.load(e)
-		return cfg, err
+	return serve(e, cfg, func() (*config.Config, error) {
+		return c.load(e)
 	})
 }
 
 // load reads the configuration, whichever format it has, and says its warnings.
-func (c *serveCmd) load(e *env) (cfg *config.Config, foreign bool, err error) {
+func (c *serveCmd) load(e *env) (cfg *config.Config, err error) {
 	data, err := config.ReadFile(c.Config)
 	if err != nil {
-		return nil, false, &failure{what: "read configuration", why: err}
+		return nil, &failure{what: "read configuration", why: err}
 	}
 	if mosquitto.Recognise(data) {
 		cfg, warnings, err := mosquitto.Read(c.Config, mosquitto.Options{Port: c.Port, Verbose: c.Verbose})
@@ -54,15 +53,15 @@ func (c *serveCmd) load(e *env) (cfg *config.Config, foreign bool, err error) {
 			fmt.Fprintf(e.stderr, "warning: %s\n", w)
 		}
 		if err != nil {
-			return nil, true, invalid(c.Config, err)
+			return nil, invalid(c.Config, err)
 		}
-		return cfg, true, nil
+		return cfg, nil
 	}
 	if c.Port != 0 {
-		return nil, false, usageError("a sallyport.yaml names its ports itself", "-p is for a mosquitto.conf")
+		return nil, usageError("a sallyport.yaml names its ports itself", "-p is for a mosquitto.conf")
 	}
 	if cfg, err = config.Load(c.Config); err != nil {
-		return nil, false, invalid(c.Config, err)
+		return nil, invalid(c.Config, err)
 	}
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w.Error())
@@ -70,7 +69,7 @@ func (c *serveCmd) load(e *env) (cfg *config.Config, foreign bool, err error) {
 	if c.Verbose {
 		cfg.Log.Level = config.LogDebug
 	}
-	return cfg, false, nil
+	return cfg, nil
 }
 
 // invalid shows every mistake of a configuration on a line of its own.
@@ -79,12 +78,12 @@ func invalid(path string, err error) error {
 }
 
 // serve runs cfg until the context ends; read gives the configuration again on SIGHUP.
-func serve(e *env, cfg *config.Config, foreign bool, read func() (*config.Config, error)) error {
+func serve(e *env, cfg *config.Config, read func() (*config.Config, error)) error {
 	// A broker is worth more memory than collections: see docs/performance.md.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
-	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, AcceptRisks: foreign})
+	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version})
 	if err != nil {
 		f := &failure{what: "start", why: err}
 		if errors.Is(err, sallyport.ErrRisk) {

@@ -93,7 +93,7 @@ func (c *subCmd) Run(e *env) error {
 		case err := <-finished:
 			return c.leave(cl, err)
 		case <-ctx.Done():
-			return c.leave(cl, context.Cause(ctx))
+			return c.leave(cl, timedOut(ctx))
 		case <-cl.Done():
 		}
 		// What ended the command may have ended the connection.
@@ -102,7 +102,7 @@ func (c *subCmd) Run(e *env) error {
 			return c.leave(cl, err)
 		default:
 		}
-		if err := c.reconnect(ctx, e, cl); err != nil {
+		if err := c.reconnect(ctx, e, cl); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -221,7 +221,7 @@ func (c *subCmd) reconnect(ctx context.Context, e *env, cl *client.Client) error
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return c.leave(cl, context.Cause(ctx))
+			return timedOut(ctx)
 		}
 		ack, err := cl.Connect(ctx)
 		if err == nil {
@@ -243,8 +243,8 @@ func (c *subCmd) leave(cl *client.Client, why error) error {
 	defer cancel()
 	err := cl.Disconnect(ctx, c.disconnectPacket())
 	switch {
-	case errors.Is(why, errCounted), errors.Is(why, context.Canceled):
-		return nil // counted, or ended by the user: as mosquitto_sub
+	case errors.Is(why, errCounted):
+		return nil
 	case why == nil && err != nil:
 		return &failure{what: "disconnect", why: err}
 	}

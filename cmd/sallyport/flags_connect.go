@@ -279,7 +279,10 @@ func (f *serverFlags) hintFor(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "this port does not speak TLS; leave out the TLS flags or choose another port"
 	}
-	if _, ok := errors.AsType[*net.OpError](err); ok {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		if op.Op == "read" && !f.secure() {
+			return "the server may want TLS: --cafile FILE, or --tls"
+		}
 		return "is a server running there? check --host and --port"
 	}
 	return ""

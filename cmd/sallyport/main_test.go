@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -269,6 +270,22 @@ func TestConnectCarriesTheFlags(t *testing.T) {
 	}
 	if w := c.Will; w == nil || w.Topic != "w" || string(w.Payload) != "gone" || w.QoS != 1 || !w.Retain || w.Props.WillDelay != 5 {
 		t.Errorf("will = %+v", c.Will)
+	}
+}
+
+func TestAnInterruptEndsSubInOrder(t *testing.T) {
+	b := clienttest.Start(t)
+	subscribed := make(chan struct{}, 1)
+	b.Suback = func(packet.Subscription) packet.Code { subscribed <- struct{}{}; return 0 }
+	s := newShell(t, "")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s.env.ctx = ctx
+	done := make(chan int, 1)
+	go func() { done <- s.run(append([]string{"sub", "-t", "a"}, at(b)...)...) }()
+	<-subscribed
+	cancel(errors.New("interrupt signal received"))
+	if code := <-done; code != exitOK || s.stderr.String() != "" {
+		t.Errorf("exit code %d, said %q", code, s.stderr)
 	}
 }
 

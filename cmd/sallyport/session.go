@@ -56,13 +56,22 @@ func (f *connectFlags) join(ctx context.Context, c *client.Client) (*packet.Conn
 
 // explain turns an error of the connection into a failure of the command.
 func (f *connectFlags) explain(ctx context.Context, what string, err error) error {
-	if ended := context.Cause(ctx); ended != nil {
-		if timeout, ok := errors.AsType[*failure](ended); ok {
+	if ctx.Err() != nil {
+		if timeout := timedOut(ctx); timeout != nil {
 			return timeout
 		}
 		err = errors.New("interrupted")
 	}
 	return &failure{what: what, why: err, hint: f.hintFor(err)}
+}
+
+// timedOut is the failure of a context that --timeout has ended, nil for one
+// that the user has.
+func timedOut(ctx context.Context) error {
+	if timeout, ok := errors.AsType[*failure](context.Cause(ctx)); ok {
+		return timeout
+	}
+	return nil
 }
 
 // where names the server for messages.

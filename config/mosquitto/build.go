@@ -135,7 +135,7 @@ func (b *builder) global() {
 	c.RunAs = s.user.string
 	b.places["run_as"] = s.user.at
 	if s.dataDir.string != "" {
-		c.DataDir = b.setPath("data_dir", s.dataDir)
+		b.warn(s.dataDir.at, "nothing is written there: sessions and retained messages are kept in memory")
 	}
 	if s.persistence.on {
 		b.warn(s.persistence.at, "sessions and retained messages are kept in memory and end with the process")

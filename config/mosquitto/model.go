@@ -73,12 +73,11 @@ type settings struct {
 }
 
 type logSettings struct {
-	dest     toggle // log_dest was given
-	file     text
-	outputs  []config.LogOutput
-	typeSet  bool
-	level    config.LogLevel
-	typeLine line
+	dest    toggle // log_dest was given
+	file    text
+	outputs []config.LogOutput
+	typeSet bool
+	level   config.LogLevel
 }
 
 func newSettings() settings {

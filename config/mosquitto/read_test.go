@@ -288,7 +288,7 @@ user nobody
 		t.Errorf("limits %+v", lim)
 	}
 	if !c.MQTT.QueueQoS0 || c.MQTT.Retain || c.SysInterval != 0 || c.RunAs != "nobody" ||
-		filepath.ToSlash(c.PIDFile) != "my.pid" || filepath.ToSlash(c.DataDir) != "files" {
+		filepath.ToSlash(c.PIDFile) != "my.pid" {
 		t.Errorf("configuration %+v", c)
 	}
 	lg := c.Log
