@@ -26,7 +26,7 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	p, err := packet.DecodeConnect(body, packet.Limits{UserProperties: lim.UserProperties, ClientID: lim.ClientIDBytes})
 	if p != nil {
 		c.mu.Lock()
-		c.version = p.Version
+		c.version = min(p.Version, packet.V5) // who speaks a later one is answered in the latest known
 		c.mu.Unlock()
 	}
 	if err != nil {

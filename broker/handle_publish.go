@@ -284,14 +284,21 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5
 	code := c.ackCode(res.code)
 	if batch.Empty() {
-		in.waiting.release(c.b, nil)
 		c.acknowledge(typ, p.PacketID, code, counts)
+		in.waiting.release(c.b, nil)
 		return nil
 	}
 	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: p.PacketID, Code: code}, counts: counts})
 	id, waiting := p.PacketID, in.waiting
 	c.b.commit(&batch, func(err error) {
-		if err != nil && s != nil {
+		if err == nil {
+			ack.complete(nil)
+			waiting.release(c.b, nil)
+			return
+		}
+		// Everything is forgotten before the connection ends, so that the message
+		// is a new one when it comes again.
+		if s != nil {
 			cl.releaseIncoming(s, id)
 		}
 		waiting.release(c.b, err)

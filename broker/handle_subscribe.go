@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 
@@ -96,12 +97,16 @@ func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subs
 	if err == nil {
 		err = topic.CheckFilter(rest, c.lis.Limits.Topic)
 	}
-	if err != nil {
-		if c.version < packet.V5 {
-			// MQTT-4.8.0-1: a protocol violation closes the connection.
-			return nil, 0, &packet.Error{Code: packet.TopicFilterInvalid, Text: err.Error()}
-		}
-		return nil, packet.TopicFilterInvalid, nil
+	switch {
+	case errors.Is(err, topic.ErrTooLong), errors.Is(err, topic.ErrTooDeep):
+		c.limit("topic")
+		return nil, c.subackCode(packet.TopicFilterInvalid), nil
+	case errors.Is(err, topic.ErrShare):
+		// A well-formed filter, but none that is served.
+		return nil, c.subackCode(packet.TopicFilterInvalid), nil
+	case err != nil:
+		// MQTT-4.7.1-1, MQTT-4.7.3-1: not a topic filter at all.
+		return nil, 0, &packet.Error{Code: packet.TopicFilterInvalid, Text: err.Error()}
 	}
 	switch {
 	case shared && f.NoLocal:
