@@ -9,13 +9,10 @@ import (
 // Anonymous accepts a CONNECT that presents no credential at all. Its principal
 // has no name and one realm per listener, so it equals no named one.
 //
-// Its fields are for configurations that ask nobody: a chain that has another
-// member which checks credentials refuses them (NewChain).
+// BelieveUsername is for configurations that ask nobody: a chain that has
+// another member which checks credentials refuses it (NewChain).
 type Anonymous struct {
-	// IgnoreCredentials also accepts a CONNECT whose credentials nobody was
-	// asked to check. The principal stays anonymous: an unchecked name is no name.
-	IgnoreCredentials bool
-	// BelieveUsername accepts it under the name that it gives, as Mosquitto does
+	// BelieveUsername also accepts a CONNECT with credentials, unchecked, under the name that it gives, as Mosquitto does
 	// with allow_anonymous and without a password file: anyone can be anyone.
 	// Such a principal has a realm of its own and equals no authenticated one.
 	BelieveUsername bool
@@ -36,11 +33,8 @@ func (a Anonymous) Quick(c *Credentials) (*security.Principal, error, bool) {
 	case !c.present():
 	case a.BelieveUsername && c.Username != "":
 		return &security.Principal{Realm: "unchecked:" + c.Listener, Name: c.Username, Username: c.Username}, nil, true
-	case !a.BelieveUsername && !a.IgnoreCredentials:
+	case !a.BelieveUsername:
 		return nil, ErrNotMine, true
 	}
 	return &security.Principal{Realm: "anonymous:" + c.Listener}, nil, true
 }
-
-// unchecked reports whether credentials are accepted without a check.
-func (a Anonymous) unchecked() bool { return a.IgnoreCredentials || a.BelieveUsername }

@@ -72,7 +72,7 @@ func checkUnchecked(members []Member) error {
 	for _, m := range members {
 		switch a := m.Authenticator.(type) {
 		case Anonymous:
-			unchecked = unchecked || a.unchecked()
+			unchecked = unchecked || a.BelieveUsername
 		case Identity:
 		default:
 			checking = a

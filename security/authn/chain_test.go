@@ -128,20 +128,20 @@ func TestChainConditions(t *testing.T) {
 func TestAnonymous(t *testing.T) {
 	header := map[string][]string{"Authorization": {"Basic eDp5"}}
 	tests := []struct {
-		name                      string
-		creds                     Credentials
-		plain, ignoring, trusting string // whose principal: "-" is nobody's
+		name            string
+		creds           Credentials
+		plain, trusting string // whose principal: "-" is nobody's
 	}{
-		{"no credential", Credentials{}, "", "", ""},
-		{"a user name", Credentials{HasUsername: true, Username: "x"}, "-", "", "x"},
-		{"an empty user name", Credentials{HasUsername: true}, "-", "", ""},
-		{"a password alone", Credentials{HasPassword: true}, "-", "", ""},
-		{"an HTTP credential", Credentials{Header: header}, "-", "", ""},
-		{"an authentication method", Credentials{AuthMethod: "SCRAM-SHA-256"}, "-", "-", "-"},
+		{"no credential", Credentials{}, "", ""},
+		{"a user name", Credentials{HasUsername: true, Username: "x"}, "-", "x"},
+		{"an empty user name", Credentials{HasUsername: true}, "-", ""},
+		{"a password alone", Credentials{HasPassword: true}, "-", ""},
+		{"an HTTP credential", Credentials{Header: header}, "-", ""},
+		{"an authentication method", Credentials{AuthMethod: "SCRAM-SHA-256"}, "-", "-"},
 	}
 	for _, tt := range tests {
 		for member, want := range map[Anonymous]string{
-			{}: tt.plain, {IgnoreCredentials: true}: tt.ignoring, {BelieveUsername: true}: tt.trusting,
+			{}: tt.plain, {BelieveUsername: true}: tt.trusting,
 		} {
 			c := chainOf(t, ChainOptions{}, member)
 			tt.creds.Listener = "door"
@@ -164,7 +164,7 @@ func TestAnonymous(t *testing.T) {
 }
 
 func TestUncheckedCredentialsStandAlone(t *testing.T) {
-	for _, a := range []Anonymous{{IgnoreCredentials: true}, {BelieveUsername: true}} {
+	for _, a := range []Anonymous{{BelieveUsername: true}} {
 		if _, err := NewChain(ChainOptions{Members: []Member{{Authenticator: &fake{}}, {Authenticator: a}}}); err == nil {
 			t.Errorf("%+v is accepted behind a member that checks", a)
 		}

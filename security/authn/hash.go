@@ -292,13 +292,13 @@ func parsePHC(fields []string, lim Limits) (hash, error) {
 	}
 	costs := strings.Split(fields[3], ",")
 	if len(costs) != 3 {
-		return h, errors.New("argon2id: costs must be m=..,t=..,p=..")
+		return h, errors.New("argon2id: costs must be written m=N,t=N,p=N")
 	}
 	var values [3]uint64
 	for i, name := range [3]string{"m=", "t=", "p="} {
 		text, ok := strings.CutPrefix(costs[i], name)
 		if !ok {
-			return h, errors.New("argon2id: costs must be m=..,t=..,p=..")
+			return h, errors.New("argon2id: costs must be written m=N,t=N,p=N")
 		}
 		n, err := parseNumber(text, [3]int{32, 32, 8}[i])
 		if err != nil {
