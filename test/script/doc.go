@@ -50,8 +50,14 @@
 //	                      data "challenge" and accepts the answer "secret"
 //	deny_publish=FILTER, deny_subscribe=FILTER    what the policy denies
 //	overlapping=merge     one copy for overlapping subscriptions
-//	max_qos, retain_available, receive_maximum, topic_alias_maximum,
-//	max_keepalive, max_client_id, max_topic_length    as in the configuration
+//	no_subscribers=tell   reason code 0x10 is sent
+//	denied=disconnect     a denied PUBLISH ends the connection
+//	store=fails           nothing can be kept
+//	response_info=TEXT    what clients that ask for it get
+//	max_qos, receive_maximum, topic_alias_maximum, max_keepalive,
+//	max_client_id, max_topic_length    limits as in the configuration
+//	retain_available, shared_available, wildcard_available, sub_id_available
+//	                      false switches the feature off
 //
 // # Fields
 //

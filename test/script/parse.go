@@ -13,8 +13,9 @@ import (
 // settings are the names that set knows; doc.go says what they mean.
 func settings() []string {
 	return []string{
-		"auth_method", "deny_publish", "deny_subscribe", "max_client_id", "max_keepalive", "max_qos",
-		"max_topic_length", "overlapping", "receive_maximum", "retain_available", "topic_alias_maximum", "user",
+		"auth_method", "denied", "deny_publish", "deny_subscribe", "max_client_id", "max_keepalive", "max_qos",
+		"max_topic_length", "no_subscribers", "overlapping", "receive_maximum", "response_info", "retain_available",
+		"shared_available", "store", "sub_id_available", "topic_alias_maximum", "user", "wildcard_available",
 	}
 }
 

@@ -1,0 +1,77 @@
+package script_test
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"sallyport/broker"
+	"sallyport/security"
+	"sallyport/security/authn"
+)
+
+// accounts is who may connect: the users of a case, anybody without
+// credentials, and whoever answers the challenge of its method.
+type accounts struct {
+	passwords map[string]string
+	method    string
+}
+
+var errWrong = errors.New("wrong credentials")
+
+func (a *accounts) add(pair string) error {
+	name, password, ok := strings.Cut(pair, ":")
+	if !ok {
+		return errors.New("want name:password")
+	}
+	if a.passwords == nil {
+		a.passwords = map[string]string{}
+	}
+	a.passwords[name] = password
+	return nil
+}
+
+// Begin implements broker.Authenticator. The answer comes later and from
+// another goroutine, as that of a password file does.
+func (a *accounts) Begin(c *authn.Credentials, done func(*security.Principal, error)) (cancel func()) {
+	p, err := a.check(c)
+	go done(p, err)
+	return func() {}
+}
+
+func (a *accounts) check(c *authn.Credentials) (*security.Principal, error) {
+	if !c.HasUsername && !c.HasPassword {
+		return &security.Principal{Realm: "anonymous@" + c.Listener, Method: "anonymous"}, nil
+	}
+	if password, known := a.passwords[c.Username]; known && c.HasPassword && password == string(c.Password) {
+		return &security.Principal{Realm: "users", Name: c.Username, Username: c.Username, Method: "script"}, nil
+	}
+	return nil, errWrong
+}
+
+// Epoch implements broker.Authenticator.
+func (a *accounts) Epoch() authn.Epoch { return authn.Epoch{} }
+
+// FailureFloor implements broker.Authenticator.
+func (a *accounts) FailureFloor() time.Duration { return time.Second }
+
+// Exchange implements broker.Enhanced.
+func (a *accounts) Exchange(method string, c *authn.Credentials) (broker.Exchange, bool) {
+	return &exchange{}, method == a.method
+}
+
+// exchange asks with "challenge" and accepts the answer "secret".
+type exchange struct{ asked bool }
+
+// Step implements broker.Exchange.
+func (x *exchange) Step(data []byte, done func(reply []byte, p *security.Principal, err error)) {
+	switch {
+	case !x.asked:
+		x.asked = true
+		go done([]byte("challenge"), nil, nil)
+	case string(data) == "secret":
+		go done(nil, &security.Principal{Realm: "exchange", Name: "someone", Username: "someone", Method: "exchange"}, nil)
+	default:
+		go done(nil, nil, errWrong)
+	}
+}
