@@ -34,6 +34,8 @@ type subCmd struct {
 	RetainAsPublished bool `name:"retain-as-published" help:"Keep the retain flag of the publisher (MQTT 5)."`
 	RetainHandling    byte `name:"retain-handling" enum:"0,1,2" default:"0" placeholder:"N" help:"Retained messages: 0 always, 1 for a new subscription, 2 never (MQTT 5)."`
 	NoLocal           bool `name:"no-local" help:"Leave out what this client publishes itself (MQTT 5)."`
+
+	acknowledged chan struct{} // closed when --exit-after-subscribe is fulfilled
 }
 
 // Help shows examples.
@@ -69,6 +71,7 @@ func (c *subCmd) Run(e *env) error {
 	}
 	ctx, cancel := c.limit(e.ctx)
 	defer cancel()
+	c.acknowledged = make(chan struct{})
 	finished := make(chan error, 1)
 	cl, err := c.dial(e, !c.NoClean, func(m *client.Message) error {
 		err := c.take(p, m)
@@ -82,11 +85,11 @@ func (c *subCmd) Run(e *env) error {
 		return err
 	}
 	defer cl.Close()
-	if err := c.start(ctx, e, cl); err != nil {
+	if _, err := c.join(ctx, cl); err != nil {
 		return err
 	}
-	if c.ExitOnAck {
-		return c.leave(cl, nil)
+	if err := c.subscribe(ctx, e, cl); err != nil {
+		return err
 	}
 	for {
 		select {
@@ -94,6 +97,8 @@ func (c *subCmd) Run(e *env) error {
 			return c.leave(cl, err)
 		case <-ctx.Done():
 			return c.leave(cl, timedOut(ctx))
+		case <-c.acknowledged:
+			return c.leave(cl, nil)
 		case <-cl.Done():
 		}
 		// What ended the command may have ended the connection.
@@ -167,22 +172,17 @@ func (c *subCmd) take(p *printer, m *client.Message) error {
 	return nil
 }
 
-// start connects and subscribes.
-func (c *subCmd) start(ctx context.Context, e *env, cl *client.Client) error {
-	if _, err := c.join(ctx, cl); err != nil {
-		return err
-	}
-	return c.subscribe(ctx, e, cl)
-}
-
+// subscribe sends the subscriptions. A connection that is lost meanwhile is no
+// error here: Run notices it.
 func (c *subCmd) subscribe(ctx context.Context, e *env, cl *client.Client) error {
 	if len(c.Unsubscribe) > 0 {
 		u := packet.Unsubscribe{Filters: c.Unsubscribe, User: c.Props.unsubscribe.User}
 		if _, err := cl.Unsubscribe(ctx, u); err != nil {
-			return c.explain(ctx, "unsubscribe", err)
+			return c.unlessLost(ctx, "unsubscribe", err)
 		}
 	}
 	if len(c.Topics) == 0 {
+		c.acknowledge()
 		return nil
 	}
 	s := packet.Subscribe{SubID: c.Props.subscribe.SubscriptionID, User: c.Props.subscribe.User}
@@ -192,7 +192,7 @@ func (c *subCmd) subscribe(ctx context.Context, e *env, cl *client.Client) error
 	}
 	ack, err := cl.Subscribe(ctx, s)
 	if err != nil {
-		return c.explain(ctx, "subscribe", err)
+		return c.unlessLost(ctx, "subscribe", err)
 	}
 	refused := 0
 	for i, code := range ack.Codes {
@@ -206,15 +206,34 @@ func (c *subCmd) subscribe(ctx context.Context, e *env, cl *client.Client) error
 		return &failure{what: "subscribe to " + strings.Join(c.Topics, ", "), why: errors.New("the server refused"),
 			hint: "this user may not be allowed to read these topics"}
 	}
+	c.acknowledge()
 	return nil
 }
 
+// acknowledge ends the command if that was all that was wanted.
+func (c *subCmd) acknowledge() {
+	if c.ExitOnAck {
+		close(c.acknowledged) // once: the command ends
+	}
+}
+
+// unlessLost is nil for what Run deals with: a lost connection, an interrupt.
+func (c *subCmd) unlessLost(ctx context.Context, what string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return timedOut(ctx)
+	case errors.Is(err, client.ErrNotConnected):
+		return nil
+	}
+	return c.explain(ctx, what, err)
+}
+
 // reconnect joins again after a loss, as long as that makes sense: a refusal
-// by the server ends the command.
+// that will be the same the next time ends the command.
 func (c *subCmd) reconnect(ctx context.Context, e *env, cl *client.Client) error {
 	lost := cl.Err()
-	if re, ok := errors.AsType[*client.ReasonError](lost); ok && re.Code == packet.SessionTakenOver {
-		return c.explain(ctx, "stay connected to "+c.where(), lost) // two clients would fight for ever
+	if final(lost) {
+		return c.explain(ctx, "stay connected to "+c.where(), lost)
 	}
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		c.warn(e, fmt.Sprintf("connection to %s lost: %v; trying again in %v", c.where(), lost, wait))
@@ -230,11 +249,29 @@ func (c *subCmd) reconnect(ctx context.Context, e *env, cl *client.Client) error
 			}
 			return c.subscribe(ctx, e, cl)
 		}
-		if _, refused := errors.AsType[*client.ReasonError](err); refused {
+		if final(err) {
 			return c.explain(ctx, "connect to "+c.where(), err)
 		}
 		lost = err
 	}
+}
+
+// final reports whether the server gave a reason that waiting doesn't cure. A
+// session that was taken over is one: two clients would fight for ever.
+func final(err error) bool {
+	re, ok := errors.AsType[*client.ReasonError](err)
+	if !ok {
+		return false
+	}
+	if re.Version != packet.V5 {
+		return re.Code != packet.V3ServerUnavailable
+	}
+	switch re.Code {
+	case packet.ServerUnavailable, packet.ServerBusy, packet.ServerShuttingDown, packet.KeepAliveTimeout,
+		packet.ConnectionRateExceeded, packet.MaximumConnectTime, packet.MessageRateTooHigh, packet.QuotaExceeded:
+		return false
+	}
+	return true
 }
 
 // leave disconnects and turns the reason into the command's result.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/bench"
+	"sallyport/client"
 	"sallyport/client/clienttest"
 	"sallyport/packet"
 )
@@ -304,6 +306,26 @@ func TestSubSurvivesALostConnection(t *testing.T) {
 	}
 	if code := <-done; code != exitOK || s.stdout.String() != "again\n" || !strings.Contains(s.stderr.String(), "trying again") {
 		t.Errorf("exit code %d, printed %q, said %q", code, s.stdout, s.stderr)
+	}
+}
+
+func TestSubGivesUpOnlyForReasonsThatStay(t *testing.T) {
+	tests := []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"a lost connection", io.EOF, false},
+		{"a restart", &client.ReasonError{Packet: packet.DISCONNECT, Version: packet.V5, Code: packet.ServerShuttingDown}, false},
+		{"a taken-over session", &client.ReasonError{Packet: packet.DISCONNECT, Version: packet.V5, Code: packet.SessionTakenOver}, true},
+		{"a missing right", &client.ReasonError{Packet: packet.CONNACK, Version: packet.V5, Code: packet.NotAuthorized}, true},
+		{"3.1.1 unavailable", &client.ReasonError{Packet: packet.CONNACK, Version: packet.V311, Code: packet.V3ServerUnavailable}, false},
+		{"3.1.1 bad password", &client.ReasonError{Packet: packet.CONNACK, Version: packet.V311, Code: packet.V3BadUserNameOrPassword}, true},
+	}
+	for _, tt := range tests {
+		if got := final(tt.err); got != tt.want {
+			t.Errorf("%s: final = %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 
