@@ -283,6 +283,7 @@ func (c *Conn) configure(p *packet.Connect) {
 	}
 	c.keepAlive.Store(int64(ka) * int64(time.Second) * 3 / 2)
 	c.b.wheel.disarm(&c.life)
+	c.lifeAt.Store(0)
 	if ka > 0 {
 		c.armLife(c.turn.now + c.keepAlive.Load())
 	}
