@@ -29,6 +29,7 @@ func engineOptions(cfg *config.Config, g *security.Gate, st store.Store, log *sl
 		RedeliverOnDisconnect: cfg.MQTT.SharedRedeliver == config.RedeliverAtDisconnect,
 		OwnedByClientID:       cfg.MQTT.SessionOwner == config.OwnerClientID,
 		WillsOnShutdown:       cfg.Shutdown.PublishWills,
+		ReasonStrings:         cfg.MQTT.ReasonStrings,
 		ResponseInformation:   cfg.MQTT.ResponseInformation,
 		Sessions:              cfg.Limits.Sessions, SessionsPerPrincipal: cfg.Limits.SessionsPerPrincipal,
 		BufferBytes: int64(cfg.Limits.BufferBytes), RetainedMessages: int64(cfg.Limits.RetainedMessages),

@@ -129,6 +129,7 @@ type Options struct {
 	RedeliverOnDisconnect bool // shared QoS 1 messages move when a member disconnects
 	OwnedByClientID       bool // any principal may use any session
 	WillsOnShutdown       bool
+	ReasonStrings         bool // MQTT 5 clients are told in words what was wrong with their packet
 	ResponseInformation   string
 	Sessions              int   // at most; 0: none
 	SessionsPerPrincipal  int   // at most; 0: none
@@ -270,6 +271,28 @@ func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) i
 		if hit && c != nil {
 			n++
 			c.end(ending{code: packet.NotAuthorized, reason: reason, notify: true, silence: true})
+		}
+	})
+	return n
+}
+
+// Redirect sends the MQTT 5 connections of principals to another server (MQTT
+// 5.0, 4.13) and ends the others without a word; permanent says that it will not
+// change back. It returns the number of connections.
+func (b *Broker) Redirect(moved func(*security.Principal) bool, server string, permanent bool) int {
+	why := ending{code: packet.UseAnotherServer, reason: "sent to another server", notify: true, server: server}
+	if permanent {
+		why.code = packet.ServerMoved
+	}
+	n := 0
+	b.reg.each(func(cl *client) {
+		cl.mu.Lock()
+		c := cl.conn
+		hit := c != nil && cl.principal != nil && moved(cl.principal)
+		cl.mu.Unlock()
+		if hit {
+			n++
+			c.end(why)
 		}
 	})
 	return n

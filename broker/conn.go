@@ -59,6 +59,7 @@ type ending struct {
 	shutdown bool
 	taken    bool // by another connection, which has detached the client
 	violated bool // the peer broke a rule
+	server   string // the server to use instead, with UseAnotherServer and ServerMoved
 	silence  bool // the principal may not act any more: no will
 }
 
@@ -516,9 +517,7 @@ func (c *Conn) end(why ending) {
 	cl := c.client.Load()
 	serving := c.accepted.Load()
 	if why.notify && c.version == packet.V5 && serving {
-		d := packet.Disconnect{Code: why.code}
-		c.room()
-		c.out = packet.AppendDisconnect(c.out, packet.V5, &d)
+		c.farewell(why)
 	}
 	c.mu.Unlock()
 	if cancel != nil {
@@ -530,6 +529,27 @@ func (c *Conn) end(why ending) {
 	c.wire.Close(closeGrace)
 	if cl != nil && !why.taken {
 		cl.detach(c, why)
+	}
+}
+
+// farewell appends the DISCONNECT. A reason string is for the peer's own
+// mistakes only: it never says what a policy or another client did. The caller holds c.mu.
+func (c *Conn) farewell(why ending) {
+	d := packet.Disconnect{Code: why.code}
+	if why.server != "" {
+		d.Props.ServerReference = why.server
+		d.Props.Mark(packet.PropServerReference)
+	}
+	bare := d
+	if why.violated && c.b.opt.ReasonStrings {
+		d.Props.ReasonString = why.reason
+		d.Props.Mark(packet.PropReasonString)
+	}
+	c.room()
+	n := len(c.out)
+	if c.out = packet.AppendDisconnect(c.out, packet.V5, &d); len(c.out)-n > int(c.sendMax) {
+		// MQTT-3.14.2-3: no reason string above the client's maximum packet size.
+		c.out = packet.AppendDisconnect(c.out[:n], packet.V5, &bare)
 	}
 }
 

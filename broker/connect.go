@@ -118,6 +118,11 @@ func (c *Conn) identified(who *security.Principal, err error, began int64) {
 		c.admitWith(who, nil)
 		return
 	}
+	var redirect *security.Redirect
+	if errors.As(err, &redirect) {
+		c.redirect(redirect)
+		return
+	}
 	if errors.Is(err, authn.ErrBusy) {
 		c.refuseConnect(packet.ServerBusy, "too many authentications wait")
 		return
@@ -145,6 +150,25 @@ func (c *Conn) refuseIdentity(cause error, began int64) {
 	resume := c.await()
 	c.floor.fire = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }
 	c.b.wheel.arm(&c.floor, at)
+}
+
+// redirect refuses a CONNECT and names another server; only MQTT 5 can be told.
+func (c *Conn) redirect(r *security.Redirect) {
+	code := packet.UseAnotherServer
+	if r.Permanent {
+		code = packet.ServerMoved
+	}
+	if c.version != packet.V5 {
+		c.refuseConnect(packet.ServerUnavailable, r.Error())
+		return
+	}
+	ack := packet.Connack{Code: code}
+	ack.Props.ServerReference = r.Server
+	ack.Props.Mark(packet.PropServerReference)
+	c.b.metrics.ConnectsRefused.Add(1)
+	c.b.audit.Record(audit.ConnectRefused, c.who(slog.String("reason", r.Error()), slog.String("code", codeText(code)))...)
+	c.send(func(dst []byte) []byte { return packet.AppendConnack(dst, packet.V5, &ack) })
+	c.end(ending{code: code, reason: r.Error()})
 }
 
 // refuseConnect answers a CONNECT with a failure and ends the connection. What

@@ -185,16 +185,16 @@ func (c *Conn) appendAck(p *pendingAck) {
 	if p.sub != nil {
 		c.out = c.bounded(func(dst []byte, bare bool) []byte {
 			s := *p.sub
-			if bare {
-				s.Reason, s.User = "", nil
+			if !bare && c.version == packet.V5 && c.b.opt.ReasonStrings {
+				s.Reason = firstReason(s.Codes)
 			}
 			return packet.AppendSubAck(dst, c.version, p.typ, &s)
 		})
 	} else {
 		c.out = c.bounded(func(dst []byte, bare bool) []byte {
 			a := p.ack
-			if bare {
-				a.Reason, a.User = "", nil
+			if !bare && c.version == packet.V5 && c.b.opt.ReasonStrings {
+				a.Reason = reason(a.Code)
 			}
 			return packet.AppendAck(dst, c.version, p.typ, &a)
 		})

@@ -162,6 +162,8 @@ type MQTT struct {
 	SharedRedeliver SharedRedeliver `yaml:"shared_redeliver"`
 	// Who may resume, take over or end a session: principal (only the one that made it) or client_id (whoever presents the id).
 	SessionOwner SessionOwner `yaml:"session_owner"`
+	// Tell MQTT 5 clients in words what was wrong with their packets (reason strings). What a policy decided is never told.
+	ReasonStrings bool `yaml:"reason_strings"`
 	// Response information for clients that ask for it in CONNECT; empty for none.
 	ResponseInformation string `yaml:"response_information"`
 }

@@ -40,6 +40,7 @@ func Defaults() *Config {
 			SharedSubscriptions:     true,
 			WildcardSubscriptions:   true,
 			SubscriptionIdentifiers: true,
+			ReasonStrings:           true,
 			SharedRedeliver:         RedeliverAtSessionEnd,
 			SessionOwner:            OwnerPrincipal,
 		},

@@ -243,3 +243,12 @@ type Denied struct {
 func (d *Denied) Error() string {
 	return fmt.Sprintf("refused: %s %s", d.Verdict.Policy, d.Verdict.Rule)
 }
+
+// Redirect is an authenticator's answer that another server serves this client
+// (MQTT 5.0, 4.13).
+type Redirect struct {
+	Server    string // the server reference, as the client shall read it
+	Permanent bool   // server moved (0x9D), else use another server (0x9C)
+}
+
+func (r *Redirect) Error() string { return "sent to another server" }
