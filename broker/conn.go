@@ -57,10 +57,10 @@ type ending struct {
 	notify   bool   // tell an MQTT 5 client with a DISCONNECT
 	normal   bool   // the client said goodbye: no will
 	shutdown bool
-	taken    bool // by another connection, which has detached the client
-	violated bool // the peer broke a rule
+	taken    bool   // by another connection, which has detached the client
+	violated bool   // the peer broke a rule
 	server   string // the server to use instead, with UseAnotherServer and ServerMoved
-	silence  bool // the principal may not act any more: no will
+	silence  bool   // the principal may not act any more: no will
 }
 
 // Conn is one network connection as a state machine. A driver calls Feed,

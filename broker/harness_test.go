@@ -100,7 +100,7 @@ func allowAll(*security.Request) security.Effect { return security.Allow }
 type setup struct {
 	opt    Options
 	lis    Listener
-	door   door
+	door   *door
 	policy policyFunc
 	log    bool
 }
@@ -171,7 +171,7 @@ func (w way) run(t *testing.T, change func(*setup), f func(*bed)) {
 }
 
 func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
-	s := setup{lis: Listener{Name: "test", Limits: testLimits(), AllowEmptyClientID: true}, policy: allowAll}
+	s := setup{lis: Listener{Name: "test", Limits: testLimits(), AllowEmptyClientID: true}, policy: allowAll, door: &door{}}
 	if w.store != nil {
 		s.opt.Store = w.store()
 	}
@@ -180,7 +180,7 @@ func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
 	}
 	d := s.door
 	if s.lis.Auth == nil {
-		s.lis.Auth = &d
+		s.lis.Auth = d
 	}
 	if s.opt.Gate == nil {
 		s.opt.Gate = security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"test": {s.policy}}})
@@ -189,7 +189,7 @@ func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
 		s.opt.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	s.opt.Listeners = map[string]*Listener{"test": &s.lis}
-	x := &bed{t: t, b: New(s.opt), door: &d, bubble: w.bubble, slow: w.store != nil, wait: 10 * time.Second}
+	x := &bed{t: t, b: New(s.opt), door: d, bubble: w.bubble, slow: w.store != nil, wait: 10 * time.Second}
 	if w.bubble {
 		x.wait = time.Minute
 	}
@@ -310,6 +310,7 @@ type peer struct {
 	id   string
 	pid  uint16
 	in   chan event // closed when the broker has closed
+	back []event    // passed over by until
 }
 
 // open dials without a CONNECT.
@@ -428,6 +429,15 @@ func (p *peer) connack() *packet.Connack {
 // next is the next packet; ok is false when the broker has closed.
 func (p *peer) next() (e event, ok bool) {
 	p.t.Helper()
+	if len(p.back) > 0 {
+		e, p.back = p.back[0], p.back[1:]
+		return e, true
+	}
+	return p.arrives()
+}
+
+func (p *peer) arrives() (e event, ok bool) {
+	p.t.Helper()
 	select {
 	case e, ok = <-p.in:
 		return e, ok
@@ -509,8 +519,23 @@ func (p *peer) finish(m msg) {
 		p.ack(packet.PUBACK, m.id)
 	case 2:
 		p.ack(packet.PUBREC, m.id)
-		p.expectAck(packet.PUBREL, m.id, 0)
+		p.until(packet.PUBREL)
 		p.ack(packet.PUBCOMP, m.id)
+	}
+}
+
+// until passes over what comes before a packet of this type; next yields it later.
+func (p *peer) until(want packet.Type) {
+	p.t.Helper()
+	for {
+		e, ok := p.arrives()
+		switch {
+		case !ok:
+			p.t.Fatalf("%s: closed, want %v", p.id, want)
+		case e.h.Type == want:
+			return
+		}
+		p.back = append(p.back, e)
 	}
 }
 
@@ -665,4 +690,14 @@ func (cl *client) expireNow() {
 	}
 	cl.mu.Unlock()
 	cl.expire()
+}
+
+// denyTopic denies everything about one topic or filter, and allows the rest.
+func denyTopic(topic string) policyFunc {
+	return func(r *security.Request) security.Effect {
+		if r.Topic == topic {
+			return security.Deny
+		}
+		return security.Allow
+	}
 }

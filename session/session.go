@@ -287,6 +287,9 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 	return o.ID, true
 }
 
+// SetLastID says which identifier was assigned last, when a session is restored: the next one is above it.
+func (s *Session) SetLastID(id uint16) { s.lastID = id }
+
 // Outgoing returns the message in flight under id.
 func (s *Session) Outgoing(id uint16) (*Outgoing, bool) {
 	o, ok := s.inflight[id]
