@@ -109,7 +109,8 @@ func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error)
 	if l.WebSocket.Path == "*" {
 		o.WebSocket.Path = ""
 	}
-	byCertificate := l.Identity != config.IdentityNone
+	// A page of another origin must not borrow a certificate that the browser presents by itself.
+	byCertificate := l.Identity != config.IdentityNone || l.TLS != nil && l.TLS.ClientAuth != config.ClientAuthNone
 	any := false
 	for _, origin := range l.WebSocket.Origins {
 		if origin == "*" {

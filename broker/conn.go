@@ -177,6 +177,11 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	c.lastRead.Store(now)
 	b.conns.add(c)
 	if b.closing.Load() {
+		// Shutdown may have listed the connections before this one was there.
+		b.conns.remove(c)
+		return nil, errors.New("the broker is shutting down")
+	}
+	if b.closing.Load() {
 		// Shutdown may have missed it.
 		b.conns.remove(c)
 		return nil, errors.New("the broker is shutting down")

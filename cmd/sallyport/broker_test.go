@@ -1,0 +1,163 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// file writes a file below a test's folder and returns its path.
+func file(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestPasswdKeepsTheFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "passwd")
+	secret := file(t, dir, "secret", "correct horse\n")
+	for _, step := range []struct {
+		name   string
+		args   []string
+		stdin  string
+		want   int
+		says   string // on standard error
+		listed string // by --list afterwards
+	}{
+		{"a missing file is not made by accident", []string{"--password-file", secret, path, "alice"}, "", exitFailure, "-c makes a new", ""},
+		{"-c makes it", []string{"-c", "--password-file", secret, path, "alice"}, "", exitOK, "", "alice\targon2id\n"},
+		{"a second user in Mosquitto's format", []string{"-H", "sha512-pbkdf2", "-I", "1000", "-b", path, "bob", "pw"}, "", exitOK, "", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+		{"a password on the command line needs -b", []string{path, "eve", "pw"}, "", exitUsage, "can be seen", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+		{"standard input", []string{"--password-file", "-", path, "carol"}, "line one\nline two\n", exitOK, "", "alice\targon2id\nbob\tsha512-pbkdf2\ncarol\targon2id\n"},
+		{"an empty password", []string{"--password-file", "-", path, "dave"}, "\n", exitFailure, "empty", "alice\targon2id\nbob\tsha512-pbkdf2\ncarol\targon2id\n"},
+		{"no terminal to ask at", []string{path, "dave"}, "", exitUsage, "no terminal", "alice\targon2id\nbob\tsha512-pbkdf2\ncarol\targon2id\n"},
+		{"-D deletes", []string{"-D", path, "carol"}, "", exitOK, "", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+		{"-D of nobody", []string{"-D", path, "carol"}, "", exitFailure, "no such user", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+		{"-c over users is refused", []string{"-c", "-b", path, "x", "y"}, "", exitFailure, "--force", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+		{"a colon in a name", []string{"-b", path, "a:b", "y"}, "", exitUsage, "colon", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+		{"an unknown algorithm", []string{"-H", "md5", "-b", path, "x", "y"}, "", exitUsage, "md5", "alice\targon2id\nbob\tsha512-pbkdf2\n"},
+	} {
+		s := newShell(t, step.stdin)
+		if got := s.run(append([]string{"passwd"}, step.args...)...); got != step.want || !strings.Contains(s.stderr.String(), step.says) {
+			t.Errorf("%s: exit %d, want %d; stderr %q, want %q in it", step.name, got, step.want, s.stderr, step.says)
+		}
+		if step.listed == "" {
+			continue
+		}
+		s = newShell(t, "")
+		if s.run("passwd", "--list", path); s.stdout.String() != step.listed {
+			t.Errorf("%s: listed %q, want %q", step.name, s.stdout, step.listed)
+		}
+	}
+	if st, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
+		t.Errorf("password file: %v, %v; want mode 0600", st, err)
+	}
+}
+
+func TestPasswdGeneratesASecretOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "passwd")
+	s := newShell(t, "")
+	if got := s.run("passwd", "-c", "--generate", path, "meter"); got != exitOK {
+		t.Fatalf("exit %d: %s", got, s.stderr)
+	}
+	secret := strings.TrimSpace(s.stdout.String())
+	data, err := os.ReadFile(path)
+	if err != nil || len(secret) < 20 || strings.Contains(string(data), secret) || !strings.HasPrefix(string(data), "meter:$s256$") {
+		t.Errorf("secret of %d characters, file %q, error %v", len(secret), data, err)
+	}
+}
+
+func TestPasswdUpgradesPlainText(t *testing.T) {
+	path := file(t, t.TempDir(), "passwd", "alice:plain one\nbob:$6$c2FsdA==$x\n")
+	s := newShell(t, "")
+	if got := s.run("passwd", "-U", path); got != exitOK {
+		t.Fatalf("exit %d: %s", got, s.stderr)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(data), "plain one") || !strings.Contains(string(data), "bob:$6$c2FsdA==$x\n") {
+		t.Errorf("file %q, error %v", data, err)
+	}
+}
+
+const safeConfig = `listeners:
+  - {name: local, address: "127.0.0.1:0", authenticators: [anonymous], policies: [all]}
+authenticators: [{name: anonymous, type: anonymous}]
+policies: [{name: all, type: allow_all}]
+`
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name, text string
+		want       int
+		says       []string // on either output
+	}{
+		{"a good file", safeConfig, exitOK, []string{"listener local: tcp on 127.0.0.1:0", "is valid"}},
+		{"all mistakes at once", strings.ReplaceAll(safeConfig, "[all]", "[none]") + "nonsense: 1\nsys_interval: soon\n", exitFailure,
+			[]string{"listeners[0].policies", "nonsense", "sys_interval", ":5:1"}},
+		{"a risk that is not accepted", strings.ReplaceAll(safeConfig, "127.0.0.1:0", ":0"), exitFailure, []string{"refused:", "accept_risk", "anonymous"}},
+		{"a permission file that doesn't compile", strings.Replace(safeConfig, "{name: all, type: allow_all}", "{name: all, type: permissions, file: "+file(t, dir, "p.yaml", "everyone: [{allow: everything, topic: a}]\n")+"}", 1), exitFailure,
+			[]string{"p.yaml:1"}},
+		{"a mosquitto.conf", "listener 0 127.0.0.1\nallow_anonymous true\n", exitOK, []string{"is valid"}},
+		{"a mosquitto.conf with an option that is not served", "listener 0 127.0.0.1\nbridge_cafile x\n", exitFailure, []string{"bridge_cafile", ":2"}},
+	} {
+		s := newShell(t, "")
+		got := s.run("check", "-c", file(t, dir, "c", tt.text))
+		all := s.stdout.String() + s.stderr.String()
+		if got != tt.want {
+			t.Errorf("%s: exit %d, want %d: %s", tt.name, got, tt.want, all)
+		}
+		for _, want := range tt.says {
+			if !strings.Contains(all, want) {
+				t.Errorf("%s: %q is not in %s", tt.name, want, all)
+			}
+		}
+	}
+	s := newShell(t, "")
+	if got := s.run("check", "-c", filepath.Join(dir, "missing")); got != exitFailure {
+		t.Errorf("a missing file: exit %d, want %d", got, exitFailure)
+	}
+}
+
+func TestServeRefusesPortForYAML(t *testing.T) {
+	s := newShell(t, "")
+	if got := s.run("serve", "-c", file(t, t.TempDir(), "c", safeConfig), "-p", "1"); got != exitUsage {
+		t.Errorf("exit %d, want %d: %s", got, exitUsage, s.stderr)
+	}
+}
+
+func TestSelfBrokerServes(t *testing.T) {
+	s := newShell(t, "")
+	s.env.selfBroker = newSelfBroker()
+	if got := s.run("bench", "--self", "p2p", "--duration", "100ms", "--pairs", "2"); got != exitOK || !strings.Contains(s.stdout.String(), "0 lost") {
+		t.Errorf("exit %d: %s %s", got, s.stdout, s.stderr)
+	}
+}
+
+// The product is built without cgo; this says so where it would be noticed.
+func TestBinaryHasNoDynamicDependency(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	bin := filepath.Join(t.TempDir(), "sallyport")
+	cmd := exec.Command("go", "build", "-o", bin, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	st, err := os.Stat(bin)
+	if err != nil || st.Mode()&fs.ModeType != 0 {
+		t.Fatalf("binary: %v, %v", st, err)
+	}
+	if out, err := exec.Command("go", "version", "-m", bin).CombinedOutput(); err != nil || !strings.Contains(string(out), "CGO_ENABLED=0") {
+		t.Errorf("go version -m: %v\n%s", err, out)
+	}
+}
