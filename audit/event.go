@@ -6,6 +6,8 @@ package audit
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"time"
 )
 
 // Event is the name of a security event.
@@ -30,22 +32,81 @@ const (
 )
 
 // Log writes events. The zero Log writes nothing.
-type Log struct{ to *slog.Logger }
+//
+// Events that strangers can cause at will are written at most perSecond times
+// a second each, so that a flood of refusals doesn't become a flood of log; the
+// next line that is written says in "suppressed" how many were not.
+type Log struct {
+	to     *slog.Logger
+	floods *floods
+}
+
+// perSecond is how many events of one name are written in a second, where strangers can cause them.
+const perSecond = 50
 
 // New makes a Log that writes to l.
-func New(l *slog.Logger) Log { return Log{to: l} }
+func New(l *slog.Logger) Log { return Log{to: l, floods: &floods{now: time.Now, seen: make(map[Event]*flood)}} }
 
 // Record writes event e at its level with attrs.
 func (l Log) Record(e Event, attrs ...slog.Attr) {
 	if l.to == nil {
 		return
 	}
+	if e.byStrangers() {
+		suppressed, write := l.floods.admit(e)
+		if !write {
+			return
+		}
+		if suppressed > 0 {
+			attrs = append(attrs, slog.Int("suppressed", suppressed))
+		}
+	}
 	l.to.LogAttrs(context.Background(), e.level(), string(e), attrs...)
 }
 
-// Enabled reports whether e would be written, so that its attributes need not be made.
-func (l Log) Enabled(e Event) bool {
-	return l.to != nil && l.to.Enabled(context.Background(), e.level())
+// byStrangers reports whether somebody without rights can cause e as often as he likes.
+func (e Event) byStrangers() bool {
+	switch e {
+	case ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign:
+		return true
+	}
+	return false
+}
+
+// floods counts events per second.
+type floods struct {
+	now func() time.Time
+
+	mu   sync.Mutex // guards the fields below
+	seen map[Event]*flood
+}
+
+type flood struct {
+	second     int64
+	written    int
+	suppressed int
+}
+
+// admit reports whether one more event is written, and how many were not since the last one.
+func (f *floods) admit(e Event) (suppressed int, write bool) {
+	second := f.now().Unix()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x := f.seen[e]
+	if x == nil {
+		x = &flood{}
+		f.seen[e] = x
+	}
+	if x.second != second {
+		x.second, x.written = second, 0
+	}
+	if x.written >= perSecond {
+		x.suppressed++
+		return 0, false
+	}
+	x.written++
+	suppressed, x.suppressed = x.suppressed, 0
+	return suppressed, true
 }
 
 func (e Event) level() slog.Level {
