@@ -18,7 +18,7 @@ const (
 	Connected         Event = "connected"          // client, user, addr, listener, method, version
 	ConnectRefused    Event = "connect_refused"    // client, user, addr, listener, reason, code
 	Disconnected      Event = "disconnected"       // client, user, addr, listener, reason, code
-	PublishDenied     Event = "publish_denied"     // client, user, addr, topic, qos, retain, policy, file, line, rule, suppressed
+	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule
 	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, filter, qos, policy, file, line, rule
 	WillDenied        Event = "will_denied"        // client, user, addr, topic, policy, file, line, rule
 	SessionForeign    Event = "session_foreign"    // client, user, owner, addr: a session of another principal was asked for
@@ -45,7 +45,9 @@ type Log struct {
 const perSecond = 50
 
 // New makes a Log that writes to l.
-func New(l *slog.Logger) Log { return Log{to: l, floods: &floods{now: time.Now, seen: make(map[Event]*flood)}} }
+func New(l *slog.Logger) Log {
+	return Log{to: l, floods: &floods{now: time.Now, seen: make(map[Event]*flood)}}
+}
 
 // Record writes event e at its level with attrs.
 func (l Log) Record(e Event, attrs ...slog.Attr) {

@@ -197,7 +197,7 @@ func (c *Conn) denyPublish(p *packet.Publish, name string, v security.Verdict) e
 	if c.deniedAt == 0 || c.turn.now-c.deniedAt > 1e9 {
 		// One line a second and connection: a flood of refusals must not become a flood of log.
 		c.b.audit.Record(audit.PublishDenied, c.who(verdictAttrs(v, slog.String("topic", strings.Clone(name)),
-			slog.Int("qos", int(p.QoS)), slog.Bool("retain", p.Retain), slog.Int("suppressed", c.denied-1))...)...)
+			slog.Int("qos", int(p.QoS)), slog.Bool("retain", p.Retain), slog.Int("repeated", c.denied-1))...)...)
 		c.denied, c.deniedAt = 0, c.turn.now
 	}
 	if c.lis.DisconnectDenied {
