@@ -16,6 +16,9 @@ import (
 	"sallyport/topic"
 )
 
+// bridgeLevel is the bit by which a bridge marks its protocol level.
+const bridgeLevel = 0x80
+
 // handleConnect checks a CONNECT as far as it can be without knowing who sent
 // it, and begins authentication.
 func (c *Conn) handleConnect(h packet.Header, body []byte) error {
@@ -26,7 +29,12 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	p, err := packet.DecodeConnect(body, packet.Limits{UserProperties: lim.UserProperties, ClientID: lim.ClientIDBytes})
 	if p != nil {
 		c.mu.Lock()
-		c.version = min(p.Version, packet.V5) // who speaks a later one is answered in the latest known
+		// Who speaks a later version is answered in the latest known; bit 7 marks
+		// a bridge, which comes again without it when it is refused.
+		c.version = min(p.Version&^bridgeLevel, packet.V5)
+		if p.Props.Has(packet.PropMaximumPacketSize) {
+			c.sendMax = p.Props.MaximumPacketSize
+		}
 		c.mu.Unlock()
 	}
 	if err != nil {
@@ -167,7 +175,9 @@ func (c *Conn) redirect(r *security.Redirect) {
 	ack.Props.Mark(packet.PropServerReference)
 	c.b.metrics.ConnectsRefused.Add(1)
 	c.b.audit.Record(audit.ConnectRefused, c.who(slog.String("reason", r.Error()), slog.String("code", codeText(code)))...)
-	c.send(func(dst []byte) []byte { return packet.AppendConnack(dst, packet.V5, &ack) })
+	if !c.sendWithin(func(dst []byte) []byte { return packet.AppendConnack(dst, packet.V5, &ack) }) {
+		c.sendWithin(func(dst []byte) []byte { return packet.AppendConnack(dst, packet.V5, &packet.Connack{Code: code}) })
+	}
 	c.end(ending{code: code, reason: r.Error()})
 }
 
@@ -178,7 +188,8 @@ func (c *Conn) refuseConnect(code packet.Code, reason string) {
 	c.b.audit.Record(audit.ConnectRefused, c.who(slog.String("reason", reason), slog.String("code", codeText(code)))...)
 	if c.version != 0 {
 		if v, answer := c.connackCode(code); answer {
-			c.send(func(dst []byte) []byte {
+			// One that is too large for the client is left out: the close tells as much.
+			c.sendWithin(func(dst []byte) []byte {
 				return packet.AppendConnack(dst, c.version, &packet.Connack{Code: v})
 			})
 		}
@@ -286,7 +297,10 @@ func (c *Conn) accept(a *attached, failed error) {
 		c.describe(&ack, a)
 	}
 	c.configure(p)
-	c.send(func(dst []byte) []byte { return packet.AppendConnack(dst, p.Version, &ack) })
+	if !c.sendWithin(func(dst []byte) []byte { return packet.AppendConnack(dst, p.Version, &ack) }) {
+		c.refuseConnect(packet.ImplementationSpecificError, "the client accepts no packet as large as its CONNACK")
+		return
+	}
 	c.b.metrics.ConnectsAccepted.Add(1)
 	c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Method), slog.Int("version", int(p.Version)))...)
 	c.phase = serving
@@ -322,9 +336,6 @@ func (c *Conn) configure(p *packet.Connect) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.Props.Has(packet.PropMaximumPacketSize) {
-		c.sendMax = p.Props.MaximumPacketSize
-	}
 	if p.Props.Has(packet.PropTopicAliasMaximum) {
 		c.aliasMax = min(p.Props.TopicAliasMaximum, lim.TopicAliasOut)
 	}

@@ -83,7 +83,9 @@ func (c *Conn) sendAuth(code packet.Code, data []byte) {
 		a.Props.AuthData = data
 		a.Props.Mark(packet.PropAuthData)
 	}
-	c.send(func(dst []byte) []byte { return packet.AppendAuth(dst, &a) })
+	if !c.sendWithin(func(dst []byte) []byte { return packet.AppendAuth(dst, &a) }) {
+		c.end(tooLargeToSend())
+	}
 }
 
 // handleExchange takes the client's next AUTH before CONNACK.

@@ -45,13 +45,13 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 // subscribe enters one subscription. The code is for the SUBACK; an error ends the connection.
 func (c *Conn) subscribe(f *packet.Subscription, id uint32, batch *store.Batch) (packet.Code, *replay, error) {
 	sub, code, err := c.newSubscription(f, id)
-	if err != nil || code >= 0x80 {
+	if sub == nil {
 		return code, nil, err
 	}
 	if v := c.b.gate.Subscribe(c.principal, sub.Topic, sub.Group, sub.QoS); !v.Allowed() {
 		c.b.metrics.SubscribeDenied.Add(1)
 		c.b.audit.Record(audit.SubscribeDenied, c.who(verdictAttrs(v, slog.String("filter", f.Filter), slog.Int("qos", int(sub.QoS)))...)...)
-		return c.subackCode(packet.NotAuthorized), nil, nil
+		return c.subackCode(f, packet.NotAuthorized), nil, nil
 	}
 	cl := c.client.Load()
 	cl.mu.Lock()
@@ -63,7 +63,7 @@ func (c *Conn) subscribe(f *packet.Subscription, id uint32, batch *store.Batch) 
 	if s.Subs[sub.Filter] == nil && len(s.Subs) >= c.lis.Limits.Subscriptions {
 		cl.mu.Unlock()
 		c.limit("subscriptions")
-		return c.subackCode(packet.QuotaExceeded), nil, nil
+		return c.subackCode(f, packet.QuotaExceeded), nil, nil
 	}
 	old := s.SetSubscription(sub)
 	if old != nil {
@@ -91,7 +91,7 @@ func (c *Conn) subscribe(f *packet.Subscription, id uint32, batch *store.Batch) 
 	return packet.Code(sub.QoS), &replay{sub: sub}, nil
 }
 
-// newSubscription judges a filter's form.
+// newSubscription judges a filter's form; it is nil where the code or the error refuses.
 func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subscription, packet.Code, error) {
 	group, rest, shared, err := topic.SplitShare(f.Filter)
 	if err == nil {
@@ -100,10 +100,10 @@ func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subs
 	switch {
 	case errors.Is(err, topic.ErrTooLong), errors.Is(err, topic.ErrTooDeep):
 		c.limit("topic")
-		return nil, c.subackCode(packet.TopicFilterInvalid), nil
+		return nil, c.subackCode(f, packet.TopicFilterInvalid), nil
 	case errors.Is(err, topic.ErrShare):
 		// A well-formed filter, but none that is served.
-		return nil, c.subackCode(packet.TopicFilterInvalid), nil
+		return nil, c.subackCode(f, packet.TopicFilterInvalid), nil
 	case err != nil:
 		// MQTT-4.7.1-1, MQTT-4.7.3-1: not a topic filter at all.
 		return nil, 0, &packet.Error{Code: packet.TopicFilterInvalid, Text: err.Error()}
@@ -113,9 +113,9 @@ func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subs
 		// MQTT-3.8.3-4
 		return nil, 0, &packet.Error{Code: packet.ProtocolError, Text: "no local on a shared subscription"}
 	case shared && c.b.opt.NoShared:
-		return nil, c.subackCode(packet.SharedSubsNotSupported), nil
+		return nil, c.subackCode(f, packet.SharedSubsNotSupported), nil
 	case c.b.opt.NoWildcards && strings.ContainsAny(rest, "+#"):
-		return nil, c.subackCode(packet.WildcardSubsNotSupported), nil
+		return nil, c.subackCode(f, packet.WildcardSubsNotSupported), nil
 	}
 	sub := &session.Subscription{
 		Filter: f.Filter, Topic: rest, Group: group, QoS: min(f.QoS, c.lis.Limits.MaxQoS),
@@ -127,9 +127,13 @@ func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subs
 	return sub, packet.Success, nil
 }
 
-// subackCode is a refusal as the client's version spells it; 3.1 and 3.1.1 know one.
-func (c *Conn) subackCode(code packet.Code) packet.Code {
-	if c.version < packet.V5 {
+// subackCode is a refusal of f as the client's version spells it: 3.1.1 knows
+// one. The SUBACK of 3.1 knows none (3.9): the answer is positive, and nothing is delivered.
+func (c *Conn) subackCode(f *packet.Subscription, code packet.Code) packet.Code {
+	switch c.version {
+	case packet.V31:
+		return packet.Code(min(f.QoS, c.lis.Limits.MaxQoS))
+	case packet.V311:
 		return packet.V3SubackFailure
 	}
 	return code

@@ -153,7 +153,11 @@ func (c *Conn) settleAcks(t *turn) {
 		}
 		c.acks[0] = nil
 		c.acks = c.acks[1:]
-		c.appendAck(p)
+		if !c.appendAck(p) {
+			c.mu.Unlock()
+			c.end(tooLargeToSend())
+			return
+		}
 		if p.after != nil {
 			after = append(after, p.after)
 		}
@@ -180,10 +184,11 @@ func (c *Conn) settleAcks(t *turn) {
 	}
 }
 
-// appendAck writes one acknowledgement. The caller holds c.mu.
-func (c *Conn) appendAck(p *pendingAck) {
+// appendAck writes one acknowledgement; false says that the client does not
+// accept its size, and the connection has to end. The caller holds c.mu.
+func (c *Conn) appendAck(p *pendingAck) (fits bool) {
 	if p.sub != nil {
-		c.out = c.bounded(func(dst []byte, bare bool) []byte {
+		fits = c.bounded(func(dst []byte, bare bool) []byte {
 			s := *p.sub
 			if !bare && c.version == packet.V5 && c.b.opt.ReasonStrings {
 				s.Reason = firstReason(s.Codes)
@@ -191,7 +196,7 @@ func (c *Conn) appendAck(p *pendingAck) {
 			return packet.AppendSubAck(dst, c.version, p.typ, &s)
 		})
 	} else {
-		c.out = c.bounded(func(dst []byte, bare bool) []byte {
+		fits = c.bounded(func(dst []byte, bare bool) []byte {
 			a := p.ack
 			if !bare && c.version == packet.V5 && c.b.opt.ReasonStrings {
 				a.Reason = reason(a.Code)
@@ -203,18 +208,42 @@ func (c *Conn) appendAck(p *pendingAck) {
 		c.received--
 	}
 	c.account()
+	return fits
 }
 
 // bounded appends a packet, without its reason string where it would be larger
 // than the client accepts (MQTT-3.4.2-2) or the client wants no problem information.
-func (c *Conn) bounded(f func(dst []byte, bare bool) []byte) []byte {
-	c.room()
+// What is too large even so is not sent (MQTT-3.1.2-24). The caller holds c.mu.
+func (c *Conn) bounded(f func(dst []byte, bare bool) []byte) (fits bool) {
 	n := len(c.out)
-	out := f(c.out, !c.problemInfo)
-	if len(out)-n > int(c.sendMax) {
-		return f(out[:n], true)
+	for _, bare := range [2]bool{!c.problemInfo, true} {
+		c.room()
+		if c.out = f(c.out, bare); len(c.out)-n <= int(c.sendMax) {
+			return true
+		}
+		c.out = c.out[:n]
+		c.outPackets--
 	}
-	return out
+	return false
+}
+
+// sendWithin is send for a packet that may be larger than the client accepts;
+// false says that it was not sent for that (MQTT-3.1.2-24).
+func (c *Conn) sendWithin(f func(dst []byte) []byte) (fits bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() {
+		return true
+	}
+	fits = c.bounded(func(dst []byte, _ bool) []byte { return f(dst) })
+	c.account()
+	return fits
+}
+
+// tooLargeToSend ends a connection whose client waits for a packet that it
+// would not accept.
+func tooLargeToSend() ending {
+	return ending{code: packet.PacketTooLarge, reason: "an answer is larger than the client's maximum packet size", notify: true}
 }
 
 // acknowledge sends an acknowledgement that needs no commit of its own; it
@@ -223,8 +252,11 @@ func (c *Conn) acknowledge(typ packet.Type, id uint16, code packet.Code, counts 
 	c.mu.Lock()
 	p := pendingAck{c: c, ready: true, typ: typ, ack: packet.Ack{PacketID: id, Code: code}, counts: counts}
 	if len(c.acks) == 0 {
-		c.appendAck(&p)
+		fits := c.appendAck(&p)
 		c.mu.Unlock()
+		if !fits {
+			c.end(tooLargeToSend())
+		}
 		return
 	}
 	c.mu.Unlock()
