@@ -151,9 +151,6 @@ func (s *Server) Start() error {
 				s.log.Error("listener ended", "listener", name, "error", err)
 			}
 		}()
-		for _, a := range d.Addrs() {
-			s.log.Info("listening", "listener", name, "transport", string(s.cfg.Listeners[i].Transport), "addr", a.String())
-		}
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func buildPolicy(w *world, p config.Policy, start bool) (security.Policy, error)
 			return nil, err
 		}
 		for _, x := range pol.Warnings() {
-			w.warnings = append(w.warnings, warning{file: fmt.Sprintf("%s:%d", x.File, x.Line), text: x.Text})
+			w.warnings = append(w.warnings, warning{file: place(x.File, x.Line), text: x.Text})
 		}
 		return pol, nil
 	case config.MosquittoACL:
@@ -139,11 +139,19 @@ func buildPolicy(w *world, p config.Policy, start bool) (security.Policy, error)
 			return nil, err
 		}
 		for _, x := range pol.Warnings() {
-			w.warnings = append(w.warnings, warning{file: fmt.Sprintf("%s:%d", x.File, x.Line), text: x.Text})
+			w.warnings = append(w.warnings, warning{file: place(x.File, x.Line), text: x.Text})
 		}
 		return pol, nil
 	}
 	return nil, fmt.Errorf("policy %s: unknown type %q", p.Name, p.Type)
+}
+
+// place is file:line, or the file alone for line 0.
+func place(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
 }
 
 func (s *Server) buildListener(w, old *world, l *config.Listener, members map[string]authn.Authenticator, policies map[string]security.Policy) error {
@@ -231,9 +239,10 @@ func tlsOptions(t *config.TLS) (certs.ServerOptions, error) {
 }
 
 // Reload puts cfg in the place of the configuration in force: files are read
-// again, and all of them are taken over or none. Listeners can't be added,
-// removed or moved by it; that needs a restart and is refused. Connections of
-// users whose password is gone or changed are ended.
+// again, and all of them are taken over or none. What only a restart can change
+// (listeners and their sockets, what the engine is made with, the log) and risks
+// that are not accepted are refused. Connections of users whose password is
+// gone or changed are ended.
 func (s *Server) Reload(cfg *config.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -243,7 +252,10 @@ func (s *Server) Reload(cfg *config.Config) error {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return err
 	}
-	if err := sameDoors(s.cfg, cfg); err != nil {
+	if err := sameForm(s.cfg, cfg); err != nil {
+		return err
+	}
+	if err := s.judgeRisks(cfg); err != nil {
 		return err
 	}
 	w, err := s.build(cfg, s.world)
@@ -277,16 +289,3 @@ func (s *Server) Reload(cfg *config.Config) error {
 }
 
 type ownerName struct{ realm, name string }
-
-func sameDoors(was, is *config.Config) error {
-	if len(was.Listeners) != len(is.Listeners) {
-		return errors.New("a reload can't add or remove listeners: restart the broker")
-	}
-	for i := range was.Listeners {
-		a, b := &was.Listeners[i], &is.Listeners[i]
-		if a.Name != b.Name || a.Transport != b.Transport || a.Address != b.Address {
-			return fmt.Errorf("listener %s: a reload can't change name, transport or address: restart the broker", b.Name)
-		}
-	}
-	return nil
-}
