@@ -21,7 +21,7 @@ type Options struct {
 	// withholding it at delivery only.
 	Strict bool
 	// AllowEmpty accepts a file without an entry, which allows nothing. It is
-	// for the start, and for a reload with allow_empty: true.
+	// for the start; on a reload such a file is more likely half written.
 	AllowEmpty bool
 }
 
@@ -100,7 +100,7 @@ func Parse(o Options, data []byte) (*Policy, error) {
 	}
 	if r.p.count == 0 {
 		if !o.AllowEmpty {
-			return nil, &Problem{File: o.Path, Text: "holds no entry; allow_empty: true says that this is meant"}
+			return nil, &Problem{File: o.Path, Text: "holds no entry, which only a start accepts: restart the broker if it is meant"}
 		}
 		r.p.warn(0, "holds no entry: nothing is allowed")
 	}

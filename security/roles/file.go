@@ -20,7 +20,7 @@ type Options struct {
 	Name string // of the policy in the configuration
 	Path string
 	// AllowEmpty accepts a file without a permission, which allows nothing. It
-	// is for the start, and for a reload with allow_empty: true.
+	// is for the start; on a reload such a file is more likely half written.
 	AllowEmpty bool
 }
 
@@ -130,7 +130,7 @@ func Load(o Options) (*Policy, error) {
 // Parse compiles the content of a permission file; o.Path is only its name.
 func Parse(o Options, data []byte) (*Policy, error) {
 	var doc document
-	if !blank(data) || !o.AllowEmpty {
+	if !blank(data) {
 		if err := config.DecodeYAML(data, o.Path, &doc); err != nil {
 			return nil, err
 		}
@@ -141,11 +141,17 @@ func Parse(o Options, data []byte) (*Policy, error) {
 		return nil, c.problems.Sort().Err()
 	}
 	if p.count == 0 && !o.AllowEmpty {
-		return nil, config.Problems{{File: o.Path, Text: "holds no permission; allow_empty: true says that this is meant"}}
+		return nil, config.Problems{{File: o.Path, Text: emptyText}}
+	}
+	if p.count == 0 {
+		p.warnings = append(p.warnings, Warning{File: o.Path, Text: "holds no permission: nothing is allowed"})
 	}
 	p.name = o.Name
 	return p, nil
 }
+
+// emptyText says why an empty file is refused.
+const emptyText = "holds no permission, which only a start accepts: restart the broker if it is meant"
 
 // blank reports whether data is only comments and white space.
 func blank(data []byte) bool {

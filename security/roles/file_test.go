@@ -38,7 +38,7 @@ func TestFileRefuses(t *testing.T) {
 		{"a user twice", "users:\n  a: {}\n  a: {}", "is already set on line 2"},
 		{"a nameless user", "users:\n  '': {permissions: [{allow: both, topic: a}]}", "a user needs a name"},
 		{"a nameless role", "roles:\n  '': {permissions: [{allow: both, topic: a}]}", "a role needs a name"},
-		{"an empty file", "# nothing\n", "empty"},
+		{"an empty file", "# nothing\n", "holds no permission"},
 		{"a file without a permission", "users:\n  a: {roles: []}", "holds no permission"},
 		{"no YAML", "{", "p.yaml:1"},
 	}
@@ -73,8 +73,8 @@ func TestLoad(t *testing.T) {
 	if v := p.Decide(as(pub, "a")); v.Effect != security.Silent {
 		t.Errorf("an empty file answers %+v", v)
 	}
-	if len(p.Warnings()) != 0 {
-		t.Errorf("warnings %v", p.Warnings())
+	if w := p.Warnings(); len(w) != 1 || w[0].Text != "holds no permission: nothing is allowed" {
+		t.Errorf("an empty file has the warnings %v", w)
 	}
 	if runtime.GOOS == "windows" {
 		return
@@ -82,7 +82,7 @@ func TestLoad(t *testing.T) {
 	if err := os.Chmod(path, 0o622); err != nil {
 		t.Fatal(err)
 	}
-	if p, err = Load(Options{Path: path, AllowEmpty: true}); err != nil || len(p.Warnings()) != 1 {
+	if p, err = Load(Options{Path: path, AllowEmpty: true}); err != nil || len(p.Warnings()) != 2 {
 		t.Errorf("a file that others can write: %v, %v", p, err)
 	}
 }
