@@ -79,7 +79,8 @@ func (c *passwdCmd) Run(e *env) error {
 	return c.store(encoded)
 }
 
-// start empties the file for -c, and without it asks that it exists.
+// start judges whether the file may be written: with -c it holds no users, or
+// --force is given; without, it exists.
 func (c *passwdCmd) start() error {
 	users, err := authn.Users(c.File)
 	switch {
@@ -89,14 +90,20 @@ func (c *passwdCmd) start() error {
 		return nil
 	case err == nil && len(users) > 0 && !c.Force:
 		return &failure{what: "create " + c.File, why: fmt.Errorf("it holds %d users", len(users)), hint: "--force replaces it"}
-	}
-	if err := os.Remove(c.File); err != nil {
-		return &failure{what: "replace " + c.File, why: err}
+	case err != nil:
+		return &failure{what: "read " + c.File, why: err}
 	}
 	return nil
 }
 
+// store writes the line. Only now, with a password at hand, does -c take the
+// old file away.
 func (c *passwdCmd) store(encoded string) error {
+	if c.Create {
+		if err := os.Remove(c.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &failure{what: "replace " + c.File, why: err}
+		}
+	}
 	if _, err := authn.SetPassword(c.File, c.User, encoded); err != nil {
 		return &failure{what: "store the password of " + c.User, why: err}
 	}

@@ -264,6 +264,10 @@ func (f *connectFlags) limit(ctx context.Context) (context.Context, context.Canc
 func (f *serverFlags) hintFor(err error) string {
 	if re, ok := errors.AsType[*client.ReasonError](err); ok {
 		switch {
+		case re.Packet == packet.PUBACK, re.Packet == packet.PUBREC:
+			if re.Code == packet.NotAuthorized {
+				return "this user may not be allowed to publish there"
+			}
 		case re.Code == packet.BadUserNameOrPassword || re.Code == packet.NotAuthorized,
 			re.Version != packet.V5 && (re.Code == packet.V3BadUserNameOrPassword || re.Code == packet.V3NotAuthorized):
 			return "check user name and password: -u NAME --password-file FILE"
