@@ -97,7 +97,7 @@ type Conn struct {
 	receiveMax  int    // the client's receive maximum
 	scratch     []byte // properties of the PUBLISH at hand
 	// incomingHere is the QoS 2 identifiers received on this connection, which its receive window counts.
-	incomingHere map[uint16]bool
+	incomingHere session.IDs
 
 	// Written once or by the driver's calls, read by anybody.
 	client    atomic.Pointer[client]   // set when attached
@@ -630,7 +630,15 @@ func (c *Conn) account() {
 // armLife makes checkLife run at a time.
 func (c *Conn) armLife(at int64) {
 	c.lifeAt.Store(at)
-	c.b.wheel.arm(&c.life, at)
+	c.arm(&c.life, at)
+}
+
+// arm arms a timer of the connection, unless that has ended, which disarms them.
+func (c *Conn) arm(t *timer, at int64) {
+	c.b.wheel.arm(t, at)
+	if c.ended.Load() {
+		c.b.wheel.disarm(t)
+	}
 }
 
 // checkLife is the connection's timer: connect timeout, keep alive, and output

@@ -157,7 +157,7 @@ func (c *Conn) refuseIdentity(cause error, began int64) {
 	c.phase = authenticating
 	resume := c.await()
 	c.floor.fire = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }
-	c.b.wheel.arm(&c.floor, at)
+	c.arm(&c.floor, at)
 }
 
 // redirect refuses a CONNECT and names another server; only MQTT 5 can be told.

@@ -142,7 +142,7 @@ func (c *Conn) duplicate(id uint16) (done bool, err error) {
 	}
 	s := cl.session
 	known, kept := s.HasIncoming(id), s.Kept()
-	here := known && c.incomingHere[id]
+	here := known && c.incomingHere.Has(id)
 	cl.mu.Unlock()
 	if !known {
 		return false, c.window()
@@ -181,10 +181,7 @@ func (cl *client) holds(s *session.Session, id uint16) bool {
 }
 
 func (c *Conn) markIncoming(id uint16) {
-	if c.incomingHere == nil {
-		c.incomingHere = make(map[uint16]bool, 1)
-	}
-	c.incomingHere[id] = true
+	c.incomingHere.Add(id)
 }
 
 // errTaken ends a connection that finds itself no longer the present one of its client.
@@ -278,7 +275,7 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 		typ = packet.PUBREC
 		if res.code >= 0x80 && c.version == packet.V5 {
 			cl.releaseIncoming(s, p.PacketID)
-			delete(c.incomingHere, p.PacketID)
+			c.incomingHere.Remove(p.PacketID)
 		}
 	}
 	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5

@@ -37,7 +37,7 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 	}
 	cl := c.client.Load()
 	ack := c.reserve(&pendingAck{typ: packet.SUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes}})
-	ack.after = func() { cl.startReplays(c, replays) }
+	ack.after = func() { cl.subscribed(c, replays) }
 	c.b.commit(&batch, ack.complete)
 	return nil
 }

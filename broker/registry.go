@@ -86,12 +86,13 @@ func (r *registry) each(f func(*client)) {
 	}
 }
 
-// admit counts a new session of owner unless a bound is reached.
+// admit counts a new session of owner unless a bound is reached. Anonymous
+// clients are one principal that nobody owns: the bound per owner isn't for them.
 func (r *registry) admit(owner session.Origin, total, perOwner int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := ownerKey{owner.Realm, owner.Name}
-	if total > 0 && r.total >= total || perOwner > 0 && r.owners[k] >= perOwner {
+	if total > 0 && r.total >= total || perOwner > 0 && k.name != "" && r.owners[k] >= perOwner {
 		return false
 	}
 	r.total++

@@ -30,11 +30,13 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 		return true
 	}
 	n, bytes := b.store.RetainedCount()
-	if b.opt.RetainedMessages > 0 && n >= b.opt.RetainedMessages || b.opt.RetainedBytes > 0 && bytes+int64(in.size()) > b.opt.RetainedBytes {
-		if _, there := b.store.Retained(in.topic); !there {
-			b.metrics.LimitsReached.Add(1)
-			return false
-		}
+	n, bytes = n+1, bytes+int64(in.size())
+	if old, there := b.store.Retained(in.topic); there {
+		n, bytes = n-1, bytes-int64(old.Size())
+	}
+	if b.opt.RetainedMessages > 0 && n > b.opt.RetainedMessages || b.opt.RetainedBytes > 0 && bytes > b.opt.RetainedBytes {
+		b.metrics.LimitsReached.Add(1)
+		return false
 	}
 	m := in.message()
 	b.store.Retain(m)
@@ -42,18 +44,20 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 	return true
 }
 
-// startReplays begins to send retained messages for new subscriptions of c.
-func (cl *client) startReplays(c *Conn, list []replay) {
-	if len(list) == 0 {
-		return
-	}
+// subscribed sends what waits for new subscriptions of c: retained messages, and
+// what shared subscriptions have kept. No lock is held.
+func (cl *client) subscribed(c *Conn, list []replay) {
 	t := turn{now: cl.b.now()}
 	cl.mu.Lock()
 	if cl.conn == c {
 		cl.replays = append(cl.replays, list...)
 		cl.pump(&t)
 	}
+	groups := cl.shared
 	cl.mu.Unlock()
+	for _, g := range groups {
+		g.drain(&t)
+	}
 	t.flush()
 }
 

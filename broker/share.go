@@ -67,7 +67,6 @@ func (cl *client) join(c *Conn, sub *session.Subscription) {
 			if removed {
 				g.leave(cl, sub)
 			}
-			g.drain(&c.turn)
 			return
 		}
 	}

@@ -126,7 +126,7 @@ type Session struct {
 	quota, window int // PUBLISH packets that may still be sent; their maximum
 	lastSeq       uint64
 
-	incoming map[uint16]struct{} // QoS 2 ids received and not released
+	incoming IDs // QoS 2 ids received and not released
 }
 
 // New makes an empty session.
@@ -340,24 +340,18 @@ func (s *Session) TakeShared() []Entry {
 
 // HasIncoming reports whether QoS 2 message id was received and not yet released.
 func (s *Session) HasIncoming(id uint16) bool {
-	_, ok := s.incoming[id]
-	return ok
+	return s.incoming.Has(id)
 }
 
 // AddIncoming records QoS 2 message id.
 func (s *Session) AddIncoming(id uint16) {
-	if s.incoming == nil {
-		s.incoming = make(map[uint16]struct{}, 1)
-	}
-	s.incoming[id] = struct{}{}
+	s.incoming.Add(id)
 }
 
 // Release forgets QoS 2 message id and reports whether it was known.
 func (s *Session) Release(id uint16) bool {
-	_, ok := s.incoming[id]
-	delete(s.incoming, id)
-	return ok
+	return s.incoming.Remove(id)
 }
 
 // Incoming is the number of QoS 2 messages received and not released.
-func (s *Session) Incoming() int { return len(s.incoming) }
+func (s *Session) Incoming() int { return s.incoming.Len() }
