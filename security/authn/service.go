@@ -22,8 +22,10 @@ type ServiceOptions struct {
 	// at the earliest; 0 is one and a half times the measured cost of the
 	// slowest hash. A smaller value than that cost counts as that cost.
 	FailureFloor time.Duration
-	// WaitingPerNetwork bounds the attempts of one network (/24, /64) that sit
-	// out a delay at a time; default 64. WaitingInAll does so for all; default 4096.
+	// WaitingPerNetwork bounds the attempts of one source (/32, /64) that sit
+	// out a delay at a time; default 64. A /24 shares delays but not these
+	// places, else one of its addresses could lock the others out. WaitingInAll
+	// does so for all; default 4096.
 	WaitingPerNetwork, WaitingInAll int
 	// After calls f on its own goroutine, or the timer's, once d has passed;
 	// nil is time.AfterFunc.
@@ -161,7 +163,7 @@ func (s *Service) schedule(a *attempt) {
 		s.submit(a)
 		return
 	}
-	network := sourcesOf(addr)[1]
+	network := SourcePrefix(addr)
 	if !s.enter(network) {
 		a.finish(nil, ErrBusy)
 		return
@@ -182,7 +184,7 @@ func (s *Service) submit(a *attempt) {
 	}
 }
 
-// enter counts one more waiting attempt of a network, if there is room.
+// enter counts one more waiting attempt of a source, if there is room.
 func (s *Service) enter(network netip.Prefix) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
