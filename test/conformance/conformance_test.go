@@ -150,11 +150,15 @@ func TestTheReportCountsOnlyTestsThatRun(t *testing.T) {
 			t.Errorf("the report lacks %q", want)
 		}
 	}
+	if bytes.Contains(report, []byte("## Choices")) {
+		t.Error("the report has a section without cases")
+	}
+	files["test/script/choices/c.txt"] = "== a choice\nc1 connects v5\n"
 	files["a_test.go"] = testHead + "// Scripts: test/script\nfunc TestScripts(t *testing.T) {}\n"
 	if report, err = Report(module(t, files)); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| MQTT 5.0 | 251 | 226 | 1 | 225 |", "| 3.1.0-2 | server | A second CONNECT on a connection is a protocol error, and the server closes the connection. | no test yet |", "only a client"} {
+	for _, want := range []string{"| MQTT 5.0 | 251 | 226 | 1 | 225 |", "| 3.1.0-2 | server | A second CONNECT on a connection is a protocol error, and the server closes the connection. | no test yet |", "only a client", "## Choices", "- a choice ([choices/c.txt]"} {
 		if !bytes.Contains(report, []byte(want)) {
 			t.Errorf("the report lacks %q", want)
 		}

@@ -67,7 +67,28 @@ The standards are the authority for what a statement means.
 			}
 		}
 	}
+	others(&out, tests)
 	return out.Bytes(), nil
+}
+
+// others lists the scripts that show no numbered statement, by their folder.
+func others(out *bytes.Buffer, tests []Test) {
+	for _, folder := range []struct{ dir, title string }{
+		{"v31", "MQTT 3.1\n\nIts specification numbers no statements. These scripts show what differs, and that it is served."},
+		{"choices", "Choices\n\nWhere the standards leave a choice, these scripts show what was chosen."},
+	} {
+		first := true
+		for _, t := range tests {
+			if !strings.HasPrefix(t.File, scriptDir+"/"+folder.dir+"/") {
+				continue
+			}
+			if first {
+				fmt.Fprintf(out, "\n## %s\n\n", folder.title)
+				first = false
+			}
+			fmt.Fprintf(out, "- %s\n", names([]Test{t}))
+		}
+	}
 }
 
 // shownBy returns the tests of each statement of a standard.

@@ -52,10 +52,12 @@
 //	overlapping=merge     one copy for overlapping subscriptions
 //	no_subscribers=tell   reason code 0x10 is sent
 //	denied=disconnect     a denied PUBLISH ends the connection
+//	reason_strings=true   explanations are sent
+//	shared_redeliver=disconnect    as in the configuration
 //	store=fails           nothing can be kept
 //	response_info=TEXT    what clients that ask for it get
 //	max_qos, receive_maximum, topic_alias_maximum, max_keepalive,
-//	max_client_id, max_topic_length    limits as in the configuration
+//	max_client_id, max_topic_length, retained_messages    limits as in the configuration
 //	retain_available, shared_available, wildcard_available, sub_id_available
 //	                      false switches the feature off
 //

@@ -14,8 +14,8 @@ import (
 func settings() []string {
 	return []string{
 		"auth_method", "denied", "deny_publish", "deny_subscribe", "max_client_id", "max_keepalive", "max_qos",
-		"max_topic_length", "no_subscribers", "overlapping", "receive_maximum", "response_info", "retain_available",
-		"shared_available", "store", "sub_id_available", "topic_alias_maximum", "user", "wildcard_available",
+		"max_topic_length", "no_subscribers", "overlapping", "reason_strings", "receive_maximum", "response_info", "retain_available",
+		"retained_messages", "shared_available", "shared_redeliver", "store", "sub_id_available", "topic_alias_maximum", "user", "wildcard_available",
 	}
 }
 
@@ -161,14 +161,18 @@ func (c *Case) parseSet(words []string) error {
 		return fmt.Errorf("set must stand before the first step")
 	}
 	for _, w := range words {
-		key, value, ok := strings.Cut(w, "=")
+		key, text, ok := strings.Cut(w, "=")
 		if !ok {
 			return fmt.Errorf("setting %q is not key=value", w)
 		}
 		if !slices.Contains(settings(), key) {
 			return fmt.Errorf("unknown setting %q", key)
 		}
-		c.Settings[key] = value
+		text, err := value(text)
+		if err != nil {
+			return err
+		}
+		c.Settings[key] = text
 	}
 	return nil
 }

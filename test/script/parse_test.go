@@ -124,7 +124,9 @@ func TestTheScriptsOfThisDirectoryParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range cases {
-		if len(c.Shows.V311)+len(c.Shows.V5) == 0 {
+		// MQTT 3.1 numbers no statements, and a choice of ours is none.
+		dir := filepath.ToSlash(filepath.Dir(c.File))
+		if dir != "v31" && dir != "choices" && len(c.Shows.V311)+len(c.Shows.V5) == 0 {
 			t.Errorf("%s:%d: %q names no statement", c.File, c.Line, c.Name)
 		}
 	}

@@ -96,12 +96,18 @@ func (w *setup) set(key, value string) error {
 		return choice(value, "tell", &w.options.TellNoSubscribers)
 	case "denied":
 		return choice(value, "disconnect", &w.listener.DisconnectDenied)
+	case "shared_redeliver":
+		return choice(value, "disconnect", &w.options.RedeliverOnDisconnect)
 	case "store":
 		fails := false
 		if err := choice(value, "fails", &fails); err != nil {
 			return err
 		}
 		w.options.Store = failingStore{store.NewMemory()}
+	case "reason_strings":
+		return choice(value, "true", &w.options.ReasonStrings)
+	case "retained_messages":
+		return number(value, func(n int) { w.options.RetainedMessages = int64(n) })
 	case "retain_available":
 		return choice(value, "false", &w.options.NoRetain)
 	case "shared_available":
