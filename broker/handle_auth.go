@@ -33,6 +33,9 @@ func (c *Conn) step(data []byte, began int64) {
 }
 
 func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err error, began int64) {
+	if who != nil || err != nil {
+		c.exchange = nil
+	}
 	switch {
 	case err != nil && again:
 		// MQTT-4.12.1-2: a failed re-authentication ends the connection.
@@ -115,7 +118,7 @@ func (c *Conn) handleAuth(h packet.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if c.exchange == nil {
+	if c.method == "" {
 		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH without enhanced authentication"}
 	}
 	if a.Code == packet.ReAuthenticate {
@@ -127,8 +130,8 @@ func (c *Conn) handleAuth(h packet.Header, body []byte) error {
 			return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "method not offered any more"}
 		}
 		c.exchange = x
-	} else if a.Code != packet.ContinueAuthentication {
-		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH code that only a server sends"}
+	} else if a.Code != packet.ContinueAuthentication || c.exchange == nil {
+		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH that continues nothing"}
 	}
 	c.step(a.Props.AuthData, c.turn.now)
 	return nil
