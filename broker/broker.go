@@ -142,20 +142,21 @@ type Options struct {
 
 // Broker is the engine.
 type Broker struct {
-	opt         Options
-	gate        *security.Gate
-	store       store.Store
-	log         *slog.Logger
-	audit       audit.Log
-	metrics     metrics.Broker
-	wheel       *wheel
-	started     time.Time
-	tree        *topic.Tree[target, *session.Subscription]
-	reg         registry
-	groups      groups
-	routers     sync.Pool // *router
-	buffers     sync.Pool // *[]byte
-	readBuffers sync.Pool // *[readBuffer]byte
+	opt          Options
+	gate         *security.Gate
+	store        store.Store
+	log          *slog.Logger
+	audit        audit.Log
+	metrics      metrics.Broker
+	wheel        *wheel
+	started      time.Time
+	tree         *topic.Tree[target, *session.Subscription]
+	reg          registry
+	groups       groups
+	routers      sync.Pool // *router
+	buffers      sync.Pool // *[outputBuffer]byte
+	largeBuffers sync.Pool // *[largeBuffer]byte
+	readBuffers  sync.Pool // *[readBuffer]byte
 
 	closing atomic.Bool
 	conns   connSet

@@ -15,6 +15,7 @@ import (
 	"sallyport/security"
 	"sallyport/security/authn"
 	"sallyport/session"
+	"sallyport/store"
 )
 
 // Wire is a driver's side of a connection. None of its methods blocks, and
@@ -94,8 +95,10 @@ type Conn struct {
 	publisher   *session.Origin
 	problemInfo bool
 	epoch       authn.Epoch
-	receiveMax  int    // the client's receive maximum
-	scratch     []byte // properties of the PUBLISH at hand
+	receiveMax  int         // the client's receive maximum
+	scratch     []byte      // properties of the PUBLISH at hand
+	in          inbound     // the PUBLISH at hand
+	batch       store.Batch // what has to be kept of the packet at hand
 	// incomingHere is the QoS 2 identifiers received on this connection, which its receive window counts.
 	incomingHere session.IDs
 
@@ -292,6 +295,8 @@ func (c *Conn) room() {
 	c.outPackets++
 	if c.out == nil {
 		c.out = c.b.takeBuffer()
+	} else {
+		c.out = c.b.growBuffer(c.out)
 	}
 }
 

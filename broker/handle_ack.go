@@ -16,7 +16,7 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 		return c.handlePubrel(a)
 	}
 	cl := c.client.Load()
-	var batch store.Batch
+	batch := c.scratchBatch()
 	cl.mu.Lock()
 	if cl.conn != c {
 		cl.mu.Unlock()
@@ -24,11 +24,11 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 	}
 	switch h.Type {
 	case packet.PUBACK:
-		err = cl.acked(&batch, a, 1, session.AwaitAck)
+		err = cl.acked(batch, a, 1, session.AwaitAck)
 	case packet.PUBREC:
-		err = cl.received(&c.turn, &batch, a)
+		err = cl.received(&c.turn, batch, a)
 	case packet.PUBCOMP:
-		err = cl.acked(&batch, a, 2, session.AwaitComp)
+		err = cl.acked(batch, a, 2, session.AwaitComp)
 	}
 	if err == nil {
 		cl.pump(&c.turn)
@@ -38,7 +38,7 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 		groups = nil
 	}
 	cl.mu.Unlock()
-	c.b.commit(&batch, func(error) {}) // lost, it is only sent once more
+	c.b.commit(batch, func(error) {}) // lost, it is only sent once more
 	for _, g := range groups {
 		g.drain(&c.turn)
 	}

@@ -50,9 +50,11 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		c.finishPublish(&p, packet.QuotaExceeded)
 		return nil
 	}
-	in := inbound{
+	in := &c.in
+	*in = inbound{
 		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.publisher,
 	}
+	defer func() { *in = inbound{} }() // nothing of the message stays with the connection
 	if len(p.Props.Raw) > 0 {
 		c.scratch, in.expiryAt = p.Props.AppendForward(c.scratch[:0])
 		in.props = c.scratch
@@ -61,9 +63,9 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		}
 	}
 	if p.QoS == 0 {
-		return c.publishAtMostOnce(permit, &in)
+		return c.publishAtMostOnce(permit, in)
 	}
-	return c.publishAcked(permit, &in, &p)
+	return c.publishAcked(permit, in, &p)
 }
 
 // checkPublish judges what the CONNACK promised.
@@ -239,18 +241,16 @@ func (c *Conn) ackCode(code packet.Code) packet.Code {
 }
 
 func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound) error {
-	var batch store.Batch
-	c.b.publish(&c.turn, permit, in, &batch)
-	if !batch.Empty() {
-		c.b.commit(&batch, func(error) {}) // QoS 0 promises nothing
-	}
+	batch := c.scratchBatch()
+	c.b.publish(&c.turn, permit, in, batch)
+	c.b.commit(batch, func(error) {}) // QoS 0 promises nothing
 	return nil
 }
 
 // publishAcked routes a QoS 1 or 2 message; the acknowledgement leaves when what
 // had to be kept is kept.
 func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publish) error {
-	var batch store.Batch
+	batch := c.scratchBatch()
 	var s *session.Session
 	cl := c.client.Load()
 	if p.QoS == 2 {
@@ -269,7 +269,7 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 		cl.mu.Unlock()
 		c.markIncoming(p.PacketID)
 	}
-	res := c.b.publish(&c.turn, permit, in, &batch)
+	res := c.b.publish(&c.turn, permit, in, batch)
 	typ := packet.PUBACK
 	if p.QoS == 2 {
 		typ = packet.PUBREC
@@ -287,7 +287,7 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 	}
 	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: p.PacketID, Code: code}, counts: counts})
 	id, waiting := p.PacketID, in.waiting
-	c.b.commit(&batch, func(err error) {
+	c.b.commit(batch, func(err error) {
 		if err == nil {
 			ack.complete(nil)
 			waiting.release(c.b, nil)
@@ -302,6 +302,16 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 		ack.complete(err)
 	})
 	return nil
+}
+
+// scratchBatch is an empty batch for one packet; a store has no use for it when
+// Commit has returned.
+func (c *Conn) scratchBatch() *store.Batch {
+	if cap(c.batch.Ops) > 64 {
+		c.batch.Ops = nil // one wide fan-out is no reason to keep so much
+	}
+	c.batch.Reset()
+	return &c.batch
 }
 
 // releaseIncoming forgets a QoS 2 identifier whose message was not taken, so

@@ -266,17 +266,40 @@ func (c *Conn) acknowledge(typ packet.Type, id uint16, code packet.Code, counts 
 // outputBuffer is the size of a fresh output buffer, in bytes.
 const outputBuffer = 4096
 
-// takeBuffer and giveBuffer share output buffers between connections, so that
-// an idle one holds none.
+// largeBuffer is the size of a buffer for a batch of output, in bytes.
+const largeBuffer = 64 << 10
+
+// takeBuffer, growBuffer and giveBuffer share output buffers between
+// connections, so that an idle one holds none and a busy one doesn't grow its
+// own step by step. The pools hold arrays, since a pointer to one costs no
+// allocation.
 func (b *Broker) takeBuffer() []byte {
-	if p, ok := b.buffers.Get().(*[]byte); ok {
-		return (*p)[:0]
+	if p, ok := b.buffers.Get().(*[outputBuffer]byte); ok {
+		return p[:0]
 	}
 	return make([]byte, 0, outputBuffer)
 }
 
+// growBuffer replaces a fresh buffer that is nearly full by a large one.
+func (b *Broker) growBuffer(buf []byte) []byte {
+	if cap(buf) != outputBuffer || len(buf) < outputBuffer*3/4 {
+		return buf
+	}
+	var large []byte
+	if p, ok := b.largeBuffers.Get().(*[largeBuffer]byte); ok {
+		large = append(p[:0], buf...)
+	} else {
+		large = append(make([]byte, 0, largeBuffer), buf...)
+	}
+	b.giveBuffer(buf)
+	return large
+}
+
 func (b *Broker) giveBuffer(buf []byte) {
-	if cap(buf) >= outputBuffer && cap(buf) <= 16*outputBuffer {
-		b.buffers.Put(&buf)
+	switch n := cap(buf); {
+	case n >= largeBuffer && n <= 4*largeBuffer:
+		b.largeBuffers.Put((*[largeBuffer]byte)(buf[:largeBuffer]))
+	case n >= outputBuffer && n < largeBuffer:
+		b.buffers.Put((*[outputBuffer]byte)(buf[:outputBuffer]))
 	}
 }

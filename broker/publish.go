@@ -401,6 +401,9 @@ func (cl *client) pump(t *turn) {
 	if !cl.live {
 		return
 	}
+	if s := cl.session; s.Idle() && len(cl.replays) == 0 {
+		return
+	}
 	b, s, c := cl.b, cl.session, cl.conn
 	var batch store.Batch
 	expired := func(e session.Entry) {

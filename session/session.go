@@ -173,6 +173,9 @@ func (s *Session) Room() bool {
 	return s.quota > 0 && s.resend == nil && s.queue.len() == 0 && len(s.inflight) < maxInFlight
 }
 
+// Idle reports whether Next has nothing to yield.
+func (s *Session) Idle() bool { return s.resend == nil && s.queue.len() == 0 }
+
 // Fits reports whether the queue's bounds leave room for a message of size bytes.
 func (s *Session) Fits(size int) bool {
 	return s.queue.len() < s.Limits.Messages && s.queueBytes+size <= s.Limits.Bytes

@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/security/roles"
+	"sallyport/store"
+)
+
+// discard is a Wire that throws output away at once.
+type discard struct{ c *Conn }
+
+func (d *discard) Flush() {
+	for out := d.c.TakeOutput(nil); out != nil; out = d.c.TakeOutput(out) {
+	}
+	d.c.Drained()
+}
+func (d *discard) Resume()             { d.c.Continue() }
+func (d *discard) Close(time.Duration) { d.c.Gone(nil) }
+
+// benchPolicy is a permission file of 100 rules of which the last one allows.
+func benchPolicy(b *testing.B) security.Policy {
+	var text strings.Builder
+	text.WriteString("everyone:\n")
+	for i := range 99 {
+		fmt.Fprintf(&text, "  - {allow: both, topic: \"site/%d/${clientid}/#\"}\n", i)
+	}
+	text.WriteString("  - {allow: both, topic: \"bench/#\"}\n")
+	path := filepath.Join(b.TempDir(), "permissions.yaml")
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	p, err := roles.Load(roles.Options{Name: "bench", Path: path})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+type benchWorld struct {
+	b       *Broker
+	pub     *Conn
+	wirePub *discard
+}
+
+func newBenchWorld(b *testing.B, policy security.Policy, receivers int, qos byte) *benchWorld {
+	lis := &Listener{Name: "test", Limits: testLimits(), Auth: &door{}}
+	w := &benchWorld{b: New(Options{
+		Listeners: map[string]*Listener{"test": lis}, Store: store.NewMemory(),
+		Gate: security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"test": {policy}}}),
+	})}
+	w.pub, w.wirePub = w.open(b, "pub")
+	for i := range receivers {
+		c, _ := w.open(b, fmt.Sprintf("sub%d", i))
+		c.Feed(packet.AppendSubscribe(nil, packet.V5, &packet.Subscribe{PacketID: 1, Filters: []packet.Subscription{{Filter: "bench/+/value", QoS: qos}}}))
+	}
+	b.Cleanup(func() {
+		w.b.Shutdown(time.Second)
+		if err := w.b.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *benchWorld) open(b *testing.B, id string) (*Conn, *discard) {
+	d := &discard{}
+	c, err := w.b.Open(d, Info{Listener: "test"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.c = c
+	c.Feed(packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: id}))
+	if !c.accepted.Load() {
+		b.Fatal("not connected")
+	}
+	return c, d
+}
+
+// BenchmarkRoute is one PUBLISH of 64 bytes from the publisher's bytes to its
+// receivers' output.
+func BenchmarkRoute(b *testing.B) {
+	for _, policy := range []string{"allow all", "100 rules"} {
+		for _, receivers := range []int{1, 1000} {
+			for qos := range byte(2) {
+				b.Run(fmt.Sprintf("%s/1 to %d/QoS %d", policy, receivers, qos), func(b *testing.B) {
+					var p security.Policy = policyFunc(allowAll)
+					if policy != "allow all" {
+						p = benchPolicy(b)
+					}
+					route(b, newBenchWorld(b, p, receivers, qos), receivers, qos)
+				})
+			}
+		}
+	}
+}
+
+func route(b *testing.B, w *benchWorld, receivers int, qos byte) {
+	frame := packet.AppendPublish(nil, packet.V5, &packet.PublishOut{Topic: "bench/1/value", QoS: qos, PacketID: uint16(qos), Payload: make([]byte, 64), ExpiryAt: -1})
+	// The receivers acknowledge at once, with the identifier that comes next.
+	var subs []*Conn
+	for i := range receivers {
+		cl := w.b.reg.find(fmt.Sprintf("sub%d", i))
+		subs = append(subs, cl.conn)
+	}
+	ack := make([]byte, 0, 8)
+	id := uint16(0)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		w.pub.Feed(frame)
+		w.wirePub.Flush()
+		if qos == 0 {
+			continue
+		}
+		if id++; id == 0 {
+			id = 1
+		}
+		ack = packet.AppendAck(ack[:0], packet.V5, packet.PUBACK, &packet.Ack{PacketID: id})
+		for _, c := range subs {
+			c.Feed(ack)
+		}
+	}
+	b.StopTimer()
+	if got := w.b.metrics.PublishSent.Load(); got != int64(b.N)*int64(receivers) {
+		b.Fatalf("%d sent, want %d", got, b.N*receivers)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*receivers), "ns/delivery")
+}
