@@ -242,7 +242,8 @@ func tlsOptions(t *config.TLS) (certs.ServerOptions, error) {
 // again, and all of them are taken over or none. What only a restart can change
 // (listeners and their sockets, what the engine is made with, the log) and risks
 // that are not accepted are refused. Connections of users whose password is
-// gone or changed are ended.
+// gone or changed are ended, and those of whom the new authenticators, client id
+// rules or deny rules would not let in.
 func (s *Server) Reload(cfg *config.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,25 +268,34 @@ func (s *Server) Reload(cfg *config.Config) error {
 	}
 	s.authn.Replace(w.chains)
 	gone := map[ownerName]bool{}
-	for name, acc := range w.accounts {
-		p := w.passwords[name]
-		changes := p.Swap(acc)
-		for _, user := range append(changes.Removed, changes.Changed...) {
-			gone[ownerName{p.Realm(), user}] = true
+	changed := func(realm string, c authn.Changes) {
+		for _, user := range append(c.Removed, c.Changed...) {
+			gone[ownerName{realm, user}] = true
+		}
+	}
+	for name, p := range w.passwords {
+		if acc := w.accounts[name]; acc != nil {
+			changed(p.Realm(), p.Swap(acc))
+		} else if was := s.world.passwords[name]; was != nil {
+			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
 		}
 	}
 	s.cache.Flush()
 	s.gate.Swap(w.rules)
 	s.cfg, s.world = cfg, w
 	s.broker.SetListeners(s.engineListeners(cfg))
-	n := 0
-	if len(gone) > 0 {
-		n = s.broker.Revoke(func(p *security.Principal) bool {
-			return gone[ownerName{p.Realm, p.Name}]
-		}, "the account was changed or removed")
-	}
+	n := s.broker.Revoke(func(p *security.Principal) bool {
+		return gone[ownerName{p.Realm, p.Name}] || !s.keeps(w, p)
+	}, "the account was changed or removed, or may not connect any more")
 	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n))
 	return nil
 }
 
 type ownerName struct{ realm, name string }
+
+// keeps reports whether a principal that is connected could still connect in
+// world w, as far as that can be told without its credentials.
+func (s *Server) keeps(w *world, p *security.Principal) bool {
+	c := w.chains[p.Listener]
+	return c != nil && c.Keeps(p) == nil && s.gate.Admit(p).Allowed()
+}

@@ -87,6 +87,11 @@ func (p *Passwords) Swap(a *Accounts) Changes {
 	if p.opts.Cache != nil {
 		p.opts.Cache.Flush()
 	}
+	return compare(old.Accounts, a)
+}
+
+// compare names the users of old whose password is gone or another one in a.
+func compare(old, a *Accounts) Changes {
 	var c Changes
 	for name, h := range old.byName {
 		now, there := a.byName[name]

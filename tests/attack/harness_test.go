@@ -33,6 +33,8 @@ type site struct {
 	dir  string
 	text string // of the configuration in force
 	log  *lineBuffer
+
+	hashes map[string]string // of passwd, by user=word
 }
 
 // accounts are the users of passwd: each one's password is "pw-" and the name.
@@ -98,7 +100,7 @@ func (s *site) begin() *site {
 // prepare writes the files and starts nothing.
 func prepare(t *testing.T, text, permissions string) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), text: text, log: &lineBuffer{}}
+	s := &site{t: t, dir: t.TempDir(), text: text, log: &lineBuffer{}, hashes: map[string]string{}}
 	s.write("permissions.yaml", permissions)
 	s.passwords(accounts...)
 	return s
@@ -136,9 +138,13 @@ func (s *site) passwords(users ...string) {
 		if !other {
 			word = "pw-" + name
 		}
-		h, err := authn.Hash(authn.SHA512, []byte(word), authn.Params{})
-		if err != nil {
-			s.t.Fatal(err)
+		h := s.hashes[u] // an account keeps its salt, else every reload would change it
+		if h == "" {
+			var err error
+			if h, err = authn.Hash(authn.SHA512, []byte(word), authn.Params{}); err != nil {
+				s.t.Fatal(err)
+			}
+			s.hashes[u] = h
 		}
 		fmt.Fprintf(&b, "%s:%s\n", name, h)
 	}

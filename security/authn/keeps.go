@@ -1,0 +1,49 @@
+package authn
+
+import (
+	"sallyport/security"
+)
+
+// Keeps reports why a principal that was accepted before, perhaps by another
+// chain, would not be accepted any more; nil if it still may be. Its
+// credentials are not there to be checked again: what can be told without them
+// is whether its method is still asked, still knows it, and the conditions on
+// client ids. Whoever put another chain to use asks it for the live sessions.
+func (c *Chain) Keeps(p *security.Principal) error {
+	if p == nil {
+		return &Refused{Method: "chain", Reason: "no principal"}
+	}
+	cr := Credentials{ClientID: p.ClientID}
+	if r := c.condition(&cr); r != nil {
+		return r
+	}
+	for _, m := range c.members {
+		if m.Name() == p.Method && keeps(m.Authenticator, p) {
+			_, err := c.accept(p.Method, p, &cr)
+			return err
+		}
+	}
+	return &Refused{Method: "chain", Reason: "no authenticator knows this user any more"}
+}
+
+// keeps reports whether a still stands for p, as far as it can tell.
+func keeps(a Authenticator, p *security.Principal) bool {
+	switch a := a.(type) {
+	case *Passwords:
+		return p.Realm == a.Realm() && a.Has(p.Name)
+	case Anonymous:
+		return p.Name == "" || a.BelieveUsername
+	case Identity:
+		if p.Cert == nil {
+			return false
+		}
+		name, err := a.name(p.Cert)
+		return err == nil && name == p.Name
+	}
+	return true
+}
+
+// Since is what changed from another authenticator, whose place p takes, to p.
+func (p *Passwords) Since(old *Passwords) Changes {
+	return compare(old.accounts.Load().Accounts, p.accounts.Load().Accounts)
+}
