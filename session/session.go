@@ -217,7 +217,7 @@ type Send struct {
 // identifier is assigned and the window shrinks; ok is false if nothing may be sent.
 // Expired entries are taken out and given to drop.
 func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
-	for o := s.resend; o != nil; o = s.resend {
+	if o := s.resend; o != nil {
 		if o.State == AwaitComp {
 			s.resend = o.next
 			return Send{Entry: o.Entry, ID: o.ID, Release: true}, true

@@ -34,10 +34,7 @@ func refMatchLevels(f, n []string) bool {
 // sequences returns all strings of one to depth levels from alphabet, where
 // last may stand at the end only.
 func sequences(depth int, alphabet, last []string) []string {
-	var all []string
-	for _, l := range append(append([]string{}, alphabet...), last...) {
-		all = append(all, l)
-	}
+	all := append(append([]string{}, alphabet...), last...)
 	if depth > 1 {
 		for _, rest := range sequences(depth-1, alphabet, last) {
 			for _, l := range alphabet {
