@@ -1,0 +1,318 @@
+package session
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"sallyport/packet"
+)
+
+func message(payload string) *Message {
+	return &Message{Topic: "t", Payload: []byte(payload), ExpiryAt: -1}
+}
+
+func attached(window int) *Session {
+	s := New("c", Limits{Messages: 100, Bytes: 1 << 20})
+	s.Expiry = 100
+	s.Attach(packet.V5, window)
+	return s
+}
+
+func enqueue(s *Session, payload string, qos byte) {
+	s.Enqueue(Entry{Msg: message(payload), QoS: qos, Seq: s.NextSeq()})
+}
+
+// all takes what may be sent now, as "payload" with a + for DUP, or "R" for a PUBREL.
+func all(t *testing.T, s *Session) (got []string, ids []uint16) {
+	t.Helper()
+	for {
+		snd, ok := s.Next(0, func(Entry) { t.Error("an entry expired") })
+		if !ok {
+			return got, ids
+		}
+		text := string(snd.Msg.Payload)
+		if snd.Dup {
+			text += "+"
+		}
+		if snd.Release {
+			text = "R"
+		}
+		got, ids = append(got, text), append(ids, snd.ID)
+	}
+}
+
+func expect(t *testing.T, s *Session, want ...string) []uint16 {
+	t.Helper()
+	got, ids := all(t, s)
+	if len(got) != len(want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+	return ids
+}
+
+func TestTheWindowBoundsWhatIsSent(t *testing.T) {
+	s := attached(2)
+	for _, p := range []string{"1", "2", "3", "4"} {
+		enqueue(s, p, 1)
+	}
+	ids := expect(t, s, "1", "2")
+	if ids[0] != 1 || ids[1] != 2 {
+		t.Errorf("identifiers %v, want 1 and 2", ids)
+	}
+	if s.Room() {
+		t.Error("there is room in a full window")
+	}
+	s.Forget(2)
+	expect(t, s, "3")
+	s.Forget(1)
+	s.Forget(3)
+	s.Forget(3) // twice gives nothing twice
+	expect(t, s, "4")
+	if n, _ := s.InFlight(); n != 1 {
+		t.Errorf("%d in flight, want 1", n)
+	}
+	if !s.Room() {
+		t.Error("there is no room for a second")
+	}
+}
+
+func TestQoS0IsSentWithoutWindowButInOrder(t *testing.T) {
+	s := attached(1)
+	enqueue(s, "0", 0)
+	enqueue(s, "1", 1)
+	enqueue(s, "2", 1)
+	enqueue(s, "3", 0)
+	expect(t, s, "0", "1")
+	s.Forget(1)
+	expect(t, s, "2", "3")
+}
+
+func TestAResumedSessionSendsAgainInOrder(t *testing.T) {
+	s := attached(4)
+	for _, p := range []string{"1", "2", "3", "4", "5"} {
+		enqueue(s, p, 2)
+	}
+	expect(t, s, "1", "2", "3", "4")
+	o, _ := s.Outgoing(2)
+	o.State = AwaitComp
+	s.Attach(packet.V5, 2)
+	if s.Room() {
+		t.Error("there is room while flights wait to be sent again")
+	}
+	expect(t, s, "1+", "R", "3+")
+	s.Forget(2) // took nothing of this window
+	expect(t, s)
+	s.Forget(1)
+	expect(t, s, "4+")
+	s.Attach(packet.V5, 10) // and once more
+	expect(t, s, "3+", "4+", "5")
+	s.Forget(4)
+	s.Attach(packet.V5, 1)
+	s.Forget(3) // acknowledged before it was sent again
+	expect(t, s, "5+")
+}
+
+func TestDupIsForTheSecondDeliveryOnly(t *testing.T) {
+	s := attached(1)
+	enqueue(s, "1", 1)
+	enqueue(s, "2", 1)
+	expect(t, s, "1")
+	s.Attach(packet.V5, 1)
+	s.Attach(packet.V5, 1)
+	expect(t, s, "1+")
+	s.Forget(1)
+	expect(t, s, "2")
+}
+
+func TestIdentifiersWrapAndSkipWhatIsInUse(t *testing.T) {
+	s := attached(maxInFlight)
+	for want := 1; want <= maxInFlight; want++ {
+		id, ok := s.Track(Entry{Msg: message(""), QoS: 1})
+		if !ok || int(id) != want {
+			t.Fatalf("identifier %d %v, want %d", id, ok, want)
+		}
+	}
+	if _, ok := s.Track(Entry{Msg: message(""), QoS: 1}); ok || s.Room() {
+		t.Fatal("there is an identifier beyond the last")
+	}
+	s.Enqueue(Entry{Msg: message("x"), QoS: 1})
+	s.Attach(packet.V5, maxInFlight+10)
+	for o := s.first; o != nil; o = o.next {
+		o.State = AwaitComp // they take identifiers and no window
+	}
+	for {
+		snd, ok := s.Next(0, nil)
+		if !ok {
+			break
+		}
+		if !snd.Release {
+			t.Fatal("a message without an identifier was sent")
+		}
+	}
+	s.Forget(777)
+	if snd, ok := s.Next(0, nil); !ok || snd.ID != 777 {
+		t.Errorf("identifier %d %v, want the only free one", snd.ID, ok)
+	}
+}
+
+func TestExpiredEntriesAreGivenToDrop(t *testing.T) {
+	s := attached(10)
+	for i := range 6 {
+		m := message("x")
+		if i%2 == 0 {
+			m.Expires = 100
+		}
+		s.Enqueue(Entry{Msg: m, QoS: 1, Seq: s.NextSeq()})
+	}
+	var dropped []uint64
+	sent := 0
+	for {
+		if _, ok := s.Next(100, func(e Entry) { dropped = append(dropped, e.Seq) }); !ok {
+			break
+		}
+		sent++
+	}
+	if n, bytes := s.Queued(); n != 0 || bytes != 0 {
+		t.Errorf("%d entries and %d bytes left, want none", n, bytes)
+	}
+	if sent != 3 || len(dropped) != 3 || dropped[0] != 1 || dropped[2] != 5 {
+		t.Errorf("%d sent, dropped %v", sent, dropped)
+	}
+}
+
+func TestHeldEntriesWaitAndHoldTheRest(t *testing.T) {
+	s := attached(10)
+	h := new(atomic.Bool)
+	h.Store(true)
+	enqueue(s, "1", 1)
+	s.Enqueue(Entry{Msg: message("2"), QoS: 2, Held: h})
+	enqueue(s, "3", 1)
+	expect(t, s, "1")
+	h.Store(false)
+	expect(t, s, "2", "3")
+	h.Store(true)
+	s.Enqueue(Entry{Msg: message("4"), QoS: 2, Held: h})
+	enqueue(s, "5", 1)
+	if n, bytes := s.DropHeld(h); n != 1 || bytes != message("4").Size() {
+		t.Errorf("dropped %d with %d bytes", n, bytes)
+	}
+	expect(t, s, "5")
+}
+
+func TestBoundsOfTheQueue(t *testing.T) {
+	s := New("c", Limits{Messages: 2, Bytes: 3 * message("x").Size()})
+	size := message("x").Size()
+	for range 2 {
+		if !s.Fits(size) {
+			t.Fatal("no room in a queue that isn't full")
+		}
+		enqueue(s, "x", 1)
+	}
+	if s.Fits(1) {
+		t.Error("room beyond the number of messages")
+	}
+	if e, ok := s.DropOldest(); !ok || e.Seq != 1 {
+		t.Errorf("dropped %+v %v, want the first", e, ok)
+	}
+	if !s.Fits(2*size) || s.Fits(2*size+1) {
+		t.Error("the bound of bytes is not exact")
+	}
+	s.DropOldest()
+	if _, ok := s.DropOldest(); ok {
+		t.Error("something was dropped from an empty queue")
+	}
+}
+
+func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
+	s := attached(10)
+	g := "group"
+	for i := range 6 {
+		e := Entry{Msg: message("x"), QoS: byte(1 + i%2)}
+		if i < 4 {
+			e.Share = g
+		}
+		s.Track(e)
+	}
+	taken := s.TakeShared()
+	if len(taken) != 2 {
+		t.Fatalf("%d taken, want 2", len(taken))
+	}
+	if n, _ := s.InFlight(); n != 4 {
+		t.Errorf("%d left, want 4", n)
+	}
+	if _, ok := s.Outgoing(2); !ok {
+		t.Error("a QoS 2 flight was taken")
+	}
+	if len(s.TakeShared()) != 0 {
+		t.Error("they were taken twice")
+	}
+}
+
+func TestIncomingIdentifiers(t *testing.T) {
+	s := New("c", Limits{})
+	if s.Release(1) || s.HasIncoming(1) {
+		t.Error("an identifier is known before it came")
+	}
+	s.AddIncoming(1)
+	s.AddIncoming(1)
+	if !s.HasIncoming(1) || s.Incoming() != 1 {
+		t.Error("the identifier is not known")
+	}
+	if !s.Release(1) || s.Release(1) {
+		t.Error("it is not released exactly once")
+	}
+}
+
+func TestTimeLeftIsRoundedUp(t *testing.T) {
+	const second = 1_000_000_000
+	for _, c := range []struct {
+		expires, now int64
+		left         uint32
+		expired      bool
+	}{
+		{0, 5 * second, 0, false},
+		{10 * second, 0, 10, false},
+		{10 * second, 1, 10, false},
+		{10 * second, 9*second + 1, 1, false},
+		{10 * second, 10*second - 1, 1, false},
+		{10 * second, 10 * second, 0, true},
+		{10 * second, 11 * second, 0, true},
+	} {
+		m := Message{Expires: c.expires}
+		if left, expired := m.Left(c.now), m.Expired(c.now); left != c.left || expired != c.expired {
+			t.Errorf("expires %d now %d: %d %v, want %d %v", c.expires, c.now, left, expired, c.left, c.expired)
+		}
+	}
+}
+
+func TestSubscriptionsReplaceByFilter(t *testing.T) {
+	s := New("c", Limits{})
+	a, b := &Subscription{Filter: "f"}, &Subscription{Filter: "f", QoS: 1}
+	if s.SetSubscription(a) != nil || s.SetSubscription(b) != a || len(s.Subs) != 1 || s.Subs["f"] != b {
+		t.Error("the second subscription did not replace the first")
+	}
+}
+
+func TestIdleMeansNothingToSend(t *testing.T) {
+	s := attached(1)
+	if !s.Idle() {
+		t.Error("a new session isn't idle")
+	}
+	enqueue(s, "1", 1)
+	if s.Idle() {
+		t.Error("idle with a queue")
+	}
+	expect(t, s, "1")
+	if !s.Idle() {
+		t.Error("not idle while only an acknowledgement is awaited")
+	}
+	s.Attach(packet.V5, 1)
+	if s.Idle() {
+		t.Error("idle while a flight has to be sent again")
+	}
+}
