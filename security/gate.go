@@ -77,7 +77,11 @@ func (g *Gate) Admit(p *Principal) Verdict {
 		}
 		if a, ok := pol.(AdmitPolicy); ok {
 			if err := a.Admit(p); err != nil {
-				return Verdict{Effect: Deny, Rule: err.Error()}
+				v := Verdict{Effect: Deny, Rule: err.Error()}
+				if named, ok := pol.(interface{ Name() string }); ok {
+					v.Policy = named.Name()
+				}
+				return v
 			}
 		}
 	}
