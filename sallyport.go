@@ -221,7 +221,8 @@ func (s *Server) Stop() error {
 	}
 	if s.cfg.PIDFile != "" {
 		if e := os.Remove(s.cfg.PIDFile); e != nil && !errors.Is(e, os.ErrNotExist) {
-			err = errors.Join(err, e)
+			// After run_as its folder may be root's: no reason to end in failure.
+			s.log.Warn("remove pid_file", "error", e)
 		}
 	}
 	s.log.Info("stopped")
