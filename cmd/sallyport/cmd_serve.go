@@ -53,7 +53,7 @@ func (c *serveCmd) load(e *env) (cfg *config.Config, err error) {
 			fmt.Fprintf(e.stderr, "warning: %s\n", w)
 		}
 		if err != nil {
-			return nil, invalid(c.Config, err)
+			return nil, &failure{what: c.Config + " is not valid", why: fmt.Errorf("\n%w", err), hint: "docs/mosquitto.md lists the options that are understood"}
 		}
 		return cfg, nil
 	}

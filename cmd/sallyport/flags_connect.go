@@ -283,6 +283,9 @@ func (f *serverFlags) hintFor(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "this port does not speak TLS; leave out the TLS flags or choose another port"
 	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return "the server refused the TLS handshake; if it wants a client certificate: --cert FILE --key FILE"
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		if op.Op == "read" && !f.secure() {
 			return "the server may want TLS: --cafile FILE, or --tls"
