@@ -154,6 +154,7 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		b.reg.admit(owner, 0, 0)
 		cl.owner = owner
 	}
+	cl.session.Limits = session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes}
 	cl.session.Expiry = a.expiry
 	if a.expiry > 0 {
 		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: cl.owner, Expiry: a.expiry})

@@ -129,6 +129,7 @@ type Conn struct {
 	next                     func()
 	acks                     []*pendingAck
 	ackWait                  func(func())
+	outWait                  func(func())      // input waits for output to be written
 	received                 int               // QoS 1 and 2 messages of this connection not yet acknowledged
 	sendMax                  uint32            // client's maximum packet size
 	outAlias                 map[string]uint16 // topic aliases in use towards the client
@@ -205,6 +206,7 @@ func (c *Conn) Feed(p []byte) (more bool) {
 	defer c.finish()
 	c.tally.bytes += int64(len(p))
 	c.consume(p)
+	c.holdBack()
 	return !c.paused && !c.ended.Load()
 }
 
@@ -231,7 +233,29 @@ func (c *Conn) Continue() (more bool) {
 		c.pending = nil
 		c.consume(p)
 	}
+	c.holdBack()
 	return !c.paused && !c.ended.Load()
+}
+
+// holdBack lets input wait while output is far above its limit: a peer that
+// asks and does not read must not pile up answers. Messages stop at the limit
+// by themselves, so that who only reads slowly is not held back. Between two
+// looks one turn's input is answered, which bounds what is beyond.
+func (c *Conn) holdBack() {
+	if c.paused || c.ended.Load() {
+		return
+	}
+	c.mu.Lock()
+	over := len(c.out)/2 >= c.lis.Limits.OutputBytes
+	c.mu.Unlock()
+	if !over {
+		return
+	}
+	resume := c.await()
+	// The driver flushes after this turn, so Drained is yet to be called.
+	c.mu.Lock()
+	c.outWait = resume
+	c.mu.Unlock()
 }
 
 // Drained tells that all output was written.
@@ -241,7 +265,14 @@ func (c *Conn) Drained() {
 	if want {
 		c.wantDrain = false
 	}
+	var resume func(func())
+	if len(c.out) < c.lis.Limits.OutputBytes {
+		resume, c.outWait = c.outWait, nil
+	}
 	c.mu.Unlock()
+	if resume != nil {
+		resume(func() {})
+	}
 	if cl := c.client.Load(); want && cl != nil {
 		t := turn{now: c.b.now()}
 		cl.refill(&t, c)
@@ -427,6 +458,20 @@ func (c *Conn) missing() (need int, ok bool) {
 		return 0, false
 	}
 	return n + h.Length - len(c.partial), true
+}
+
+// expects is how many bytes have to come at least before the next packet is
+// whole: the rest of the one that has begun, or the least that a packet has.
+func (c *Conn) expects() int {
+	const least = 2
+	if len(c.partial) == 0 {
+		return least
+	}
+	h, n, err := packet.ReadHeader(c.partial)
+	if err != nil || n == 0 {
+		return 1
+	}
+	return n + h.Length - len(c.partial)
 }
 
 // fits refuses a packet by its announced length, before anything is kept for it.

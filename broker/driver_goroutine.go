@@ -24,7 +24,7 @@ func (b *Broker) Serve(nc net.Conn, info Info) {
 		return
 	}
 	w.conn = c
-	err = w.read(newReader(nc, &b.readBuffers))
+	err = w.read(newReader(nc, &b.readBuffers, c.expects))
 	w.linger(err)
 	_ = nc.Close() // it is over, whatever the close says
 	if err == io.EOF {

@@ -24,6 +24,8 @@ type Pipe struct {
 	out     bytes.Buffer
 	waiting bool
 	resume  bool
+	flushes bool // somebody takes output
+	again   bool // and has to look once more
 	stalled bool // output is not taken: a client that doesn't read
 	closed  bool // by the broker
 	hungUp  bool // by the client
@@ -165,9 +167,27 @@ func (w pipeWire) Flush() {
 	}
 	p.limbo = false
 	p.conn.WriteEnds()
+	p.again = true
+	busy := p.flushes
+	p.flushes = true
 	p.mu.Unlock()
-	p.take()
-	p.conn.Drained()
+	if busy {
+		return
+	}
+	// Drained may cause more output, and a Flush within this one.
+	for w.again() {
+		p.take()
+		p.conn.Drained()
+	}
+}
+
+// again reports whether there may be more to take; if not, the flush is over.
+func (w pipeWire) again() bool {
+	p := w.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flushes, p.again = p.again, false
+	return p.flushes
 }
 
 // Resume implements Wire.

@@ -157,6 +157,7 @@ type router struct {
 	taken   int
 	full    int
 	merged  []mergedCopy
+	index   map[*client]int // where in merged
 }
 
 // mergedCopy is a client with its subscriptions that match one message.
@@ -173,7 +174,8 @@ func newRouter() any {
 
 func (r *router) reset() {
 	clear(r.merged)
-	*r = router{yield: r.yield, merged: r.merged[:0]}
+	clear(r.index)
+	*r = router{yield: r.yield, merged: r.merged[:0], index: r.index}
 }
 
 func (r *router) route(to target, sub *session.Subscription) bool {
@@ -203,12 +205,15 @@ func (r *router) count(o outcome) {
 
 // merge collects a client's overlapping subscriptions into one copy (MQTT 5.0, 3.3.4).
 func (r *router) merge(cl *client, sub *session.Subscription) {
-	for i := range r.merged {
-		if m := &r.merged[i]; m.cl == cl {
-			m.subs = append(m.subs, sub)
-			return
-		}
+	i, there := r.index[cl]
+	if there {
+		r.merged[i].subs = append(r.merged[i].subs, sub)
+		return
 	}
+	if r.index == nil {
+		r.index = make(map[*client]int)
+	}
+	r.index[cl] = len(r.merged)
 	r.merged = append(r.merged, mergedCopy{cl, []*session.Subscription{sub}})
 }
 
@@ -246,7 +251,16 @@ func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*
 		cl.b.metrics.DroppedDenied.Add(1)
 		return refused, nil
 	}
+	if cp.qos > 0 && cl.b.overBuffered(in) {
+		return cl.b.queue(t, cl, cp, batch) // which has no room either, and says so
+	}
 	return cl.b.deliver(d, t, cl, cp, batch)
+}
+
+// overBuffered reports whether one more copy of the message is beyond the
+// broker's bound: what is in flight counts, since a client may never acknowledge.
+func (b *Broker) overBuffered(in *inbound) bool {
+	return b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(in.size()) > b.opt.BufferBytes
 }
 
 // dispatch is one copy of a message for one client.
@@ -310,7 +324,7 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 // queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
 func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
 	s, size := cl.session, cp.in.size()
-	over := b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(size) > b.opt.BufferBytes
+	over := b.overBuffered(cp.in)
 	for over || !s.Fits(size) {
 		b.metrics.DroppedQueueFull.Add(1)
 		if cl.lis.Limits.QueueFull == Disconnect && cl.conn != nil {

@@ -16,6 +16,8 @@ type reader struct {
 	err  error
 	try  func(fd uintptr) bool
 	one  [1]byte
+	// expects is how many bytes of a packet are still to come at least.
+	expects func() int
 	// unwrap takes the framing off what was read from the socket itself; nil: there is none.
 	unwrap deframer
 }
@@ -30,8 +32,8 @@ type rawReadable interface {
 	SyscallConn() (syscall.RawConn, error)
 }
 
-func newReader(nc net.Conn, pool *sync.Pool) *reader {
-	r := &reader{nc: nc, pool: pool}
+func newReader(nc net.Conn, pool *sync.Pool, expects func() int) *reader {
+	r := &reader{nc: nc, pool: pool, expects: expects}
 	if s, ok := nc.(rawReadable); ok && rawReads {
 		if raw, err := s.SyscallConn(); err == nil {
 			r.raw = raw
@@ -62,7 +64,17 @@ func (r *reader) next() ([]byte, error) {
 		p, r.err = r.unwrap.Deframe(r.buf[:r.n])
 		return p, nil
 	}
-	// TLS, WebSocket: one byte says that there is something to read.
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.nextByTwo()
+}
+
+// nextByTwo is next for a stream that can't tell when it has something, TLS for
+// one: a read of one byte waits, and a second one takes what came with it. The
+// second could wait too, so it is left out where that byte was the packet's last.
+func (r *reader) nextByTwo() ([]byte, error) {
+	rest := r.expects() - 1
 	n, err := r.nc.Read(r.one[:])
 	if n == 0 {
 		return nil, err
@@ -70,17 +82,11 @@ func (r *reader) next() ([]byte, error) {
 	r.take()
 	r.buf[0] = r.one[0]
 	r.n = 1
-	if err == nil {
+	if err == nil && rest > 0 {
 		n, err = r.nc.Read(r.buf[1:])
 		r.n += n
 	}
-	if r.n > 1 {
-		err = nil // what was read counts; the error comes again
-	}
-	if err != nil {
-		r.done()
-		return nil, err
-	}
+	r.err = err // what came before an error is handled first
 	return r.buf[:r.n], nil
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"sallyport/session"
@@ -16,7 +17,7 @@ type replay struct {
 }
 
 // replayWork bounds the retained messages looked at while a client is locked.
-const replayWork = 1024
+const replayWork = 256
 
 // keepRetained makes in the retained message of its topic, or removes it
 // (MQTT-3.3.1-6), before the message is routed: so a replay never follows a
@@ -50,6 +51,9 @@ func (cl *client) subscribed(c *Conn, list []replay) {
 	t := turn{now: cl.b.now()}
 	cl.mu.Lock()
 	if cl.conn == c {
+		// Who subscribes again and again and reads nothing has one replay for each
+		// subscription, not for each SUBSCRIBE.
+		cl.replays = slices.DeleteFunc(cl.replays, func(r replay) bool { return r.sub.Removed })
 		cl.replays = append(cl.replays, list...)
 		cl.pump(&t)
 	}

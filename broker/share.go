@@ -158,7 +158,7 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 		}
 		return out
 	}
-	if len(g.waiting) == 0 {
+	if len(g.waiting) == 0 && (in.qos == 0 || !g.b.overBuffered(in)) {
 		switch g.assign(t, in, batch) {
 		case taken:
 			return taken

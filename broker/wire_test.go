@@ -186,3 +186,47 @@ func TestNoBytesReachAnotherConnection(t *testing.T) {
 		<-done
 	})
 }
+
+// A stream whose socket can't be read directly is read by one byte and then the
+// rest: the last byte of a packet may come alone.
+func TestAStreamMayDripBytes(t *testing.T) {
+	for _, id := range []string{"c", "cc"} { // an even and an odd number of bytes
+		overPipes(t, nil, func(x *bed) {
+			x.dial = func() io.ReadWriteCloser {
+				a, b := net.Pipe()
+				go x.b.Serve(b, Info{Listener: "test"})
+				return a
+			}
+			p := x.open(packet.V5)
+			for _, b := range connectBytes(id) {
+				p.send([]byte{b})
+			}
+			p.connack()
+			p.send([]byte{0xC0})
+			p.send([]byte{0})
+			p.expect(packet.PINGRESP)
+			p.send([]byte{0xC0, 0, 0xC0})
+			p.expect(packet.PINGRESP)
+			p.send([]byte{0})
+			p.expect(packet.PINGRESP)
+		})
+	}
+}
+
+func TestSubscribingAgainAndAgainKeepsOneReplay(t *testing.T) {
+	overPipes(t, nil, func(x *bed) {
+		fillRetained(x, 100)
+		sub := x.connect(packet.V5, "sub", receiveMax(1))
+		for range 50 {
+			sub.sendSubscribe(0, filter("r/#", 1))
+		}
+		x.settle()
+		cl := x.b.reg.find("sub")
+		cl.mu.Lock()
+		n := len(cl.replays)
+		cl.mu.Unlock()
+		if n > 1 {
+			t.Errorf("%d replays for one subscription, want 1", n)
+		}
+	})
+}
