@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/audit"
+	"sallyport/metrics"
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/security/authn"
@@ -237,49 +238,6 @@ func (c *Conn) Continue() (more bool) {
 	return !c.paused && !c.ended.Load()
 }
 
-// holdBack lets input wait while output is far above its limit: a peer that
-// asks and does not read must not pile up answers. Messages stop at the limit
-// by themselves, so that who only reads slowly is not held back. Between two
-// looks one turn's input is answered, which bounds what is beyond.
-func (c *Conn) holdBack() {
-	if c.paused || c.ended.Load() {
-		return
-	}
-	c.mu.Lock()
-	over := len(c.out)/2 >= c.lis.Limits.OutputBytes
-	c.mu.Unlock()
-	if !over {
-		return
-	}
-	resume := c.await()
-	// The driver flushes after this turn, so Drained is yet to be called.
-	c.mu.Lock()
-	c.outWait = resume
-	c.mu.Unlock()
-}
-
-// Drained tells that all output was written.
-func (c *Conn) Drained() {
-	c.mu.Lock()
-	want := c.wantDrain && !c.ended.Load() && len(c.out) == 0
-	if want {
-		c.wantDrain = false
-	}
-	var resume func(func())
-	if len(c.out) < c.lis.Limits.OutputBytes {
-		resume, c.outWait = c.outWait, nil
-	}
-	c.mu.Unlock()
-	if resume != nil {
-		resume(func() {})
-	}
-	if cl := c.client.Load(); want && cl != nil {
-		t := turn{now: c.b.now()}
-		cl.refill(&t, c)
-		t.flush()
-	}
-}
-
 // Gone tells that the connection is over; err is nil if the peer closed it.
 func (c *Conn) Gone(err error) {
 	why := ending{reason: "the client closed the connection"}
@@ -294,57 +252,6 @@ func (c *Conn) Gone(err error) {
 	c.b.conns.remove(c)
 	c.b.metrics.Connections.Add(-1)
 }
-
-// TakeOutput gives the driver what is to be written, nil when there is
-// nothing. written is what it took before and has written; it may be nil.
-func (c *Conn) TakeOutput(written []byte) []byte {
-	if cap(written) > 0 {
-		c.b.giveBuffer(written)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m := &c.b.metrics
-	if c.written != 0 {
-		m.BufferedBytes.Add(-c.written)
-	}
-	c.written, c.accounted = c.accounted, 0
-	if len(c.out) == 0 {
-		return nil
-	}
-	out := c.out
-	c.out = nil
-	m.BytesSent.Add(int64(len(out)))
-	m.PacketsSent.Add(c.outPackets)
-	m.PublishSent.Add(c.outPublishes)
-	c.outPackets, c.outPublishes = 0, 0
-	return out
-}
-
-// room makes sure that there is an output buffer, and counts one packet that
-// will be appended. The caller holds c.mu.
-func (c *Conn) room() {
-	c.outPackets++
-	if c.out == nil {
-		c.out = c.b.takeBuffer()
-	} else {
-		c.out = c.b.growBuffer(c.out)
-	}
-}
-
-// WriteBegins and WriteEnds bracket each write of the driver, so that output
-// without progress is noticed.
-func (c *Conn) WriteBegins() {
-	now := c.b.now()
-	c.writing.Store(now)
-	if wt := int64(c.lis.Limits.WriteTimeout); wt > 0 && c.client.Load() != nil {
-		if at := c.lifeAt.Load(); (at == 0 || at > now+wt) && !c.ended.Load() {
-			c.armLife(now + wt)
-		}
-	}
-}
-
-// WriteEnds: see WriteBegins.
-func (c *Conn) WriteEnds() { c.writing.Store(0) }
 
 // Remote is the peer's address for logs.
 func (c *Conn) remote() string {
@@ -387,148 +294,6 @@ func (c *Conn) finish() {
 	if cap(c.turn.touched) > 256 {
 		c.turn.touched = nil
 	}
-}
-
-// consume handles every complete packet of p and keeps the rest.
-func (c *Conn) consume(p []byte) {
-	for len(c.partial) > 0 && len(p) > 0 && !c.paused {
-		need, ok := c.missing()
-		if !ok {
-			return
-		}
-		k := min(need, len(p))
-		c.partial = append(c.partial, p[:k]...)
-		p = p[k:]
-		if need, ok = c.missing(); !ok {
-			return
-		} else if need > 0 {
-			continue
-		}
-		whole := c.partial
-		c.partial = nil
-		h, n, _ := packet.ReadHeader(whole)
-		c.handle(h, whole[n:])
-		if c.ended.Load() {
-			return
-		}
-	}
-	for len(p) > 0 && !c.paused {
-		h, n, err := packet.ReadHeader(p)
-		if err != nil {
-			c.fail(err)
-			return
-		}
-		if n == 0 {
-			break
-		}
-		if !c.fits(h, n) {
-			return
-		}
-		if len(p)-n < h.Length {
-			break
-		}
-		c.handle(h, p[n:n+h.Length])
-		p = p[n+h.Length:]
-		if c.ended.Load() {
-			return
-		}
-	}
-	if len(p) == 0 {
-		return
-	}
-	if c.paused {
-		c.pending = append(c.pending, p...)
-		return
-	}
-	c.partial = append(c.partial, p...)
-}
-
-// missing is how many bytes the packet in partial lacks before more can be
-// said; ok is false if the connection has to end.
-func (c *Conn) missing() (need int, ok bool) {
-	h, n, err := packet.ReadHeader(c.partial)
-	if err != nil {
-		c.fail(err)
-		return 0, false
-	}
-	if n == 0 {
-		return 1, true
-	}
-	if !c.fits(h, n) {
-		return 0, false
-	}
-	return n + h.Length - len(c.partial), true
-}
-
-// expects is how many bytes have to come at least before the next packet is
-// whole: the rest of the one that has begun, or the least that a packet has.
-func (c *Conn) expects() int {
-	const least = 2
-	if len(c.partial) == 0 {
-		return least
-	}
-	h, n, err := packet.ReadHeader(c.partial)
-	if err != nil || n == 0 {
-		return 1
-	}
-	return n + h.Length - len(c.partial)
-}
-
-// fits refuses a packet by its announced length, before anything is kept for it.
-func (c *Conn) fits(h packet.Header, n int) bool {
-	if c.phase == awaitConnect && h.Type != packet.CONNECT {
-		// MQTT-3.1.0-1: the first packet is a CONNECT.
-		c.fail(&packet.Error{Code: packet.ProtocolError, Text: "first packet is not a CONNECT"})
-		return false
-	}
-	if n+h.Length <= c.maxPacket {
-		return true
-	}
-	c.limit("packet_size")
-	c.fail(&packet.Error{Code: packet.PacketTooLarge, Text: fmt.Sprintf("packet of %d bytes", n+h.Length)})
-	return false
-}
-
-// handle gives one packet to its handler.
-func (c *Conn) handle(h packet.Header, body []byte) {
-	c.tally.packets++
-	var err error
-	switch c.phase {
-	case awaitConnect:
-		err = c.handleConnect(h, body)
-	case exchanging:
-		err = c.handleExchange(h, body)
-	case serving:
-		err = c.serve(h, body)
-	default:
-		err = errors.New("packet while a connection waits")
-	}
-	if err != nil {
-		c.fail(err)
-	}
-}
-
-func (c *Conn) serve(h packet.Header, body []byte) error {
-	switch h.Type {
-	case packet.PUBLISH:
-		return c.handlePublish(h, body)
-	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
-		return c.handleAck(h, body)
-	case packet.SUBSCRIBE:
-		return c.handleSubscribe(h, body)
-	case packet.UNSUBSCRIBE:
-		return c.handleUnsubscribe(h, body)
-	case packet.PINGREQ:
-		return c.handlePing(h, body)
-	case packet.DISCONNECT:
-		return c.handleDisconnect(h, body)
-	case packet.AUTH:
-		return c.handleAuth(h, body)
-	case packet.CONNECT:
-		// MQTT-3.1.0-2: a second CONNECT is a protocol error.
-		return &packet.Error{Code: packet.ProtocolError, Text: "second CONNECT"}
-	}
-	return &packet.Error{Code: packet.ProtocolError, Text: h.Type.String() + " is not for a server"}
 }
 
 // leave is an error that ends the connection in another way than a violation.
@@ -653,83 +418,5 @@ func (c *Conn) await() (resume func(next func())) {
 		c.next = next
 		c.mu.Unlock()
 		c.wire.Resume()
-	}
-}
-
-// send appends output that belongs to this connection's own turn.
-func (c *Conn) send(f func(dst []byte) []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended.Load() {
-		return
-	}
-	c.room()
-	c.out = f(c.out)
-	c.account()
-}
-
-// account counts output against the broker's bound, in steps. The caller holds c.mu.
-func (c *Conn) account() {
-	const step = 4096
-	if n := int64(len(c.out)); n > c.accounted+step {
-		c.b.metrics.BufferedBytes.Add(n - c.accounted)
-		c.accounted = n
-	}
-}
-
-// armLife makes checkLife run at a time.
-func (c *Conn) armLife(at int64) {
-	c.lifeAt.Store(at)
-	c.arm(&c.life, at)
-}
-
-// arm arms a timer of the connection, unless that has ended, which disarms them.
-func (c *Conn) arm(t *timer, at int64) {
-	c.b.wheel.arm(t, at)
-	if c.ended.Load() {
-		c.b.wheel.disarm(t)
-	}
-}
-
-// checkLife is the connection's timer: connect timeout, keep alive, and output
-// without progress.
-func (c *Conn) checkLife() {
-	c.lifeAt.Store(0)
-	if c.ended.Load() {
-		return
-	}
-	now := c.b.now()
-	if c.client.Load() == nil {
-		c.limit("connect_timeout")
-		c.end(ending{code: packet.KeepAliveTimeout, reason: "no CONNECT in time"})
-		return
-	}
-	since, wt := c.writing.Load(), int64(c.lis.Limits.WriteTimeout)
-	if wt > 0 && since != 0 && now-since >= wt {
-		c.limit("write_timeout")
-		c.end(ending{code: packet.ServerBusy, reason: "output makes no progress"})
-		return
-	}
-	at := int64(0)
-	if ka := c.keepAlive.Load(); ka > 0 {
-		last := c.lastRead.Load()
-		// While output is stuck input isn't read: the write timeout decides then. Nor
-		// is it read while the connection waits for the broker.
-		if since == 0 && !c.waiting.Load() && now-last >= ka {
-			// MQTT-3.1.2-22: one and a half times the keep alive without a packet.
-			c.end(ending{code: packet.KeepAliveTimeout, reason: "keep alive ran out", notify: true})
-			return
-		}
-		at = max(last+ka, now+int64(tick))
-	}
-	if since != 0 && wt > 0 && (at == 0 || since+wt < at) {
-		at = since + wt
-	}
-	if at != 0 {
-		c.armLife(at)
-	}
-	if s := c.writing.Load(); s != since && s != 0 && wt > 0 && (at == 0 || s+wt < at) {
-		// A write has begun meanwhile, and may have armed what was armed over.
-		c.armLife(s + wt)
 	}
 }
