@@ -119,6 +119,13 @@ func (s *site) stop() {
 	}
 }
 
+// in is s for a subtest, which fails by itself.
+func (s *site) in(t *testing.T) *site {
+	c := *s
+	c.t = t
+	return &c
+}
+
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *site) write(name, text string) {
