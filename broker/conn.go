@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"sallyport/audit"
-	"sallyport/metrics"
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/security/authn"
@@ -139,6 +142,28 @@ type Conn struct {
 
 // identity is what the log calls a connection.
 type identity struct{ client, user string }
+
+// shown is a name as the log has it: short, and without what draws on a
+// terminal. A name is logged before it is judged, and no format of a log can be
+// relied on to escape all of that.
+func shown(name string) string {
+	const longest = 256
+	cut := len(name) > longest
+	if cut {
+		name = strings.ToValidUTF8(name[:longest], "")
+	}
+	for _, r := range name {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			name = strconv.Quote(name)
+			name = name[1 : len(name)-1]
+			break
+		}
+	}
+	if cut {
+		name += "..."
+	}
+	return name
+}
 
 // turn is what one call of a driver, timer or callback causes.
 type turn struct {

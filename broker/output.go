@@ -303,3 +303,103 @@ func (b *Broker) giveBuffer(buf []byte) {
 		b.buffers.Put((*[outputBuffer]byte)(buf[:outputBuffer]))
 	}
 }
+
+// holdBack lets input wait while output is far above its limit: a peer that
+// asks and does not read must not pile up answers. Messages stop at the limit
+// by themselves, so that who only reads slowly is not held back. Between two
+// looks one turn's input is answered, which bounds what is beyond.
+func (c *Conn) holdBack() {
+	if c.paused || c.ended.Load() {
+		return
+	}
+	c.mu.Lock()
+	over := len(c.out)/2 >= c.lis.Limits.OutputBytes
+	c.mu.Unlock()
+	if !over {
+		return
+	}
+	resume := c.await()
+	// The driver flushes after this turn, so Drained is yet to be called.
+	c.mu.Lock()
+	c.outWait = resume
+	c.mu.Unlock()
+}
+
+// Drained tells that all output was written.
+func (c *Conn) Drained() {
+	c.mu.Lock()
+	want := c.wantDrain && !c.ended.Load() && len(c.out) == 0
+	if want {
+		c.wantDrain = false
+	}
+	var resume func(func())
+	if len(c.out) < c.lis.Limits.OutputBytes {
+		resume, c.outWait = c.outWait, nil
+	}
+	c.mu.Unlock()
+	if resume != nil {
+		resume(func() {})
+	}
+	if cl := c.client.Load(); want && cl != nil {
+		t := turn{now: c.b.now()}
+		cl.refill(&t, c)
+		t.flush()
+	}
+}
+
+// TakeOutput gives the driver what is to be written, nil when there is
+// nothing. written is what it took before and has written; it may be nil.
+func (c *Conn) TakeOutput(written []byte) []byte {
+	if cap(written) > 0 {
+		c.b.giveBuffer(written)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := &c.b.metrics
+	if c.written != 0 {
+		m.BufferedBytes.Add(-c.written)
+	}
+	c.written, c.accounted = c.accounted, 0
+	if len(c.out) == 0 {
+		return nil
+	}
+	out := c.out
+	c.out = nil
+	m.BytesSent.Add(int64(len(out)))
+	m.PacketsSent.Add(c.outPackets)
+	m.PublishSent.Add(c.outPublishes)
+	c.outPackets, c.outPublishes = 0, 0
+	return out
+}
+
+// room makes sure that there is an output buffer, and counts one packet that
+// will be appended. The caller holds c.mu.
+func (c *Conn) room() {
+	c.outPackets++
+	if c.out == nil {
+		c.out = c.b.takeBuffer()
+	} else {
+		c.out = c.b.growBuffer(c.out)
+	}
+}
+
+// send appends output that belongs to this connection's own turn.
+func (c *Conn) send(f func(dst []byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended.Load() {
+		return
+	}
+	c.room()
+	c.out = f(c.out)
+	c.account()
+}
+
+// account counts output against the broker's bound, in steps. The caller holds c.mu.
+func (c *Conn) account() {
+	const step = 4096
+	if n := int64(len(c.out)); n > c.accounted+step {
+		c.b.metrics.BufferedBytes.Add(n - c.accounted)
+		c.accounted = n
+	}
+}

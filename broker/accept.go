@@ -1,0 +1,209 @@
+package broker
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/session"
+	"sallyport/store"
+)
+
+// admitWith asks the gate whether the principal may connect, with its will,
+// and attaches. authData goes with the CONNACK.
+func (c *Conn) admitWith(who *security.Principal, authData []byte) {
+	p := c.connect
+	if who.ClientID != p.ClientID || who.Listener != c.lis.Name || who.Addr != c.info.Remote {
+		named := *who
+		named.ClientID, named.Listener, named.Addr, named.Secure = p.ClientID, c.lis.Name, c.info.Remote, c.info.Secure
+		who = &named
+	}
+	c.principal, c.clientID = who, p.ClientID
+	c.identity.Store(&identity{client: shown(p.ClientID), user: shown(who.Name)})
+	if v := c.b.gate.Admit(who); !v.Allowed() {
+		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule)
+		return
+	}
+	if w := p.Will; w != nil {
+		if _, v := c.b.gate.Publish(who, w.Topic, w.QoS, w.Retain, true); !v.Allowed() {
+			c.b.audit.Record(audit.WillDenied, c.who(verdictAttrs(v, slog.String("topic", w.Topic))...)...)
+			c.refuseConnect(packet.NotAuthorized, "will not allowed")
+			return
+		}
+	}
+	c.attach(authData)
+}
+
+// attach makes this connection the client's present one, and answers.
+func (c *Conn) attach(authData []byte) {
+	a, err := c.b.attach(c)
+	if c.ended.Load() {
+		// The end came before the client was known to it.
+		if cl := c.client.Load(); cl != nil {
+			cl.detach(c, ending{reason: "the connection ended while the client connected"})
+		}
+		return
+	}
+	if err != nil {
+		var d *packet.Error
+		if errors.As(err, &d) {
+			c.refuseConnect(d.Code, d.Text)
+		} else {
+			c.refuseConnect(packet.UnspecifiedError, err.Error())
+		}
+		return
+	}
+	a.authData = authData
+	c.phase = authenticating
+	resume := c.await()
+	c.b.commit(&a.batch, func(err error) {
+		resume(func() { c.accept(a, err) })
+	})
+}
+
+// accept sends the CONNACK and lets the session flow.
+func (c *Conn) accept(a *attached, failed error) {
+	if failed != nil {
+		c.refuseConnect(packet.ServerUnavailable, "the session could not be stored")
+		return
+	}
+	if c.lis.Auth != nil && c.method == "" && c.lis.Auth.Epoch() != c.epoch {
+		// Accounts changed while this CONNECT was under way: it has to come again.
+		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
+		return
+	}
+	p := c.connect
+	ack := packet.Connack{SessionPresent: a.present}
+	if p.Version == packet.V5 {
+		c.describe(&ack, a)
+	}
+	c.configure(p)
+	if !c.sendWithin(func(dst []byte) []byte { return packet.AppendConnack(dst, p.Version, &ack) }) {
+		c.refuseConnect(packet.ImplementationSpecificError, "the client accepts no packet as large as its CONNACK")
+		return
+	}
+	c.b.metrics.ConnectsAccepted.Add(1)
+	c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Method), slog.Int("version", int(p.Version)))...)
+	c.phase = serving
+	c.accepted.Store(true)
+	c.maxPacket = c.lis.Limits.Packet
+	c.connect = nil
+	c.client.Load().goLive(&c.turn, c)
+}
+
+// configure takes over what the CONNECT said of the connection.
+func (c *Conn) configure(p *packet.Connect) {
+	lim := c.lis.Limits
+	c.access = security.NewAccess(c.b.gate, c.principal)
+	c.publisher = &session.Origin{Realm: c.principal.Realm, Name: c.principal.Name, ClientID: c.clientID}
+	ka := p.KeepAlive
+	if lim.KeepAliveMax > 0 && (ka == 0 || ka > lim.KeepAliveMax) {
+		ka = lim.KeepAliveMax
+	}
+	c.keepAlive.Store(int64(ka) * int64(time.Second) * 3 / 2)
+	c.b.wheel.disarm(&c.life)
+	c.lifeAt.Store(0)
+	if ka > 0 {
+		c.armLife(c.turn.now + c.keepAlive.Load())
+	}
+	if p.Version != packet.V5 {
+		return
+	}
+	if p.Props.Has(packet.PropRequestProblemInfo) {
+		c.problemInfo = p.Props.RequestProblemInfo == 1
+	}
+	if p.Props.Has(packet.PropReceiveMaximum) {
+		c.receiveMax = int(p.Props.ReceiveMaximum)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.Props.Has(packet.PropTopicAliasMaximum) {
+		c.aliasMax = min(p.Props.TopicAliasMaximum, lim.TopicAliasOut)
+	}
+}
+
+// describe fills the properties of an MQTT 5 CONNACK (3.2.2.3).
+func (c *Conn) describe(ack *packet.Connack, a *attached) {
+	p, lim, pr := c.connect, c.lis.Limits, &ack.Props
+	if c.assigned {
+		// MQTT-3.1.3-7
+		pr.AssignedClientID = p.ClientID
+		pr.Mark(packet.PropAssignedClientID)
+	}
+	if asked := sessionExpiryAsked(p); asked != a.expiry {
+		pr.SessionExpiry = a.expiry
+		pr.Mark(packet.PropSessionExpiry)
+	}
+	if lim.KeepAliveMax > 0 && (p.KeepAlive == 0 || p.KeepAlive > lim.KeepAliveMax) {
+		pr.ServerKeepAlive = lim.KeepAliveMax
+		pr.Mark(packet.PropServerKeepAlive)
+	}
+	if lim.ReceiveMaximum < 65535 {
+		pr.ReceiveMaximum = lim.ReceiveMaximum
+		pr.Mark(packet.PropReceiveMaximum)
+	}
+	if lim.MaxQoS < 2 {
+		pr.MaximumQoS = lim.MaxQoS
+		pr.Mark(packet.PropMaximumQoS)
+	}
+	if c.b.opt.NoRetain {
+		pr.Mark(packet.PropRetainAvailable)
+	}
+	if lim.Packet < maxPacketSize {
+		pr.MaximumPacketSize = uint32(lim.Packet)
+		pr.Mark(packet.PropMaximumPacketSize)
+	}
+	if lim.TopicAlias > 0 {
+		pr.TopicAliasMaximum = lim.TopicAlias
+		pr.Mark(packet.PropTopicAliasMaximum)
+	}
+	if c.b.opt.NoWildcards {
+		pr.Mark(packet.PropWildcardSubAvailable)
+	}
+	if c.b.opt.NoSubscriptionIDs {
+		pr.Mark(packet.PropSubIDAvailable)
+	}
+	if c.b.opt.NoShared {
+		pr.Mark(packet.PropSharedSubAvailable)
+	}
+	if p.Props.RequestResponseInfo == 1 && c.b.opt.ResponseInformation != "" {
+		pr.ResponseInfo = c.b.opt.ResponseInformation
+		pr.Mark(packet.PropResponseInfo)
+	}
+	if c.method != "" {
+		// MQTT-4.12.0-5
+		pr.AuthMethod = c.method
+		pr.Mark(packet.PropAuthMethod)
+		if len(a.authData) > 0 {
+			pr.AuthData = a.authData
+			pr.Mark(packet.PropAuthData)
+		}
+	}
+}
+
+// sessionExpiryAsked is the session expiry interval of a CONNECT; 3.1.1 knows
+// only "ends with the connection" and "never".
+func sessionExpiryAsked(p *packet.Connect) uint32 {
+	if p.Version == packet.V5 {
+		return p.Props.SessionExpiry
+	}
+	if p.CleanStart {
+		return 0
+	}
+	return session.NeverExpires
+}
+
+// attached is the result of taking a client over.
+type attached struct {
+	present  bool
+	expiry   uint32
+	authData []byte
+	batch    store.Batch
+}
+
+func verdictAttrs(v security.Verdict, more ...slog.Attr) []slog.Attr {
+	return append(more, slog.String("policy", v.Policy), slog.String("file", v.File), slog.Int("line", v.Line), slog.String("rule", v.Rule))
+}

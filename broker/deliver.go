@@ -1,0 +1,266 @@
+package broker
+
+import (
+	"log/slog"
+	"slices"
+
+	"sallyport/audit"
+	"sallyport/packet"
+	"sallyport/security"
+	"sallyport/session"
+	"sallyport/store"
+)
+
+// offer hands one copy to the client of these subscriptions, if it may have it.
+func (cl *client) offer(t *turn, in *inbound, batch *store.Batch, subs ...*session.Subscription) outcome {
+	cl.mu.Lock()
+	out, c := cl.offerLocked(t, in, batch, subs)
+	cl.mu.Unlock()
+	if out == kick {
+		// Its end publishes its will, which may kick others: not on this stack.
+		go c.end(ending{code: packet.QuotaExceeded, reason: "queue full", notify: true})
+		return full
+	}
+	return out
+}
+
+func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*session.Subscription) (outcome, *Conn) {
+	if cl.session == nil {
+		return passed, nil
+	}
+	cp := dispatch{in: in}
+	wanted := false
+	for _, sub := range subs {
+		if sub.Removed || sub.NoLocal && in.origin != nil && in.origin.ClientID == cl.id {
+			continue // MQTT-3.8.3-3
+		}
+		wanted = true
+		cp.add(sub)
+	}
+	if !wanted {
+		return passed, nil
+	}
+	d := cl.access.Receive(in.topic, cp.qos, in.retain)
+	if !d.Granted() {
+		cl.b.metrics.DroppedDenied.Add(1)
+		return refused, nil
+	}
+	if cp.qos > 0 && cl.b.overBuffered(in) {
+		return cl.b.queue(t, cl, cp, batch) // which has no room either, and says so
+	}
+	return cl.b.deliver(d, t, cl, cp, batch)
+}
+
+// overBuffered reports whether one more copy of the message is beyond the
+// broker's bound: what is in flight counts, since a client may never acknowledge.
+func (b *Broker) overBuffered(in *inbound) bool {
+	return b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(in.size()) > b.opt.BufferBytes
+}
+
+// dispatch is one copy of a message for one client.
+type dispatch struct {
+	in     *inbound
+	qos    byte
+	retain bool
+	ids    []uint32
+	share  *group
+}
+
+// add makes the copy one that serves sub too.
+func (cp *dispatch) add(sub *session.Subscription) {
+	cp.qos = max(cp.qos, min(cp.in.qos, sub.QoS))
+	cp.retain = cp.retain || cp.in.retain && sub.RetainAsPublished
+	if cp.ids == nil {
+		cp.ids = sub.IDs
+	} else {
+		cp.ids = append(slices.Clip(cp.ids), sub.IDs...)
+	}
+}
+
+// deliver is the only way of a message to a session: live, queued and shared
+// messages all pass here, and it takes only a Delivery that the gate made. It
+// is the single caller of session.Enqueue. The caller holds cl.mu.
+func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
+	if !d.Granted() {
+		return refused, nil
+	}
+	s := cl.session
+	if cp.qos == 0 {
+		if cl.live {
+			if b.write(t, cl.conn, cp.frame(t.now), false) {
+				return taken, nil
+			}
+			b.metrics.DroppedOutputFull.Add(1)
+			return full, nil
+		}
+		if !b.opt.QueueQoS0 || !s.Kept() && cl.conn == nil {
+			return passed, nil
+		}
+	}
+	if cl.live && s.Room() && (cp.qos < 2 || cp.in.waiting == nil) && cl.conn.roomy() {
+		if cl.conn.tooLarge(cp.frame(t.now)) {
+			b.metrics.DroppedTooLarge.Add(1)
+			return refused, nil // MQTT-3.1.2-25
+		}
+		e := cp.entry(s)
+		if id, ok := s.Track(e); ok {
+			cl.store(batch, e)
+			f := cp.frame(t.now)
+			f.PacketID = id
+			b.write(t, cl.conn, f, true)
+			cl.account()
+			return taken, nil
+		}
+	}
+	return b.queue(t, cl, cp, batch)
+}
+
+// queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
+func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
+	s, size := cl.session, cp.in.size()
+	over := b.overBuffered(cp.in)
+	for over || !s.Fits(size) {
+		b.metrics.DroppedQueueFull.Add(1)
+		if cl.lis.Limits.QueueFull == Disconnect && cl.conn != nil {
+			return kick, cl.conn
+		}
+		if cl.lis.Limits.QueueFull != DropOldest || over {
+			cl.complain(t, "queue full, newest message dropped")
+			return full, nil
+		}
+		old, had := s.DropOldest()
+		if !had {
+			return full, nil
+		}
+		cl.forget(batch, old)
+		cl.complain(t, "queue full, oldest message dropped")
+	}
+	e := cp.entry(s)
+	if w := cp.in.waiting; cp.qos == 2 && w != nil {
+		e.Held = &w.held
+		w.clients = append(w.clients, cl)
+	}
+	s.Enqueue(e)
+	cl.store(batch, e)
+	cl.account()
+	return taken, nil
+}
+
+// drops is how many messages one subscriber has lost, and when that was last said.
+type drops struct {
+	count int64
+	said  int64
+}
+
+// dropped counts a loss and reports whether it is to be logged: once a minute.
+func (b *Broker) dropped(d *drops, now int64) bool {
+	d.count++
+	if d.said != 0 && now-d.said < 60e9 {
+		return false
+	}
+	d.said = now
+	return true
+}
+
+// complain logs that messages are dropped. The caller holds cl.mu.
+func (cl *client) complain(t *turn, reason string) {
+	if cl.b.dropped(&cl.drops, t.now) {
+		cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.Name),
+			slog.String("reason", reason), slog.Int64("count", cl.count))
+	}
+}
+
+func (cp dispatch) entry(s *session.Session) session.Entry {
+	e := session.Entry{Msg: cp.in.message(), QoS: cp.qos, Retain: cp.retain, SubIDs: cp.ids, Seq: s.NextSeq()}
+	if cp.share != nil {
+		e.Share = cp.share
+	}
+	return e
+}
+
+func (cp dispatch) frame(now int64) packet.PublishOut {
+	f := packet.PublishOut{
+		QoS: cp.qos, Retain: cp.retain, Topic: cp.in.topic, Props: cp.in.props, ExpiryAt: cp.in.expiryAt,
+		SubIDs: cp.ids, Payload: cp.in.payload,
+	}
+	if cp.in.expiryAt >= 0 {
+		f.Expiry = cp.in.left(now)
+	}
+	return f
+}
+
+// store adds a kept session's entry to the batch.
+func (cl *client) store(batch *store.Batch, e session.Entry) {
+	if cl.session.Kept() && batch != nil {
+		batch.Add(store.Op{Kind: store.PutEntry, Client: cl.id, Seq: e.Seq, Entry: e})
+	}
+}
+
+// forget adds the end of an entry to the batch.
+func (cl *client) forget(batch *store.Batch, e session.Entry) {
+	if cl.session.Kept() && batch != nil {
+		batch.Add(store.Op{Kind: store.DeleteEntry, Client: cl.id, Seq: e.Seq})
+	}
+}
+
+// pump sends what the session may send now: resumed flights, the queue, then
+// retained messages of new subscriptions. The caller holds cl.mu.
+func (cl *client) pump(t *turn) {
+	if !cl.live {
+		return
+	}
+	if s := cl.session; s.Idle() && len(cl.replays) == 0 {
+		return
+	}
+	b, s, c := cl.b, cl.session, cl.conn
+	var batch store.Batch
+	expired := func(e session.Entry) {
+		b.metrics.DroppedExpired.Add(1)
+		cl.forget(&batch, e)
+	}
+	for c.roomy() {
+		snd, ok := s.Next(t.now, expired)
+		if !ok {
+			cl.replay(t)
+			break
+		}
+		if snd.Release {
+			c.sendTouch(t, func(dst []byte) []byte {
+				return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: snd.ID})
+			})
+			continue
+		}
+		cl.transmit(t, snd, &batch)
+	}
+	cl.account()
+	b.commit(&batch, func(error) {}) // what is lost here is sent or dropped once more
+}
+
+// transmit sends one entry that left the queue or is sent again, if the client
+// still may have it. The caller holds cl.mu.
+func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
+	b, c, m := cl.b, cl.conn, snd.Msg
+	f := packet.PublishOut{
+		Dup: snd.Dup, QoS: snd.QoS, Retain: snd.Retain, Topic: m.Topic, PacketID: snd.ID, Props: m.Props,
+		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.SubIDs, Payload: m.Payload,
+	}
+	d := cl.access.Receive(m.Topic, snd.QoS, m.Retain)
+	switch {
+	case !d.Granted():
+		b.metrics.DroppedDenied.Add(1)
+	case c.tooLarge(f):
+		b.metrics.DroppedTooLarge.Add(1)
+	default:
+		b.write(t, c, f, true)
+		if snd.Fresh && snd.QoS > 0 && cl.session.Kept() {
+			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID})
+		} else if snd.QoS == 0 {
+			cl.forget(batch, snd.Entry)
+		}
+		return
+	}
+	if snd.QoS > 0 {
+		cl.session.Forget(snd.ID)
+	}
+	cl.forget(batch, snd.Entry)
+}

@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"sallyport/packet"
+)
+
+// consume handles every complete packet of p and keeps the rest.
+func (c *Conn) consume(p []byte) {
+	for len(c.partial) > 0 && len(p) > 0 && !c.paused {
+		need, ok := c.missing()
+		if !ok {
+			return
+		}
+		k := min(need, len(p))
+		c.partial = append(c.partial, p[:k]...)
+		p = p[k:]
+		if need, ok = c.missing(); !ok {
+			return
+		} else if need > 0 {
+			continue
+		}
+		whole := c.partial
+		c.partial = nil
+		h, n, _ := packet.ReadHeader(whole)
+		c.handle(h, whole[n:])
+		if c.ended.Load() {
+			return
+		}
+	}
+	for len(p) > 0 && !c.paused {
+		h, n, err := packet.ReadHeader(p)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		if n == 0 {
+			break
+		}
+		if !c.fits(h, n) {
+			return
+		}
+		if len(p)-n < h.Length {
+			break
+		}
+		c.handle(h, p[n:n+h.Length])
+		p = p[n+h.Length:]
+		if c.ended.Load() {
+			return
+		}
+	}
+	if len(p) == 0 {
+		return
+	}
+	if c.paused {
+		c.pending = append(c.pending, p...)
+		return
+	}
+	c.partial = append(c.partial, p...)
+}
+
+// missing is how many bytes the packet in partial lacks before more can be
+// said; ok is false if the connection has to end.
+func (c *Conn) missing() (need int, ok bool) {
+	h, n, err := packet.ReadHeader(c.partial)
+	if err != nil {
+		c.fail(err)
+		return 0, false
+	}
+	if n == 0 {
+		return 1, true
+	}
+	if !c.fits(h, n) {
+		return 0, false
+	}
+	return n + h.Length - len(c.partial), true
+}
+
+// expects is how many bytes have to come at least before the next packet is
+// whole: the rest of the one that has begun, or the least that a packet has.
+func (c *Conn) expects() int {
+	const least = 2
+	if len(c.partial) == 0 {
+		return least
+	}
+	h, n, err := packet.ReadHeader(c.partial)
+	if err != nil || n == 0 {
+		return 1
+	}
+	return n + h.Length - len(c.partial)
+}
+
+// fits refuses a packet by its announced length, before anything is kept for it.
+func (c *Conn) fits(h packet.Header, n int) bool {
+	if c.phase == awaitConnect && h.Type != packet.CONNECT {
+		// MQTT-3.1.0-1: the first packet is a CONNECT.
+		c.fail(&packet.Error{Code: packet.ProtocolError, Text: "first packet is not a CONNECT"})
+		return false
+	}
+	if n+h.Length <= c.maxPacket {
+		return true
+	}
+	c.limit("packet_size")
+	c.fail(&packet.Error{Code: packet.PacketTooLarge, Text: fmt.Sprintf("packet of %d bytes", n+h.Length)})
+	return false
+}
+
+// handle gives one packet to its handler.
+func (c *Conn) handle(h packet.Header, body []byte) {
+	c.tally.packets++
+	var err error
+	switch c.phase {
+	case awaitConnect:
+		err = c.handleConnect(h, body)
+	case exchanging:
+		err = c.handleExchange(h, body)
+	case serving:
+		err = c.serve(h, body)
+	default:
+		err = errors.New("packet while a connection waits")
+	}
+	if err != nil {
+		c.fail(err)
+	}
+}
+
+func (c *Conn) serve(h packet.Header, body []byte) error {
+	switch h.Type {
+	case packet.PUBLISH:
+		return c.handlePublish(h, body)
+	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
+		return c.handleAck(h, body)
+	case packet.SUBSCRIBE:
+		return c.handleSubscribe(h, body)
+	case packet.UNSUBSCRIBE:
+		return c.handleUnsubscribe(h, body)
+	case packet.PINGREQ:
+		return c.handlePing(h, body)
+	case packet.DISCONNECT:
+		return c.handleDisconnect(h, body)
+	case packet.AUTH:
+		return c.handleAuth(h, body)
+	case packet.CONNECT:
+		// MQTT-3.1.0-2: a second CONNECT is a protocol error.
+		return &packet.Error{Code: packet.ProtocolError, Text: "second CONNECT"}
+	}
+	return &packet.Error{Code: packet.ProtocolError, Text: h.Type.String() + " is not for a server"}
+}
