@@ -20,7 +20,11 @@ import (
 // refusedStart is the error of New, which must not be nil.
 func (s *site) refusedStart(text string) error {
 	s.t.Helper()
-	srv, err := sallyport.New(s.config(text), sallyport.Options{Log: s.log.logger()})
+	cfg, err := config.Parse([]byte(text), s.path("sallyport.yaml"))
+	if err != nil {
+		return err
+	}
+	srv, err := sallyport.New(cfg, sallyport.Options{Log: s.log.logger()})
 	if err == nil {
 		_ = srv.Stop() // it should not be there at all
 		s.t.Errorf("it starts:\n%s", text)
@@ -144,8 +148,7 @@ authenticators:
 		if log := s.log.String(); !strings.Contains(log, "level=WARN") || !strings.Contains(log, file) {
 			t.Errorf("no warning of a loose %s:\n%s", file, log)
 		}
-		s.text = text
-		if err := s.srv.Reload(s.config(text + "strict_files: true\n")); err == nil {
+		if cfg, err := config.Parse([]byte(text+"strict_files: true\n"), s.path("sallyport.yaml")); err == nil && s.srv.Reload(cfg) == nil {
 			t.Errorf("a reload with strict_files took a loose %s", file)
 		}
 	}
