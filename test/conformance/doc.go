@@ -32,10 +32,11 @@
 // documentation of package script for the format and Play. The harness makes a fresh
 // broker per case from its settings, implements script.World and script.Peer
 // over the driver, and lets testing/synctest tell when the broker is idle.
+// MQTT 3.1 (folder v31) and the choices that the standards leave (folder
+// choices) have no numbers; their cases are listed at the end of the table.
 //
-// What a transcript can't show is a Go test in the package it concerns:
-// WebSocket frames in listener, encodings in packet, matching in topic, races
-// in broker.
+// What a transcript can't show is a Go test: WebSocket frames here, against a
+// broker on loopback; encodings in packet, matching in topic, races in broker.
 //
 // After changing an annotation run
 //
