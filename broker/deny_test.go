@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -226,7 +227,7 @@ func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 		// state is even while the topic is allowed. A message says the state in
 		// which it was sent: one sent under a deny, that was in force before
 		// and after, must not arrive.
-		var state atomic.Int64
+		var state, acked, underDeny atomic.Int64
 		var bad sync.Map
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -243,15 +244,18 @@ func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 				pub.await(packet.PUBACK)
 				if before%2 == 1 && state.Load() == before {
 					bad.Store(payload, true)
+					underDeny.Add(1)
 				}
+				acked.Add(1)
 			}
 		})
 		deny, allow := denyPublish("t"), policyFunc(allowAll)
-		for range swaps / 2 {
+		for i := range swaps / 2 {
 			x.swap(deny)
 			state.Add(1)
-			for range 50 {
-				_ = state.Load()
+			// Now and then the deny lasts for whole exchanges, else it comes between.
+			for n := acked.Load(); i%16 == 0 && acked.Load() < n+2; {
+				runtime.Gosched()
 			}
 			state.Add(1) // the deny ends: what is sent from now on may arrive
 			x.swap(allow)
@@ -263,11 +267,14 @@ func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 		for {
 			m := sub.message()
 			if m.payload == "end" {
-				return
+				break
 			}
 			if _, is := bad.Load(m.payload); is {
 				t.Fatalf("%s was sent and acknowledged under a deny, and arrived", m.payload)
 			}
+		}
+		if n := underDeny.Load(); n < int64(swaps/64) {
+			t.Errorf("only %d messages were sent under a deny", n)
 		}
 	})
 }

@@ -2,12 +2,14 @@ package broker
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"sallyport/packet"
+	"sallyport/store"
+	"sallyport/store/storetest"
 )
 
 func TestTakeoverTellsTheOldConnection(t *testing.T) {
@@ -81,18 +83,9 @@ func TestCleanStartEndsTheSession(t *testing.T) {
 	})
 }
 
-// fighter is one of many clients that connect with the same identifier again
-// and again and send the same messages in turn, each until it is acknowledged.
-type fighter struct {
-	x         *bed
-	acked     *sync.Map
-	delivered *sync.Map
-	next      *atomic.Int64
-	inflight  *flights
-}
-
-// flights is the client's side of the session, which all fighters share: what
-// was sent at QoS 2 and how far it is.
+// flights is the client's side of a session that many fighters share: what was
+// sent at QoS 2 and how far it is. One of them at a time drives a flight; when
+// it is thrown out another goes on.
 type flights struct {
 	mu    sync.Mutex
 	state map[uint16]*flight
@@ -137,51 +130,68 @@ func (f *flights) done(id uint16) {
 // Thirty-two clients fight over one identifier with QoS 2 traffic. Every
 // message is seen through by whoever holds the identifier; each arrives once.
 func TestTakeoverLosesAndDoublesNothing(t *testing.T) {
-	overTCP(t, nil, func(x *bed) {
-		const messages, fighters = 300, 32
-		sub := x.connect(packet.V5, "sub", kept(1000))
-		sub.subscribe(filter("fight", 2))
-		fl := &flights{state: make(map[uint16]*flight)}
-		for id := range uint16(8) {
-			fl.free = append(fl.free, id+1)
-		}
-		// The mutex of the ring: a client identifier has one user at a time in
-		// the client's own mind; who is thrown out gives its flight back.
-		var wg sync.WaitGroup
-		for range fighters {
-			wg.Go(func() {
-				for {
-					id, f, ok := fl.take(messages)
-					if !ok {
-						fl.mu.Lock()
-						over := fl.n >= messages && len(fl.state) == 0
-						fl.mu.Unlock()
-						if over {
-							return
-						}
-						<-time.After(time.Millisecond)
-						continue
-					}
-					fight(x, fl, id, f)
-				}
+	commits := func(fail func(int, *store.Batch) bool) func() store.Store {
+		return func() store.Store {
+			return storetest.New(storetest.Options{
+				Delay: func(n int) time.Duration { return time.Duration(n%4) * 100 * time.Microsecond }, Fail: fail,
 			})
 		}
-		seen := make(map[string]int)
-		for len(seen) < messages {
-			m := sub.message()
-			sub.finish(m)
-			if seen[m.payload]++; seen[m.payload] > 1 {
-				t.Fatalf("%s came twice", m.payload)
+	}
+	for _, w := range []way{
+		{name: "memory store"},
+		{name: "slow store", store: commits(nil)},
+		{name: "slow store that fails some", store: commits(func(n int, b *store.Batch) bool { return n%11 == 10 && hasKind(b, store.AddIncoming) })},
+	} {
+		w.tcp = true
+		t.Run(w.name, func(t *testing.T) { w.run(t, nil, fightOverOneIdentifier) })
+	}
+}
+
+func fightOverOneIdentifier(x *bed) {
+	t := x.t
+	const messages, fighters = 200, 32
+	sub := x.connect(packet.V5, "sub", kept(1000))
+	sub.subscribe(filter("fight", 2))
+	fl := &flights{state: make(map[uint16]*flight)}
+	for id := range uint16(8) {
+		fl.free = append(fl.free, id+1)
+	}
+	var wg sync.WaitGroup
+	for range fighters {
+		wg.Go(func() {
+			for {
+				id, f, ok := fl.take(messages)
+				if !ok {
+					fl.mu.Lock()
+					over := fl.n >= messages && len(fl.state) == 0
+					fl.mu.Unlock()
+					if over {
+						return
+					}
+					<-time.After(time.Millisecond)
+					continue
+				}
+				if !fight(x, fl, id, f) && x.slow {
+					// A slow store answers nobody who is thrown out at once: back off, as clients do.
+					<-time.After(rand.N(100 * time.Millisecond))
+				}
 			}
+		})
+	}
+	seen := make(map[string]int)
+	for len(seen) < messages {
+		m := sub.message()
+		sub.finish(m)
+		if seen[m.payload]++; seen[m.payload] > 1 {
+			t.Fatalf("%s came twice", m.payload)
 		}
-		wg.Wait()
-		sub.nothing()
-	})
+	}
+	wg.Wait()
+	sub.nothing()
 }
 
 // fight connects as "ring" and drives one flight as far as the connection lasts.
-func fight(x *bed, fl *flights, id uint16, f *flight) {
-	over := false
+func fight(x *bed, fl *flights, id uint16, f *flight) (over bool) {
 	defer func() {
 		if over {
 			fl.done(id)
@@ -201,17 +211,18 @@ func fight(x *bed, fl *flights, id uint16, f *flight) {
 	}()
 	p.sendConnect("ring", kept(1000))
 	if _, ok := p.await(packet.CONNACK); !ok {
-		return
+		return false
 	}
 	if !f.released {
 		p.send(p.pub(packet.PublishOut{Topic: "fight", QoS: 2, PacketID: id, Payload: []byte(f.payload), Dup: true}))
 		if _, ok := p.await(packet.PUBREC); !ok {
-			return
+			return false
 		}
 		f.released = true
 	}
 	p.ack(packet.PUBREL, id)
 	_, over = p.await(packet.PUBCOMP)
+	return over
 }
 
 // await is the next packet if it is of this type; anything else is the end.
