@@ -26,8 +26,14 @@ type brokerWorld struct{ broker *broker.Broker }
 
 func newBrokerWorld(t *testing.T, settings map[string]string) script.World {
 	t.Helper()
+	return newWorld(t, settings, store.NewMemory())
+}
+
+// newWorld is newBrokerWorld over a store.
+func newWorld(t *testing.T, settings map[string]string, kept store.Store) script.World {
+	t.Helper()
 	w := &setup{
-		options:  broker.Options{Version: "test", ResponseInformation: settings["response_info"]},
+		options:  broker.Options{Version: "test", Store: kept, ResponseInformation: settings["response_info"]},
 		listener: broker.Listener{Name: "main", AllowEmptyClientID: true, Limits: shippedLimits()},
 		accounts: &accounts{},
 	}
@@ -103,7 +109,7 @@ func (w *setup) set(key, value string) error {
 		if err := choice(value, "fails", &fails); err != nil {
 			return err
 		}
-		w.options.Store = failingStore{store.NewMemory()}
+		w.options.Store = failingStore{w.options.Store}
 	case "reason_strings":
 		return choice(value, "true", &w.options.ReasonStrings)
 	case "retained_messages":
