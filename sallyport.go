@@ -157,8 +157,11 @@ func (s *Server) Start() error {
 
 // Addrs returns the addresses that a listener is bound to, nil for an unknown one.
 func (s *Server) Addrs(name string) []net.Addr {
+	s.mu.Lock()
+	cfg := s.cfg
+	s.mu.Unlock()
 	for i, d := range s.doors {
-		if s.cfg.Listeners[i].Name == name {
+		if cfg.Listeners[i].Name == name {
 			return d.Addrs()
 		}
 	}

@@ -1,6 +1,7 @@
 package attack_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -238,7 +239,11 @@ func TestNothingPassesAnAcknowledgedDeny(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				if load.trySend(pub(packet.V5, "t/load", "load", 0, false, 0)) != nil {
+				burst := bytes.Repeat(pub(packet.V5, "t/load", "load", 0, false, 0), 20)
+				if load.trySend(append(burst, packet.AppendPing(nil, packet.PINGREQ)...)) != nil {
+					return
+				}
+				if _, _, err := load.read(); err != nil {
 					return
 				}
 			}
