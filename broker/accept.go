@@ -23,18 +23,25 @@ func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 	}
 	c.principal, c.clientID = who, p.ClientID
 	c.identity.Store(&identity{client: shown(p.ClientID), user: shown(who.Name)})
-	if v := c.b.gate.Admit(who); !v.Allowed() {
-		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule)
-		return
+	if c.judge() {
+		c.attach(authData)
 	}
-	if w := p.Will; w != nil {
-		if _, v := c.b.gate.Publish(who, w.Topic, w.QoS, w.Retain, true); !v.Allowed() {
+}
+
+// judge asks the gate about the principal and its will; a refusal ends the connection.
+func (c *Conn) judge() (allowed bool) {
+	if v := c.b.gate.Admit(c.principal); !v.Allowed() {
+		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule)
+		return false
+	}
+	if w := c.connect.Will; w != nil {
+		if _, v := c.b.gate.Publish(c.principal, w.Topic, w.QoS, w.Retain, true); !v.Allowed() {
 			c.b.audit.Record(audit.WillDenied, c.who(verdictAttrs(v, slog.String("topic", w.Topic))...)...)
 			c.refuseConnect(packet.NotAuthorized, "will not allowed")
-			return
+			return false
 		}
 	}
-	c.attach(authData)
+	return true
 }
 
 // attach makes this connection the client's present one, and answers.
@@ -70,10 +77,13 @@ func (c *Conn) accept(a *attached, failed error) {
 		c.refuseConnect(packet.ServerUnavailable, "the session could not be stored")
 		return
 	}
-	if c.lis.Auth != nil && c.method == "" && c.lis.Auth.Epoch() != c.epoch {
+	if c.lis.Auth != nil && c.lis.Auth.Epoch() != c.epoch {
 		// Accounts changed while this CONNECT was under way: it has to come again.
 		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
+	}
+	if !c.judge() {
+		return // the rules changed while the session was stored
 	}
 	p := c.connect
 	ack := packet.Connack{SessionPresent: a.present}

@@ -301,3 +301,29 @@ func TestTheCacheOfAnswersIsBounded(t *testing.T) {
 		t.Errorf("the policy was asked %d times for 65 topics", asked)
 	}
 }
+
+// The rules change while the session of a CONNECT is being stored: what counts
+// is what is in force when the CONNACK leaves.
+func TestACommitDoesNotCarryAConnectPastNewRules(t *testing.T) {
+	for _, denied := range []security.Action{security.Connect, security.Publish} {
+		s := func() store.Store { return failing(nil) }
+		way{bubble: true, store: s}.run(t, nil, func(x *bed) {
+			watch := x.connect(packet.V5, "watch")
+			watch.subscribe(filter("will", 0))
+			p := x.open(packet.V5)
+			p.sendConnect("c", kept(100), willOf("will", "x", 0))
+			x.swap(func(r *security.Request) security.Effect {
+				if r.Action == denied {
+					return security.Deny
+				}
+				return security.Allow
+			})
+			if ack := p.connack(); ack.Code != packet.NotAuthorized {
+				t.Errorf("%v: 0x%02x, want 0x87", denied, byte(ack.Code))
+			}
+			p.closed()
+			x.swap(allowAll)
+			watch.nothing()
+		})
+	}
+}

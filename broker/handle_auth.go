@@ -16,6 +16,9 @@ func (c *Conn) beginExchange(creds *authn.Credentials) error {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
 	}
 	c.exchange, c.method = x, creds.AuthMethod
+	if c.lis.Auth != nil {
+		c.epoch = c.lis.Auth.Epoch()
+	}
 	c.step(creds.AuthData, c.turn.now)
 	return nil
 }
