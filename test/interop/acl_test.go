@@ -116,7 +116,7 @@ var aclCases = []aclCase{
 	{file: "denies", user: "dave", topic: "p/deny/mine", sub: "bob", filter: "p/#"},
 	{file: "denies", topic: "p/x", filter: "p/x", delivered: true},
 	{file: "only patterns", user: "alice", id: "c1", topic: "w/c1", filter: "w/c1"},
-	{file: "only patterns", user: "alice", id: "c1", topic: "x/c1/1/y", sub: "bob", subID: "c1", filter: "x/#"},
+	{file: "only patterns", user: "bob", id: "c1", topic: "x/c1/1/y", sub: "bob", subID: "c1", filter: "x/#", delivered: true},
 	{file: "only patterns", user: "alice", id: "c1", topic: "x/c1/1/y", sub: "bob", subID: "c2", filter: "x/#"},
 	{file: "only patterns", user: "alice", id: "plus+", topic: "w/plus+", sub: "bob", filter: "w/#"},
 	{file: "only users", user: "alice", topic: "t/1", sub: "alice", filter: "t/+", delivered: true},

@@ -1,5 +1,6 @@
 """Drives paho-mqtt by orders: one JSON object a line in, one event a line out."""
 import json
+import socket
 import ssl
 import sys
 import threading
@@ -64,7 +65,7 @@ class Peer:
         self.name = order["peer"]
         self.answered = threading.Event()
         self.subscribed = threading.Event()
-        self.rc, self.present, self.granted = None, False, []
+        self.rc, self.present, self.granted, self.lost = None, False, [], False
         place = self.login["place"]
         web = place["transport"] in ("ws", "wss")
         more = {} if self.v5 else {"clean_session": not self.login["keep"]}
@@ -89,15 +90,25 @@ class Peer:
         self.rc, self.present = code_of(rc), bool(flags["session present"])
         self.answered.set()
 
-    def on_disconnect(self, *_):
+    def ended(self):
         if not self.answered.is_set():
-            self.rc = 0x100  # closed without a CONNACK
+            self.lost = True  # without a CONNACK
             self.answered.set()
+
+    def on_disconnect(self, *_):
+        self.ended()
         self.c.disconnect()  # or paho would try again for ever
 
     def on_subscribe(self, _client, _userdata, _mid, granted, _properties=None):
         self.granted = [code_of(g) for g in granted]
         self.subscribed.set()
+
+    def run(self):
+        try:
+            self.c.loop_forever()
+        except OSError:
+            pass  # an alert of TLS, which paho doesn't take for the end of the connection
+        self.ended()
 
     def connect(self):
         place = self.login["place"]
@@ -111,9 +122,12 @@ class Peer:
             self.c.connect(place["host"], place["port"], **more)
         except (OSError, ValueError) as e:
             raise Refused(0, str(e)) from e
-        self.c.loop_start()
+        self.loop = threading.Thread(target=self.run, daemon=True)
+        self.loop.start()
         if not self.answered.wait(PATIENCE):
             raise Refused(0, "no CONNACK")
+        if self.lost:
+            raise Refused(0, "closed without a CONNACK")
         if self.rc != 0:
             raise Refused(self.rc, "CONNACK")
 
@@ -140,14 +154,13 @@ class Peer:
         tell(self.name, "published")
 
     def abort(self):
-        sock = self.c.socket()
-        sock.close()
-        self.c.loop_stop()
+        self.c.socket().shutdown(socket.SHUT_RDWR)
+        self.loop.join(PATIENCE)
         tell(self.name, "gone")
 
     def leave(self, tell_it=True):
         self.c.disconnect()
-        self.c.loop_stop()
+        self.loop.join(PATIENCE)
         if tell_it:
             tell(self.name, "gone")
 
