@@ -89,7 +89,7 @@ func (c *subCmd) Run(e *env) error {
 		return err
 	}
 	if err := c.subscribe(ctx, e, cl); err != nil {
-		return err
+		return c.leave(cl, err) // in order: an interruption must not publish the will
 	}
 	for {
 		select {
