@@ -13,7 +13,7 @@ func (b *Broker) write(t *turn, c *Conn, f packet.PublishOut, must bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended.Load() {
-		return must
+		return true // lost with the connection, not for want of room
 	}
 	if !must {
 		if len(c.out) >= c.lis.Limits.OutputBytes || b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load() > b.opt.BufferBytes {
