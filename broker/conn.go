@@ -228,6 +228,9 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 // Feed handles what arrived. It keeps nothing of p. more is false when the
 // driver has to wait: it calls Continue after Resume, and Feed only once that has returned true.
 func (c *Conn) Feed(p []byte) (more bool) {
+	if c.ended.Load() {
+		return false // what was read before an end by others counts no more
+	}
 	c.begin()
 	defer c.finish()
 	c.tally.bytes += int64(len(p))
@@ -274,8 +277,9 @@ func (c *Conn) Gone(err error) {
 	c.b.metrics.BufferedBytes.Add(-c.accounted - c.written)
 	c.out, c.accounted, c.written = nil, 0, 0
 	c.mu.Unlock()
-	c.b.conns.remove(c)
+	// The count first: who waits for the last connection looks at it then.
 	c.b.metrics.Connections.Add(-1)
+	c.b.conns.remove(c)
 }
 
 // Remote is the peer's address for logs.
