@@ -325,6 +325,14 @@ func (c *Conn) holdBack() {
 	c.mu.Unlock()
 }
 
+// comeBack makes Drained go on with what there is to send, when the turn ends.
+func (c *Conn) comeBack(t *turn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wantDrain = true
+	t.touch(c)
+}
+
 // Drained tells that all output was written.
 func (c *Conn) Drained() {
 	c.mu.Lock()

@@ -19,6 +19,10 @@ type replay struct {
 // replayWork bounds the retained messages looked at while a client is locked.
 const replayWork = 256
 
+// replayLooks is after how many of these pieces others get their turn: what is
+// looked at need not be for this client, and then no full socket ends it.
+const replayLooks = 8
+
 // keepRetained makes in the retained message of its topic, or removes it
 // (MQTT-3.3.1-6), before the message is routed: so a replay never follows a
 // newer live message with an older retained one. It is false at the bound of
@@ -69,7 +73,11 @@ func (cl *client) subscribed(c *Conn, list []replay) {
 // message passes between reading a retained message and sending it.
 func (cl *client) replay(t *turn) {
 	b, s, c := cl.b, cl.session, cl.conn
-	for len(cl.replays) > 0 && c.roomy() {
+	for looks := 0; len(cl.replays) > 0 && c.roomy(); looks++ {
+		if looks == replayLooks {
+			c.comeBack(t) // publishers to this client wait for its lock
+			return
+		}
 		r := &cl.replays[0]
 		blocked := r.sub.Removed
 		if blocked {

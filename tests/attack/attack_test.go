@@ -1,3 +1,63 @@
+// Package attack_test is a hostile client: it attacks the assembled broker over
+// loopback sockets, with raw bytes, and ends by itself. Nothing here knows the
+// broker's insides but its metrics and its log.
+//
+// What is claimed, and the test that would fail if it were not so:
+//
+//	Nobody enters without the right credentials          NobodyEntersWithoutCredentials
+//	Empty lists of authenticators or policies refuse     NoAuthenticatorAndNoPolicyLetNothingThrough
+//	Anonymous is who presents nothing, and no one else   AnonymousIsOnlyWhoPresentsNothing
+//	Anonymous never owns what a named user owns          AnonymousNeverEqualsANamedPrincipal
+//	Every failed CONNECT has the same bytes and floor    EveryFailedConnectLooksTheSame
+//	An unknown user costs the same hash as a known one   AnUnknownUserCostsWhatAKnownOneCosts
+//	A flood of wrong passwords locks nobody out          HashFloodFromOneAddressLocksNobodyOut
+//	  nor do the attempts of a neighbour that wait       ANeighboursWaitingAttemptsLockNobodyOut
+//	  a full queue says so, in every version             AFullQueueAnswersOlderClientsWith3
+//	  prefixes share the pool, a /64 is one              ManyPrefixesShareThePoolFairly
+//	A session is its principal's                         AForeignPrincipalCanNotTouchASession
+//	Client ids can be bound to users                     ClientIDsAreBoundToUsers
+//	Sessions are bounded by principal and in all         SessionsOfOnePrincipalAreBounded
+//	  but strangers do not share one bound               AnonymousClientsDoNotShareABoundOfSessions
+//	A connection that was taken over is powerless        ATakenOverConnectionCanDoNothingMore
+//	A subscription is never wider than its grant         SubscriptionsBeyondTheGrantAreRefused
+//	A deny inside a granted filter is withheld           ADenyInsideASubscriptionIsWithheld
+//	A denied PUBLISH is answered and goes nowhere        DeniedPublishesAreAnsweredAndGoNowhere
+//	  or ends the connection, as configured              ADeniedPublishCanEndTheConnection
+//	A will is judged twice                               AWillIsJudgedAtConnectAndAgainWhenPublished
+//	An alias is judged as the topic it stands for        ATopicAliasIsResolvedBeforeItIsJudged
+//	A placeholder is one level and expanded once         PlaceholdersAreOneLevelAndExpandedOnce
+//	A deny rule that can't be told refuses               ADenyRuleThatCanNotBeToldRefusesTheConnection
+//	Mosquitto's rules open nothing                       MosquittosQuirksOpenNothing
+//	Retained, queued, in flight, shared: judged again    WhatWaitsIsJudgedWhenItLeaves
+//	A removed user goes, with will and cached password   ARemovedUserIsPutOutAndStaysOut
+//	Whom the new chain would refuse goes                 WhoTheNewChainDoesNotKnowIsPutOut
+//	A reload is judged like a start                      AReloadJudgesRisksLikeAStart
+//	  and applies a setting or says that it can't        AReloadTakesNoDoorSettingInSilence
+//	  and is taken whole or not at all                   ABrokenFileLeavesAllAsItWas
+//	No CONNECT slips through a swap                      AConnectUnderWayDoesNotSlipThroughASwap
+//	Nothing passes an acknowledged deny (2,000 swaps)    NothingPassesAnAcknowledgedDeny
+//	What a stranger sends is bounded, at every door      EveryDoorBoundsWhatAStrangerSends
+//	  in time, too                                       ASlowConnectIsCut
+//	What a member sends is bounded, with its code        WhatAMemberSendsIsBoundedByName
+//	Idle strangers meet the limit of connections         FiveHundredIdleConnectionsMeetTheLimit
+//	Memory follows what came, not what was announced     AnnouncedBytesTakeNoMemory
+//	A TLS flood disturbs nobody who is served            TLSGarbageAndHandshakeFloodsDisturbNobody
+//	Upgrades and frames are judged strictly              BadUpgradesAreRefused, BadFramesEndTheConnection,
+//	                                                     FramesMayCutPacketsAnywhere
+//	Answers that nobody reads do not pile up             APeerThatDoesNotReadCanNotPileUpAnswers
+//	  nor do replays, retained bytes, flights, queues    ResubscribingHoldsNothingMore,
+//	                                                     RetainedBytesAreBoundedWhenMessagesGrow,
+//	                                                     BufferBytesBoundWhatIsInFlight, AnOfflineQueueIsBounded,
+//	                                                     QoS2WithoutReleaseIsBounded
+//	A scan of retained messages stalls no publisher      ScanningRetainedMessagesStallsNobody
+//	A stalled reader is bounded and ended                AStalledReaderIsBoundedAndEnded
+//	Names forge no log line and fill no log              NamesForgeNoLogLine, ALongNameDoesNotFillTheLog
+//	No secret is ever logged                             NoSecretIsEverLogged
+//	Source addresses are judged unmapped, unread         ADenyListIsComparedWithUnmappedAddresses
+//	An insecure start is refused by name                 AnInsecureStartIsRefusedByName
+//	Files are the owner's alone, loose ones are told     FilesAreMadeForTheOwnerAlone, LooseFilesAreWarnedOfOrRefused
+//	A broken file stops the start                        ABrokenFileStopsTheStart
+//	Nothing is left behind, nothing panics               TestMain, and the end of every site
 package attack_test
 
 import (

@@ -315,6 +315,7 @@ func TestAnnouncedBytesTakeNoMemory(t *testing.T) {
 }
 
 func TestTLSGarbageAndHandshakeFloodsDisturbNobody(t *testing.T) {
+	t.Parallel()
 	s := everyDoor(t, "limits: {connect_timeout: 2s}", "")
 	served := s.through("tls")
 	if ack := served.connect(login(packet.V5, "alice")); ack.Code != 0 {

@@ -40,6 +40,7 @@ var forgeries = []string{
 }
 
 func TestNamesForgeNoLogLine(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		t.Run(format, func(t *testing.T) {
 			s := logged(t, format, plain("", ""), guarded)
@@ -132,6 +133,7 @@ func TestALongNameDoesNotFillTheLog(t *testing.T) {
 }
 
 func TestNoSecretIsEverLogged(t *testing.T) {
+	t.Parallel()
 	s := everyDoor(t, "", "")
 	const secret = "Tr0ub4dor"
 	stranger := func(c *packet.Connect) *peer {

@@ -59,6 +59,7 @@ func TestAForeignPrincipalCanNotTouchASession(t *testing.T) {
 }
 
 func TestClientIDsAreBoundToUsers(t *testing.T) {
+	t.Parallel()
 	for rule, claims := range map[string]map[string]bool{
 		"equals_username":      {"alice": true, "alice2": false, "bob": false, "Alice": false, "": false},
 		"starts_with_username": {"alice": true, "alice-2": true, "bob": false, "al": false, "xalice": false, "": false},

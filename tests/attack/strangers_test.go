@@ -24,6 +24,7 @@ func refusal(v packet.Version) packet.Code {
 }
 
 func TestNobodyEntersWithoutCredentials(t *testing.T) {
+	t.Parallel()
 	s := siege(t, plain("", ""), freely)
 	anonymously := func(c *packet.Connect) { c.HasUsername, c.HasPassword = false, false }
 	for _, x := range []struct {
@@ -152,6 +153,7 @@ func (s *site) answer(c *packet.Connect) ([]byte, time.Duration) {
 }
 
 func TestEveryFailedConnectLooksTheSame(t *testing.T) {
+	t.Parallel()
 	const floor = 60 * time.Millisecond
 	text := strings.Replace(plain("client_id_prefixes: [dev-]", ""), "20ms", floor.String(), 1)
 	s := siege(t, text, freely)
@@ -228,6 +230,7 @@ func (s *site) dear(user, word string) {
 }
 
 func TestHashFloodFromOneAddressLocksNobodyOut(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("needs more than one loopback address")
 	}
@@ -291,6 +294,7 @@ func TestHashFloodFromOneAddressLocksNobodyOut(t *testing.T) {
 }
 
 func TestANeighboursWaitingAttemptsLockNobodyOut(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("needs more than one loopback address")
 	}

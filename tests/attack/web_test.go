@@ -168,6 +168,7 @@ func TestBadUpgradesAreRefused(t *testing.T) {
 }
 
 func TestBadFramesEndTheConnection(t *testing.T) {
+	t.Parallel()
 	s := everyDoor(t, "limits: {connect_timeout: 3s}", "")
 	ping := packet.AppendPing(nil, packet.PINGREQ)
 	for _, door := range []string{"ws", "wss"} {
