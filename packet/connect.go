@@ -71,6 +71,8 @@ func (r *reader) version() Version {
 	case v == V31 && name == "MQIsdp":
 	case (v == V311 || v == V5) && name == "MQTT":
 	default: // MQTT-3.1.2-2
+		// 0 would say that no level was read; 1 is answered as 0 has to be.
+		v = max(v, 1)
 		r.fail(UnsupportedProtocolVersion, "protocol level", "is not served under this name")
 	}
 	return v

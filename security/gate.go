@@ -111,6 +111,12 @@ func (rs *Ruleset) decide(r *Request) Verdict {
 			if out.Effect == Deny {
 				out = v
 			}
+		case Silent:
+			// Its reason is the best answer there is to "why not?".
+			if out.Effect == Deny && v.Rule != "" {
+				v.Effect = Deny
+				out = v
+			}
 		}
 	}
 	return out

@@ -1,0 +1,166 @@
+package security
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// fixed is a policy with one answer.
+type fixed struct {
+	effect Effect
+	rule   string
+	admit  error
+	asked  *int
+}
+
+func (f fixed) Decide(r *Request) Verdict {
+	if f.asked != nil {
+		*f.asked++
+	}
+	if r.Action == Connect && f.effect != Deny {
+		return Verdict{}
+	}
+	return Verdict{Effect: f.effect, Policy: "p", Rule: f.rule}
+}
+
+func (f fixed) Admit(*Principal) error { return f.admit }
+
+func gateOf(policies ...Policy) *Gate {
+	return NewGate(&Ruleset{ByListener: map[string][]Policy{"door": policies}})
+}
+
+var somebody = &Principal{Realm: "r", Name: "n", Listener: "door"}
+
+func TestPoliciesAreCombined(t *testing.T) {
+	allow, deny, silent := fixed{effect: Allow, rule: "allowed"}, fixed{effect: Deny, rule: "denied"}, fixed{rule: "nothing covers it"}
+	for _, tt := range []struct {
+		name     string
+		policies []Policy
+		allowed  bool
+		rule     string
+	}{
+		{"no policy denies", nil, false, "no rule allows it"},
+		{"silence denies, with its reason", []Policy{silent}, false, "nothing covers it"},
+		{"one allow suffices", []Policy{silent, allow}, true, "allowed"},
+		{"silence after an allow changes nothing", []Policy{allow, silent}, true, "allowed"},
+		{"a deny is final before an allow", []Policy{deny, allow}, false, "denied"},
+		{"a deny is final after an allow", []Policy{allow, deny}, false, "denied"},
+	} {
+		g := gateOf(tt.policies...)
+		for what, v := range map[string]Verdict{
+			"publish":   second(g.Publish(somebody, "a", 1, false, false)),
+			"receive":   second(g.Receive(somebody, "a", 1, false)),
+			"subscribe": g.Subscribe(somebody, "a/#", "", 1),
+		} {
+			if v.Allowed() != tt.allowed || v.Rule != tt.rule {
+				t.Errorf("%s, %s: %v %q, want allowed %v, %q", tt.name, what, v.Effect, v.Rule, tt.allowed, tt.rule)
+			}
+		}
+	}
+}
+
+func second[A any](_ A, v Verdict) Verdict { return v }
+
+func TestTheZeroValueRefuses(t *testing.T) {
+	g := gateOf(fixed{effect: Allow})
+	if g.Valid(Permit{}) || g.Delivers(Delivery{}) || (Delivery{}).Granted() {
+		t.Error("a zero Permit or Delivery is good for something")
+	}
+	if v := g.Decide(&Request{Action: Publish, Topic: "a"}); v.Allowed() {
+		t.Error("nobody may publish")
+	}
+	if v := NewGate(nil).Decide(&Request{Principal: somebody, Action: Publish, Topic: "a"}); v.Allowed() {
+		t.Error("a gate without rules allows")
+	}
+	elsewhere := *somebody
+	elsewhere.Listener = "another"
+	if v := g.Decide(&Request{Principal: &elsewhere, Action: Publish, Topic: "a"}); v.Allowed() {
+		t.Error("the policies of one listener serve another")
+	}
+	if (Verdict{}).Allowed() || !(Verdict{Effect: Allow}).Allowed() {
+		t.Error("the zero Verdict allows, or an allow does not")
+	}
+}
+
+func TestOnlyTheBrokerPublishesItsTopics(t *testing.T) {
+	g := gateOf(fixed{effect: Allow})
+	for topic, want := range map[string]bool{"$SYS": false, "$SYS/broker": false, "$SYSTEM": true, "a/$SYS": true, "$share": true} {
+		if _, v := g.Publish(somebody, topic, 0, false, false); v.Allowed() != want {
+			t.Errorf("publish to %s: %v, want allowed %v", topic, v, want)
+		}
+	}
+	if _, v := g.Publish(&Principal{Internal: true}, "$SYS/broker", 0, true, false); !v.Allowed() {
+		t.Errorf("the broker itself: %v", v)
+	}
+}
+
+func TestASwapEndsWhatWasPermitted(t *testing.T) {
+	g := gateOf(fixed{effect: Allow})
+	p, _ := g.Publish(somebody, "a", 0, false, false)
+	d, _ := g.Receive(somebody, "a", 0, false)
+	a := NewAccess(g, somebody)
+	if _, v := a.Publish("a", 0, false); !v.Allowed() || !g.Valid(p) || !g.Delivers(d) {
+		t.Fatal("not permitted before the swap")
+	}
+	g.Swap(nil)
+	if g.Valid(p) || g.Delivers(d) || a.Known("a") {
+		t.Error("a permit, delivery or remembered answer outlives its rules")
+	}
+	if _, v := a.Publish("a", 0, false); v.Allowed() {
+		t.Error("a remembered answer is given under other rules")
+	}
+}
+
+func TestAdmit(t *testing.T) {
+	if v := gateOf(fixed{effect: Allow}, fixed{effect: Deny, rule: "no"}).Admit(somebody); v.Allowed() || v.Rule != "no" {
+		t.Errorf("an explicit deny: %+v", v)
+	}
+	if v := gateOf(fixed{admit: errors.New("no value for ${clientid}")}).Admit(somebody); v.Allowed() || !strings.Contains(v.Rule, "${clientid}") {
+		t.Errorf("a policy that can't serve the principal: %+v", v)
+	}
+	if v := gateOf(fixed{}).Admit(somebody); !v.Allowed() {
+		t.Errorf("silence about connecting: %+v", v)
+	}
+}
+
+func TestAccessRemembersEachQoSAndRetainFlagOnce(t *testing.T) {
+	asked := 0
+	g := gateOf(fixed{effect: Allow, asked: &asked})
+	a := NewAccess(g, somebody)
+	for range 3 {
+		for qos := range byte(3) {
+			a.Publish("a", qos, false)
+			a.Publish("a", qos, true)
+		}
+	}
+	if asked != 6 {
+		t.Errorf("the policy was asked %d times, want 6", asked)
+	}
+}
+
+func TestAccessIsBoundedAndKeepsNoBuffer(t *testing.T) {
+	g := gateOf(fixed{effect: Allow})
+	a := NewAccess(g, somebody)
+	for i := range 10 * accessTopics {
+		a.Publish(fmt.Sprint("topic/", i), 0, false)
+		if len(a.answers) > accessTopics {
+			t.Fatalf("%d topics are remembered, want at most %d", len(a.answers), accessTopics)
+		}
+	}
+	zero := NewAccess(g, nil)
+	if zero.Receive("a", 0, false).Granted() {
+		t.Error("nobody receives")
+	}
+	if _, v := zero.Publish("a", 0, false); v.Allowed() {
+		t.Error("nobody publishes")
+	}
+}
+
+func TestPrincipalsAreEqualByRealmAndName(t *testing.T) {
+	other := &Principal{Realm: "r", Name: "n", ClientID: "x", Method: "m"}
+	if !somebody.Same(other) || somebody.Same(&Principal{Realm: "R", Name: "n"}) || somebody.Same(nil) || (*Principal)(nil).Same(somebody) {
+		t.Error("equality is by realm and name, bytewise, and nobody equals nobody")
+	}
+}
