@@ -26,9 +26,20 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 	var batch store.Batch
 	var replays []replay
 	codes := make([]packet.Code, len(p.Filters))
+	subs := make([]*session.Subscription, len(p.Filters))
+	// All filters are judged by their form before one is entered: a SUBSCRIBE that
+	// ends the connection leaves nothing behind.
 	for i := range p.Filters {
+		if subs[i], codes[i], err = c.newSubscription(&p.Filters[i], p.SubID); err != nil {
+			return err
+		}
+	}
+	for i, sub := range subs {
+		if sub == nil {
+			continue
+		}
 		var r *replay
-		if codes[i], r, err = c.subscribe(&p.Filters[i], p.SubID, &batch); err != nil {
+		if codes[i], r, err = c.subscribe(&p.Filters[i], sub, &batch); err != nil {
 			return err
 		}
 		if r != nil {
@@ -43,11 +54,7 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 }
 
 // subscribe enters one subscription. The code is for the SUBACK; an error ends the connection.
-func (c *Conn) subscribe(f *packet.Subscription, id uint32, batch *store.Batch) (packet.Code, *replay, error) {
-	sub, code, err := c.newSubscription(f, id)
-	if sub == nil {
-		return code, nil, err
-	}
+func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, batch *store.Batch) (packet.Code, *replay, error) {
 	if v := c.b.gate.Subscribe(c.principal, sub.Topic, sub.Group, sub.QoS); !v.Allowed() {
 		c.b.metrics.SubscribeDenied.Add(1)
 		c.b.audit.Record(audit.SubscribeDenied, c.who(verdictAttrs(v, slog.String("filter", f.Filter), slog.Int("qos", int(sub.QoS)))...)...)
