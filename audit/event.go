@@ -19,15 +19,15 @@ const (
 	ConnectRefused    Event = "connect_refused"    // client, user, addr, listener, reason, code
 	Disconnected      Event = "disconnected"       // client, user, addr, listener, reason, code
 	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule
-	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, filter, qos, policy, file, line, rule
-	WillDenied        Event = "will_denied"        // client, user, addr, topic, policy, file, line, rule
-	SessionForeign    Event = "session_foreign"    // client, user, owner, addr: a session of another principal was asked for
-	SessionTakenOver  Event = "session_taken_over" // client, user, addr, old_addr
-	ProtocolViolation Event = "protocol_violation" // client, user, addr, reason, code
-	LimitReached      Event = "limit_reached"      // client, addr, limit
+	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule
+	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule
+	SessionForeign    Event = "session_foreign"    // client, user, addr, listener, owner, owner_realm
+	SessionTakenOver  Event = "session_taken_over" // client, user, addr, listener, old_addr
+	ProtocolViolation Event = "protocol_violation" // client, user, addr, listener, reason, code
+	LimitReached      Event = "limit_reached"      // client, user, addr, listener, limit
 	MessagesDropped   Event = "messages_dropped"   // client, user, reason, count
-	RiskAccepted      Event = "risk_accepted"      // listener, risk
-	Reloaded          Event = "reloaded"           // what
+	RiskAccepted      Event = "risk_accepted"      // listener, risk, text
+	Reloaded          Event = "reloaded"           // what, disconnected
 	ReloadRefused     Event = "reload_refused"     // what, error
 )
 
