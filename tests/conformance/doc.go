@@ -15,18 +15,18 @@
 //	// MQTT311: 3.1.0-1
 //	// MQTT5: 3.1.0-1 3.1.0-2
 //
-// and a case of a script in test/script in a line that starts with # instead.
+// and a case of a script in tests/script in a line that starts with # instead.
 // An identifier that no table holds is an error, and so is an annotation
 // outside a test. A statement counts as shown only if its test fails when the
 // behaviour is broken; an annotation is a promise of that, not a keyword.
 //
 // Scripts count only while a test plays them. That test says so with the line
 //
-//	// Scripts: test/script
+//	// Scripts: tests/script
 //
 // # How the tests of the standard are written
 //
-// Whatever a client can see is a transcript in test/script: one file for each
+// Whatever a client can see is a transcript in tests/script: one file for each
 // section of the standard, one case for each claim, played against a whole
 // broker with its gate over the in-memory driver and virtual time. See the
 // documentation of package script for the format and Play. The harness makes a fresh
@@ -40,7 +40,7 @@
 //
 // After changing an annotation run
 //
-//	go run ./test/conformance/gen
+//	go run ./tests/conformance/gen
 //
 // TestTheTableIsFresh fails until that is done.
 package conformance

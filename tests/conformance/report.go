@@ -29,7 +29,7 @@ func render(standards []Standard, tests []Test) ([]byte, error) {
 	out.WriteString(`# Conformance
 
 Every numbered normative statement of MQTT 3.1.1 and MQTT 5.0, in our words, with the tests that show it.
-Generated from the tests' own annotations by ` + "`go run ./test/conformance/gen`" + `; don't edit.
+Generated from the tests' own annotations by ` + "`go run ./tests/conformance/gen`" + `; don't edit.
 The standards are the authority for what a statement means.
 
 | Standard | Statements | Bind a server | Shown by a test | Don't apply | No test yet |

@@ -21,7 +21,7 @@ func TestTheTableIsFresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is stale: run go run ./test/conformance/gen", ReportFile)
+		t.Errorf("%s is stale: run go run ./tests/conformance/gen", ReportFile)
 	}
 }
 
@@ -103,8 +103,8 @@ const testHead = "package p\n\nimport \"testing\"\n\n"
 func TestAnnotationsAreFound(t *testing.T) {
 	dir := module(t, map[string]string{
 		"a/a_test.go": testHead + "// TestA says a.\n// MQTT5: 3.1.0-1 3.1.0-2\nfunc TestA(t *testing.T) {\n\t// MQTT311: 3.1.0-1\n\t_ = t\n}\n" +
-			"// Scripts: test/script\nfunc TestScripts(t *testing.T) {}\n",
-		"test/script/b.txt":    "== a case\n# MQTT5: 3.1.0-1\nc1 connects v5\n",
+			"// Scripts: tests/script\nfunc TestScripts(t *testing.T) {}\n",
+		"tests/script/b.txt":    "== a case\n# MQTT5: 3.1.0-1\nc1 connects v5\n",
 		"a/testdata/x_test.go": "no Go at all",
 	})
 	tests, err := Find(dir)
@@ -115,7 +115,7 @@ func TestAnnotationsAreFound(t *testing.T) {
 	if a.Name != "TestA" || a.File != "a/a_test.go" || len(a.Shows["MQTT5"]) != 2 || len(a.Shows["MQTT311"]) != 1 || !a.Runs {
 		t.Errorf("the function is %+v", a)
 	}
-	if b.Name != "a case" || b.File != "test/script/b.txt" || len(b.Shows["MQTT5"]) != 1 || !b.Runs {
+	if b.Name != "a case" || b.File != "tests/script/b.txt" || len(b.Shows["MQTT5"]) != 1 || !b.Runs {
 		t.Errorf("the script is %+v", b)
 	}
 }
@@ -127,8 +127,8 @@ func TestAnnotationsAreRefused(t *testing.T) {
 		"without an identifier":  {"a_test.go", testHead + "// MQTT5:\nfunc TestA(t *testing.T) {}\n", "names nothing"},
 		"of an unknown number":   {"a_test.go", testHead + "// MQTT5: 9.9.9-9\nfunc TestA(t *testing.T) {}\n", `no statement "9.9.9-9"`},
 		"of another standard":    {"a_test.go", testHead + "// MQTT311: 3.15.1-1\nfunc TestA(t *testing.T) {}\n", `no statement "3.15.1-1"`},
-		"of an unknown script":   {"test/script/a.txt", "== a\n# MQTT5: 9.9.9-9\nc1 connects v5\n", `no statement "9.9.9-9"`},
-		"in a script that fails": {"test/script/a.txt", "== a\nc1 dances\n", "unknown step"},
+		"of an unknown script":   {"tests/script/a.txt", "== a\n# MQTT5: 9.9.9-9\nc1 connects v5\n", `no statement "9.9.9-9"`},
+		"in a script that fails": {"tests/script/a.txt", "== a\nc1 dances\n", "unknown step"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Report(module(t, map[string]string{c.file: c.text}))
@@ -140,12 +140,12 @@ func TestAnnotationsAreRefused(t *testing.T) {
 }
 
 func TestTheReportCountsOnlyTestsThatRun(t *testing.T) {
-	files := map[string]string{"test/script/b.txt": "== a|case\n# MQTT5: 3.1.0-1\nc1 connects v5\n"}
+	files := map[string]string{"tests/script/b.txt": "== a|case\n# MQTT5: 3.1.0-1\nc1 connects v5\n"}
 	report, err := Report(module(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| MQTT 5.0 | 251 | 226 | 0 | 0 | 226 |", "| MQTT 3.1.1 | 141 | 132 | 0 | 1 | 131 |", `a\|case ([b.txt](../test/script/b.txt)) (written, not run yet)`} {
+	for _, want := range []string{"| MQTT 5.0 | 251 | 226 | 0 | 0 | 226 |", "| MQTT 3.1.1 | 141 | 132 | 0 | 1 | 131 |", `a\|case ([b.txt](../tests/script/b.txt)) (written, not run yet)`} {
 		if !bytes.Contains(report, []byte(want)) {
 			t.Errorf("the report lacks %q", want)
 		}
@@ -153,8 +153,8 @@ func TestTheReportCountsOnlyTestsThatRun(t *testing.T) {
 	if bytes.Contains(report, []byte("## Choices")) {
 		t.Error("the report has a section without cases")
 	}
-	files["test/script/choices/c.txt"] = "== a choice\nc1 connects v5\n"
-	files["a_test.go"] = testHead + "// Scripts: test/script\nfunc TestScripts(t *testing.T) {}\n"
+	files["tests/script/choices/c.txt"] = "== a choice\nc1 connects v5\n"
+	files["a_test.go"] = testHead + "// Scripts: tests/script\nfunc TestScripts(t *testing.T) {}\n"
 	if report, err = Report(module(t, files)); err != nil {
 		t.Fatal(err)
 	}

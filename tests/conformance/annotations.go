@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sallyport/test/script"
+	"sallyport/tests/script"
 )
 
 // scriptDir is where scripts live, relative to the module.
-const scriptDir = "test/script"
+const scriptDir = "tests/script"
 
 // Test is a test that shows statements: a function, or a case of a script.
 type Test struct {

@@ -1,12 +1,12 @@
 // Command gen writes docs/conformance.md from the annotations of the module's
-// tests: go run ./test/conformance/gen, in the module's folder.
+// tests: go run ./tests/conformance/gen, in the module's folder.
 package main
 
 import (
 	"fmt"
 	"os"
 
-	"sallyport/test/conformance"
+	"sallyport/tests/conformance"
 )
 
 func main() {

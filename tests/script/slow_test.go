@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"sallyport/store/storetest"
-	"sallyport/test/script"
+	"sallyport/tests/script"
 )
 
 // slowWorld waits for commits too, which the broker's rest does not include.

@@ -16,7 +16,7 @@ import (
 	"sallyport/config"
 	"sallyport/security"
 	"sallyport/store"
-	"sallyport/test/script"
+	"sallyport/tests/script"
 	"sallyport/topic"
 )
 
