@@ -189,6 +189,9 @@ func Listen(o Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, s := range l.sockets {
+		l.log.Info("listening", "listener", o.Name, "transport", o.Transport.String(), "addr", s.Addr().String())
+	}
 	return l, nil
 }
 
