@@ -160,11 +160,11 @@ func TestAWillIsJudgedAtConnectAndAgainWhenPublished(t *testing.T) {
 
 	alice := s.as(packet.V5, "alice")
 	alice.allowed(1, "#")
-	bob := s.as(packet.V5, "bob", willTo("bob/will", "too late", true))
+	bob := s.as(packet.V5, "bob", id("dying"), willTo("bob/will", "too late", true))
 	s.write("permissions.yaml", strings.ReplaceAll(guarded, `{allow: both, topic: "bob/#"}`, `{allow: both, topic: "bobby/#"}`))
 	s.reload()
 	_ = bob.nc.Close()
-	eventually(t, "the will is denied", func() bool { return strings.Contains(s.log.String(), "msg=will_denied client=bob") })
+	eventually(t, "the will is denied", func() bool { return strings.Contains(s.log.String(), "msg=will_denied client=dying") })
 	alice.publish("mark", "mark", 1, false)
 	alice.only("mark", "mark")
 }
