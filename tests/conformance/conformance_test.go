@@ -104,7 +104,7 @@ func TestAnnotationsAreFound(t *testing.T) {
 	dir := module(t, map[string]string{
 		"a/a_test.go": testHead + "// TestA says a.\n// MQTT5: 3.1.0-1 3.1.0-2\nfunc TestA(t *testing.T) {\n\t// MQTT311: 3.1.0-1\n\t_ = t\n}\n" +
 			"// Scripts: tests/script\nfunc TestScripts(t *testing.T) {}\n",
-		"tests/script/b.txt":    "== a case\n# MQTT5: 3.1.0-1\nc1 connects v5\n",
+		"tests/script/b.txt":   "== a case\n# MQTT5: 3.1.0-1\nc1 connects v5\n",
 		"a/testdata/x_test.go": "no Go at all",
 	})
 	tests, err := Find(dir)
