@@ -98,10 +98,7 @@ func (s *Server) judgeRisks(cfg *config.Config) error {
 
 func (s *Server) assemble(opt Options) (err error) {
 	cfg := s.cfg
-	s.pool, err = authn.NewPool(authn.PoolOptions{
-		Workers: cfg.Hashing.Workers, Memory: int64(cfg.Hashing.Workers) * int64(cfg.Hashing.Memory), Queue: cfg.Hashing.Queue,
-	})
-	if err != nil {
+	if s.pool, err = newPool(cfg); err != nil {
 		return err
 	}
 	s.cache, err = authn.NewCache(authn.CacheOptions{Entries: cfg.Hashing.CacheEntries, TTL: cfg.Hashing.CacheTTL})
@@ -113,6 +110,7 @@ func (s *Server) assemble(opt Options) (err error) {
 		s.pool.Close()
 		return err
 	}
+	s.say(w)
 	s.world = w
 	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor})
 	if err != nil {
@@ -138,6 +136,9 @@ func (s *Server) Start() error {
 		if err := os.WriteFile(s.cfg.PIDFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
 			return fmt.Errorf("pid_file: %w", err)
 		}
+	}
+	if s.cfg.RunAs == "" && os.Geteuid() == 0 {
+		s.log.Warn("running as root: run_as (in a mosquitto.conf: user) names a user to become")
 	}
 	if err := becomeUser(s.cfg.RunAs); err != nil {
 		return fmt.Errorf("run_as: %w", err)

@@ -33,6 +33,17 @@ type warning struct {
 	exposed    bool
 }
 
+// say logs what an operator should know about the files of a world, once each.
+func (s *Server) say(w *world) {
+	said := map[warning]bool{}
+	for _, x := range w.warnings {
+		if !said[x] {
+			said[x] = true
+			s.log.Warn(x.text, "file", x.file)
+		}
+	}
+}
+
 // build makes a world; old is the one in force, nil at the start. Nothing
 // changes before all of it is good, and every mistake is reported.
 func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
@@ -68,8 +79,6 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	for _, x := range w.warnings {
 		if x.exposed && cfg.StrictFiles {
 			errs = append(errs, fmt.Errorf("%s: %s (strict_files)", x.file, x.text))
-		} else {
-			s.log.Warn(x.text, "file", x.file)
 		}
 	}
 	return w, errors.Join(errs...)
@@ -263,6 +272,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	s.say(w)
 	for name, fresh := range w.tlsFresh {
 		w.tls[name].Adopt(fresh)
 	}

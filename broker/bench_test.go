@@ -26,7 +26,7 @@ func (d *discard) Resume()             { d.c.Continue() }
 func (d *discard) Close(time.Duration) { d.c.Gone(nil) }
 
 // benchPolicy is a permission file of 100 rules of which the last one allows.
-func benchPolicy(b *testing.B) security.Policy {
+func benchPolicy(b testing.TB) security.Policy {
 	var text strings.Builder
 	text.WriteString("everyone:\n")
 	for i := range 99 {
@@ -50,7 +50,7 @@ type benchWorld struct {
 	wirePub *discard
 }
 
-func newBenchWorld(b *testing.B, policy security.Policy, receivers int, qos byte) *benchWorld {
+func newBenchWorld(b testing.TB, policy security.Policy, receivers int, qos byte) *benchWorld {
 	lis := &Listener{Name: "test", Limits: testLimits(), Auth: &door{}}
 	w := &benchWorld{b: New(Options{
 		Listeners: map[string]*Listener{"test": lis}, Store: store.NewMemory(),
@@ -70,7 +70,7 @@ func newBenchWorld(b *testing.B, policy security.Policy, receivers int, qos byte
 	return w
 }
 
-func (w *benchWorld) open(b *testing.B, id string) (*Conn, *discard) {
+func (w *benchWorld) open(b testing.TB, id string) (*Conn, *discard) {
 	d := &discard{}
 	c, err := w.b.Open(d, Info{Listener: "test"})
 	if err != nil {

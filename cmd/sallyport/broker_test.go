@@ -95,6 +95,10 @@ policies: [{name: all, type: allow_all}]
 
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
+	loose := file(t, dir, "q.yaml", "everyone: [{allow: both, topic: a}]\n")
+	if err := os.Chmod(loose, 0o662); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, text string
 		want       int
@@ -106,6 +110,8 @@ func TestCheck(t *testing.T) {
 		{"a risk that is not accepted", strings.ReplaceAll(safeConfig, "127.0.0.1:0", ":0"), exitFailure, []string{"refused:", "accept_risk", "anonymous"}},
 		{"a permission file that doesn't compile", strings.Replace(safeConfig, "{name: all, type: allow_all}", "{name: all, type: permissions, file: "+file(t, dir, "p.yaml", "everyone: [{allow: everything, topic: a}]\n")+"}", 1), exitFailure,
 			[]string{"p.yaml:1"}},
+		{"a file that others may change", strings.Replace(safeConfig, "{name: all, type: allow_all}", "{name: all, type: permissions, file: "+loose+"}", 1), exitOK,
+			[]string{"warning:", "q.yaml", "0662"}},
 		{"a mosquitto.conf", "listener 0 127.0.0.1\nallow_anonymous true\n", exitOK, []string{"is valid"}},
 		{"a mosquitto.conf with an option that is not served", "listener 0 127.0.0.1\nbridge_cafile x\n", exitFailure, []string{"bridge_cafile", ":2"}},
 	} {

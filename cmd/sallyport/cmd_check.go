@@ -38,7 +38,11 @@ func (c *checkCmd) Run(e *env) error {
 			fmt.Fprintf(e.stderr, "refused: %s\n", r.Error())
 		}
 	}
-	if err := sallyport.Check(cfg); err != nil {
+	warnings, err := sallyport.Check(cfg)
+	for _, w := range warnings {
+		fmt.Fprintf(e.stderr, "warning: %s\n", w)
+	}
+	if err != nil {
 		return invalid(c.Config, err)
 	}
 	if refused > 0 {
