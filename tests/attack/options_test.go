@@ -335,13 +335,13 @@ func TestSocketModeIsAsConfigured(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("modes mean nothing here")
 	}
-	text := strings.Replace(plain(`socket_mode: "0600"`, ""), "transport: tcp\n    address: \"127.0.0.1:0\"", "transport: unix\n    address: mqtt.sock", 1)
+	text := strings.Replace(plain(`socket_mode: "0640"`, ""), "transport: tcp\n    address: \"127.0.0.1:0\"", "transport: unix\n    address: mqtt.sock", 1)
 	s := siege(t, text, freely)
 	st, err := os.Stat(s.path("mqtt.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mode := st.Mode().Perm(); mode != 0o600 {
-		t.Errorf("mode %04o, want 0600", mode)
+	if mode := st.Mode().Perm(); mode != 0o640 {
+		t.Errorf("mode %04o, want 0640", mode)
 	}
 }

@@ -15,6 +15,7 @@ import (
 type accounts struct {
 	passwords map[string]string
 	method    string
+	moved     map[string]*security.Redirect // users whom another server serves
 }
 
 var errWrong = errors.New("wrong credentials")
@@ -31,6 +32,20 @@ func (a *accounts) add(pair string) error {
 	return nil
 }
 
+// move takes name>server for a while, or name>>server for good.
+func (a *accounts) move(text string) error {
+	name, server, ok := strings.Cut(text, ">")
+	if !ok {
+		return errors.New("want name>server or name>>server")
+	}
+	if a.moved == nil {
+		a.moved = map[string]*security.Redirect{}
+	}
+	server, permanent := strings.CutPrefix(server, ">")
+	a.moved[name] = &security.Redirect{Server: server, Permanent: permanent}
+	return nil
+}
+
 // Begin implements broker.Authenticator. The answer comes later and from
 // another goroutine, as that of a password file does.
 func (a *accounts) Begin(c *authn.Credentials, done func(*security.Principal, error)) (cancel func()) {
@@ -42,6 +57,9 @@ func (a *accounts) Begin(c *authn.Credentials, done func(*security.Principal, er
 func (a *accounts) check(c *authn.Credentials) (*security.Principal, error) {
 	if !c.HasUsername && !c.HasPassword {
 		return &security.Principal{Realm: "anonymous@" + c.Listener, Method: "anonymous"}, nil
+	}
+	if r := a.moved[c.Username]; r != nil {
+		return nil, r
 	}
 	if password, known := a.passwords[c.Username]; known && c.HasPassword && password == string(c.Password) {
 		return &security.Principal{Realm: "users", Name: c.Username, Username: c.Username, Method: "script"}, nil

@@ -46,6 +46,7 @@
 // allows everything, with a listener that has the shipped limits.
 //
 //	user=name:password    this user may connect too
+//	moved=NAME>SERVER     this user is sent to another server; NAME>>SERVER for good
 //	auth_method=NAME      enhanced authentication by NAME: the server asks with the
 //	                      data "challenge" and accepts the answer "secret"
 //	deny_publish=FILTER, deny_subscribe=FILTER    what the policy denies

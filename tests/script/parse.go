@@ -14,7 +14,7 @@ import (
 func settings() []string {
 	return []string{
 		"auth_method", "denied", "deny_publish", "deny_subscribe", "max_client_id", "max_keepalive", "max_qos",
-		"max_topic_length", "no_subscribers", "overlapping", "reason_strings", "receive_maximum", "response_info", "retain_available",
+		"max_topic_length", "moved", "no_subscribers", "overlapping", "reason_strings", "receive_maximum", "response_info", "retain_available",
 		"retained_messages", "shared_available", "shared_redeliver", "store", "sub_id_available", "topic_alias_maximum", "user", "wildcard_available",
 	}
 }

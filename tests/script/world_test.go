@@ -89,6 +89,8 @@ func (w *setup) set(key, value string) error {
 	switch key {
 	case "user":
 		return w.accounts.add(value)
+	case "moved":
+		return w.accounts.move(value)
 	case "auth_method":
 		w.accounts.method = value
 	case "deny_publish":
