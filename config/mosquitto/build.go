@@ -29,9 +29,7 @@ func (r *reader) build() *config.Config {
 	}
 	b.unusedScope()
 	b.c.Complete("") // relative paths stay relative to the working folder, as in Mosquitto
-	if len(r.problems) == 0 {
-		b.check()
-	}
+	b.check()
 	for _, risk := range config.Risks(b.c) {
 		b.accept(risk)
 	}
@@ -52,10 +50,18 @@ func (b *builder) accept(risk config.Risk) {
 	}
 }
 
-// check lets the native rules judge the result and names the options that it came from.
+// check lets the native rules judge the result and names the options that it
+// came from. Beside mistakes that were found already only those count that are
+// about what a line says: a value that seems to be missing may stand in a line
+// that could not be read.
 func (b *builder) check() {
+	mistaken := len(b.problems) > 0
 	problems := b.c.Check(func(string) (string, config.Pos) { return b.path, config.Pos{} })
 	for _, p := range problems {
+		_, said := b.places[p.Key]
+		if mistaken && !said {
+			continue
+		}
 		if l := b.origin(p.Key); l.n != 0 {
 			p.File, p.Line, p.Key = l.file, l.n, l.name
 		}
@@ -172,7 +178,7 @@ func (b *builder) setPath(key string, t text) string {
 func (b *builder) listener(d *door) {
 	i := len(b.c.Listeners)
 	key := fmt.Sprintf("listeners[%d]", i)
-	b.places[key] = d.at
+	b.places[key], b.places[key+".address"] = d.at, d.at
 	var l config.Listener
 	l.SetDefaults()
 	b.address(d, &l)

@@ -66,7 +66,8 @@ func (b *builder) authenticator(a config.Authenticator, at line) string {
 			return a.Name
 		}
 	}
-	b.places[fmt.Sprintf("authenticators[%d]", len(b.c.Authenticators))] = at
+	key := fmt.Sprintf("authenticators[%d]", len(b.c.Authenticators))
+	b.places[key], b.places[key+".file"] = at, at
 	b.c.Authenticators = append(b.c.Authenticators, a)
 	return a.Name
 }
@@ -103,7 +104,8 @@ func (b *builder) policy(d *door, s *security) string {
 		p = config.Policy{Name: allowAllName, Type: config.AllowAll}
 		b.warn(d.at, "without acl_file everyone who is let in may use every topic; policy %s says so", allowAllName)
 	}
-	b.places[fmt.Sprintf("policies[%d]", len(b.c.Policies))] = s.aclFile.at
+	key := fmt.Sprintf("policies[%d]", len(b.c.Policies))
+	b.places[key], b.places[key+".file"] = s.aclFile.at, s.aclFile.at
 	b.c.Policies = append(b.c.Policies, p)
 	return p.Name
 }

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,31 +85,30 @@ func readAccounts(path string, lim Limits) (*Accounts, error) {
 	return a, nil
 }
 
+// maxMistakes bounds how many mistakes of one file are told.
+const maxMistakes = 100
+
 // parseAccounts reads lines of user:encoded. Blank lines and lines that begin
-// with # are skipped, blanks around a user name are not part of it, as in Mosquitto.
+// with # are skipped, blanks around a user name are not part of it, as in
+// Mosquitto. The error joins a *FileError for each line that is wrong.
 func parseAccounts(path string, data []byte, lim Limits) (*Accounts, error) {
 	a := &Accounts{byName: map[string]hash{}}
 	var best uint64
+	var mistakes []error
 	lines := map[string]int{}
 	for n := 1; len(data) > 0; n++ {
 		line, rest, _ := bytes.Cut(data, []byte{'\n'})
 		data = rest
-		if len(line) > lim.LineBytes {
-			return nil, &FileError{path, n, fmt.Sprintf("line is longer than %d bytes", lim.LineBytes)}
-		}
-		user, encoded, ok := splitLine(string(line))
-		if !ok {
-			continue
-		}
-		if err := checkUserName(user); err != nil {
-			return nil, &FileError{path, n, err.Error()}
-		}
-		if first, dup := lines[user]; dup {
-			return nil, &FileError{path, n, fmt.Sprintf("user %q is already on line %d", user, first)}
-		}
-		h, err := parseHash(encoded, lim)
+		user, h, err := parseAccount(line, lines, lim)
 		if err != nil {
-			return nil, &FileError{path, n, fmt.Sprintf("user %q: %v", user, err)}
+			if len(mistakes) == maxMistakes {
+				mistakes = append(mistakes, &FileError{path, n, "is wrong too, and maybe more lines are"})
+				break
+			}
+			mistakes = append(mistakes, &FileError{path, n, err.Error()})
+		}
+		if user == "" {
+			continue
 		}
 		lines[user] = n
 		a.byName[user] = h
@@ -116,10 +116,35 @@ func parseAccounts(path string, data []byte, lim Limits) (*Accounts, error) {
 			best, a.dearest = w, h
 		}
 	}
+	if len(mistakes) > 0 {
+		return nil, errors.Join(mistakes...)
+	}
 	if len(a.byName) == 0 {
 		a.warnings = append(a.warnings, Warning{File: path, Text: "holds no user: everyone is refused"})
 	}
 	return a, nil
+}
+
+// parseAccount reads one line; lines are the users of those before it. The
+// user is empty for blank lines, comments and mistakes.
+func parseAccount(line []byte, lines map[string]int, lim Limits) (user string, h hash, err error) {
+	if len(line) > lim.LineBytes {
+		return "", h, fmt.Errorf("line is longer than %d bytes", lim.LineBytes)
+	}
+	user, encoded, ok := splitLine(string(line))
+	if !ok {
+		return "", h, nil
+	}
+	if err := checkUserName(user); err != nil {
+		return "", h, err
+	}
+	if first, dup := lines[user]; dup {
+		return "", h, fmt.Errorf("user %q is already on line %d", user, first)
+	}
+	if h, err = parseHash(encoded, lim); err != nil {
+		return "", hash{}, fmt.Errorf("user %q: %w", user, err)
+	}
+	return user, h, nil
 }
 
 const blanks = " \t\r\v\f"

@@ -265,6 +265,24 @@ func TestAWrongSecretIsAnUnpaidRefusal(t *testing.T) {
 	}
 }
 
+func TestEveryMistakeOfAPasswordFileIsTold(t *testing.T) {
+	good, err := Hash(SHA512, []byte("x"), Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "ann:" + good + "\nben:$7$1$x$y\n# a comment\nann:" + good + "\nno colon\n:" + good + "\n"
+	_, err = parseAccounts("f", []byte(text), Limits{}.withDefaults())
+	for _, want := range []string{`f:2: user "ben"`, `f:4: user "ann" is already on line 1`, `f:5: user "no colon"`, "f:6: user name is missing"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("there is no %q in:\n%v", want, err)
+		}
+	}
+	_, err = parseAccounts("f", []byte(strings.Repeat("x\n", 100_000)), Limits{}.withDefaults())
+	if n := strings.Count(err.Error(), "\n"); n != maxMistakes {
+		t.Errorf("%d lines for a hundred thousand mistakes", n+1)
+	}
+}
+
 func FuzzPasswordFile(f *testing.F) {
 	f.Add("a:$6$IJb0OGuUsboznGSi$ZMV1i+itouoECSeVoEH0gSEbVuJfdUYPUN9K7ThUF26YwffFYjjt8gfqRCa8sSCZKssjAFniYw+Qh3hPFWw8qw==\n# c\n")
 	f.Add("a:b:c\n\n\n:")

@@ -2,6 +2,7 @@ package roles
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -130,15 +131,14 @@ func Load(o Options) (*Policy, error) {
 // Parse compiles the content of a permission file; o.Path is only its name.
 func Parse(o Options, data []byte) (*Policy, error) {
 	var doc document
+	var unread error
 	if !blank(data) {
-		if err := config.DecodeYAML(data, o.Path, &doc); err != nil {
-			return nil, err
-		}
+		unread = config.DecodeYAML(data, o.Path, &doc)
 	}
 	c := compiler{file: o.Path, doc: &doc}
 	p := c.compile()
-	if len(c.problems) > 0 {
-		return nil, c.problems.Sort().Err()
+	if err := together(unread, c.problems); err != nil {
+		return nil, err
 	}
 	if p.count == 0 && !o.AllowEmpty {
 		return nil, config.Problems{{File: o.Path, Text: emptyText}}
@@ -148,6 +148,25 @@ func Parse(o Options, data []byte) (*Policy, error) {
 	}
 	p.name = o.Name
 	return p, nil
+}
+
+// together is what could not be read and what was read and is wrong, as one
+// error. About a line that could not be read, what follows from it is left out.
+func together(unread error, wrong config.Problems) error {
+	var all config.Problems
+	if unread != nil && !errors.As(unread, &all) {
+		return unread
+	}
+	lines := map[int]bool{}
+	for _, p := range all {
+		lines[p.Line] = true
+	}
+	for _, p := range wrong {
+		if !lines[p.Line] {
+			all = append(all, p)
+		}
+	}
+	return all.Sort().Err()
 }
 
 // emptyText says why an empty file is refused.

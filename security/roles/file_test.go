@@ -53,6 +53,12 @@ func TestFileRefuses(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("two mistakes give %v", err)
 	}
+	_, err = Parse(Options{Path: "p.yaml"}, []byte("everyone:\n  - {allow: bth, topic: 'a#'}\n  - {deny: publish, topic: 'a#'}\n  - {allow: both, topc: a}\nfoo: 1\n"))
+	for _, want := range []string{"p.yaml:2:13: everyone[0].allow", "p.yaml:3:28: everyone[1].topic", "p.yaml:4:19: everyone[2].topc", "p.yaml:5:1: foo"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("beside a value that can't be read there is no %q in:\n%v", want, err)
+		}
+	}
 }
 
 func TestLoad(t *testing.T) {
