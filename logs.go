@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"sallyport/audit"
 	"sallyport/broker"
@@ -52,7 +52,7 @@ func (s *Server) openLog(opt Options) error {
 	c := s.cfg.Log
 	var outs []io.Writer
 	if c.File != "" {
-		f, err := os.OpenFile(c.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		f, err := openLogFile(c.File)
 		if err != nil {
 			return fmt.Errorf("log file: %w", err)
 		}
@@ -88,6 +88,19 @@ func (s *Server) openLog(opt Options) error {
 	return nil
 }
 
+// openLogFile opens a log to append to. It is opened before run_as gives up root,
+// which follows no link there: whoever owns the folder could point it anywhere.
+func openLogFile(path string) (*os.File, error) {
+	mode := os.O_APPEND | os.O_CREATE | os.O_WRONLY
+	if os.Geteuid() == 0 {
+		if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+			return nil, fmt.Errorf("%s is a symbolic link, which root does not follow", path)
+		}
+		mode |= noFollow
+	}
+	return os.OpenFile(path, mode, 0o600)
+}
+
 // quietHandler leaves out what says that a client came or went (connection_messages false).
 type quietHandler struct{ slog.Handler }
 
@@ -112,22 +125,20 @@ func (q quietHandler) WithGroup(n string) slog.Handler { return quietHandler{q.H
 // line may be written under the engine's locks, so a goroutine publishes it;
 // when it can't keep up, lines are dropped.
 type topicHandler struct {
-	level   slog.Level
-	lines   chan topicLine
-	done    chan struct{}
-	once    *sync.Once
-	started *atomic.Bool
-	prefix  string
+	level  slog.Level
+	lines  chan topicLine
+	done   chan struct{}
+	once   *sync.Once
+	prefix string
 }
 
 type topicLine struct{ topic, text string }
 
 func newTopicHandler(level slog.Level) *topicHandler {
-	return &topicHandler{level: level, lines: make(chan topicLine, 256), done: make(chan struct{}), once: &sync.Once{}, started: &atomic.Bool{}}
+	return &topicHandler{level: level, lines: make(chan topicLine, 256), done: make(chan struct{}), once: &sync.Once{}}
 }
 
 func (t *topicHandler) start(b *broker.Broker) {
-	t.started.Store(true)
 	go func() {
 		for {
 			select {

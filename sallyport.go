@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -41,6 +40,7 @@ type Server struct {
 	authn  *authn.Service
 	cache  *authn.Cache
 	doors  []*listener.Listener
+	hasPID bool // Start has written pid_file: it is not another broker's
 
 	serving sync.WaitGroup
 
@@ -133,9 +133,10 @@ func (s *Server) assemble(opt Options) (err error) {
 // Start accepts connections on every listener; it returns at once.
 func (s *Server) Start() error {
 	if s.cfg.PIDFile != "" {
-		if err := os.WriteFile(s.cfg.PIDFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		if err := writePID(s.cfg.PIDFile); err != nil {
 			return fmt.Errorf("pid_file: %w", err)
 		}
+		s.hasPID = true
 	}
 	if s.cfg.RunAs == "" && os.Geteuid() == 0 {
 		s.log.Warn("running as root: run_as (in a mosquitto.conf: user) names a user to become")
@@ -223,7 +224,7 @@ func (s *Server) Stop() error {
 	case <-done:
 	case <-time.After(time.Second):
 	}
-	if s.cfg.PIDFile != "" {
+	if s.hasPID {
 		if e := os.Remove(s.cfg.PIDFile); e != nil && !errors.Is(e, os.ErrNotExist) {
 			// After run_as its folder may be root's: no reason to end in failure.
 			s.log.Warn("remove pid_file", "error", e)

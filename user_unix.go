@@ -9,6 +9,9 @@ import (
 	"syscall"
 )
 
+// noFollow makes an open fail where the last part of the path is a symbolic link.
+const noFollow = syscall.O_NOFOLLOW
+
 // becomeUser gives up root for the named user; for anybody else, and for an
 // empty name, it does nothing.
 func becomeUser(name string) error {
