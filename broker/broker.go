@@ -264,7 +264,8 @@ func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) i
 		cl.mu.Lock()
 		c, who := cl.conn, cl.principal
 		hit := who != nil && revoked(who)
-		if hit && c == nil {
+		if hit {
+			// Now, since the connection may be ending by itself at this moment.
 			b.wheel.disarm(&cl.willTimer)
 			cl.will = nil
 		}

@@ -126,6 +126,9 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		after.old = old
 		cl.conn, cl.live = nil, false
 		b.audit.Record(audit.SessionTakenOver, c.who(slog.String("old_addr", old.remote()))...)
+		if !old.accepted.Load() {
+			cl.will = nil // MQTT-3.1.2-8: only a CONNECT that was accepted leaves a will
+		}
 		cl.leaveWill(ending{taken: true}, after, p.CleanStart || !cl.session.Kept())
 		if !cl.session.Kept() || p.CleanStart {
 			cl.clear(after)
@@ -155,8 +158,13 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		cl.owner = owner
 	}
 	cl.session.Limits = session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes}
+	wasKept := cl.session.Kept()
 	cl.session.Expiry = a.expiry
-	if a.expiry > 0 {
+	switch {
+	case a.expiry == 0 && wasKept:
+		// It ends with this connection, and so it must if the broker ends first.
+		a.batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
+	case a.expiry > 0:
 		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: cl.owner, Expiry: a.expiry})
 	}
 	cl.principal, cl.lis, cl.conn, cl.live = c.principal, c.lis, c, false
@@ -188,6 +196,7 @@ func (cl *client) goLive(t *turn, c *Conn) {
 func (cl *client) detach(c *Conn, why ending) {
 	t := turn{now: cl.b.now()}
 	var after aftermath
+	var batch store.Batch
 	cl.mu.Lock()
 	if cl.conn != c {
 		cl.mu.Unlock()
@@ -211,10 +220,14 @@ func (cl *client) detach(c *Conn, why ending) {
 		}
 		if cl.b.opt.RedeliverOnDisconnect {
 			after.redeal = cl.session.TakeShared()
+			for _, e := range after.redeal {
+				cl.forget(&batch, e)
+			}
 			cl.account()
 		}
 	}
 	groups := cl.shared
+	cl.b.commit(&batch, func(error) {}) // lost, a message that moved is only sent once more
 	cl.mu.Unlock()
 	cl.settle(&t, &after)
 	for _, g := range groups {

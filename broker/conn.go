@@ -211,11 +211,6 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 		b.conns.remove(c)
 		return nil, errors.New("the broker is shutting down")
 	}
-	if b.closing.Load() {
-		// Shutdown may have missed it.
-		b.conns.remove(c)
-		return nil, errors.New("the broker is shutting down")
-	}
 	n := b.metrics.Connections.Add(1)
 	for m := b.metrics.ConnectionsMax.Load(); n > m && !b.metrics.ConnectionsMax.CompareAndSwap(m, n); m = b.metrics.ConnectionsMax.Load() {
 	}
@@ -257,7 +252,7 @@ func (c *Conn) Continue() (more bool) {
 	c.lastRead.Store(c.turn.now) // the client could not be heard meanwhile
 	c.waiting.Store(false)
 	next()
-	if !c.paused && len(c.pending) > 0 {
+	if !c.paused && len(c.pending) > 0 && !c.ended.Load() {
 		p := c.pending
 		c.pending = nil
 		c.consume(p)

@@ -327,3 +327,24 @@ func TestACommitDoesNotCarryAConnectPastNewRules(t *testing.T) {
 		})
 	}
 }
+
+func TestARevokedPrincipalLeavesNoWillThoughItGoesAtTheSameMoment(t *testing.T) {
+	overPipes(t, nil, func(x *bed) {
+		w := x.connect(packet.V5, "watch")
+		w.subscribe(filter("will", 0))
+		evil := x.connect(packet.V5, "evil", user("evil"), willOf("will", "x", 0))
+		c := x.b.reg.find("evil").conn
+		x.b.Revoke(func(p *security.Principal) bool {
+			if p.Name != "evil" {
+				return false
+			}
+			go func() { _ = evil.conn.Close() }() // fails if it is closed already
+			for !c.ended.Load() {
+				runtime.Gosched()
+			}
+			return true
+		}, "revoked")
+		x.settle()
+		w.nothing()
+	})
+}

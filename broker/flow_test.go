@@ -510,3 +510,27 @@ func TestPacketsCutAnywhereAreWhole(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAliasMakesNoPacketLargerThanTheClientAccepts(t *testing.T) {
+	overPipes(t, nil, func(x *bed) {
+		const most = 60
+		sub := x.connect(packet.V5, "sub", func(c *packet.Connect) {
+			c.Props.TopicAliasMaximum, c.Props.MaximumPacketSize = 2, most
+			c.Props.Mark(packet.PropTopicAliasMaximum)
+			c.Props.Mark(packet.PropMaximumPacketSize)
+		})
+		sub.subscribe(filter("#", 1))
+		pub := x.connect(packet.V5, "pub")
+		pub.publishes("t", "teaches the alias", 1, false)
+		sub.message()
+		// The fixed header is two bytes.
+		full := packet.PublishOut{Topic: "t", QoS: 1, PacketID: 9, ExpiryAt: -1}
+		for packet.PublishSize(packet.V5, &full) < most {
+			full.Payload = append(full.Payload, 'x')
+		}
+		pub.publishes("t", string(full.Payload), 1, false)
+		if e := sub.expect(packet.PUBLISH); 2+len(e.body) > most {
+			t.Errorf("a packet of %d bytes, the client accepts %d", 2+len(e.body), most)
+		}
+	})
+}

@@ -54,7 +54,12 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 	*in = inbound{
 		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.publisher,
 	}
-	defer func() { *in = inbound{} }() // nothing of the message stays with the connection
+	defer func() { // nothing of the message stays with the connection
+		*in = inbound{}
+		if cap(c.scratch) > readBuffer/2 {
+			c.scratch = nil
+		}
+	}()
 	if len(p.Props.Raw) > 0 {
 		c.scratch, in.expiryAt = p.Props.AppendForward(c.scratch[:0])
 		in.props = c.scratch

@@ -19,7 +19,7 @@ func (b *Broker) write(t *turn, c *Conn, f packet.PublishOut, must bool) bool {
 		if len(c.out) >= c.lis.Limits.OutputBytes || b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load() > b.opt.BufferBytes {
 			return false
 		}
-		if c.sendMax < maxPacketSize && packet.PublishSize(c.version, &f) > int(c.sendMax) {
+		if c.oversize(&f) {
 			b.metrics.DroppedTooLarge.Add(1)
 			return true // MQTT-3.1.2-25: as if it had been sent
 		}
@@ -42,14 +42,18 @@ const maxPacketSize = 268435460
 // one while there are some left (MQTT 5.0, 3.3.2.3.4). The caller holds c.mu.
 func (c *Conn) alias(f *packet.PublishOut) {
 	if a, ok := c.outAlias[f.Topic]; ok {
+		topic := f.Topic
 		f.Alias, f.Topic = a, ""
+		if c.oversize(f) {
+			f.Alias, f.Topic = 0, topic // the alias of a very short topic is longer than the topic
+		}
 		return
 	}
 	if len(c.outAlias) >= int(c.aliasMax) {
 		return
 	}
 	f.Alias = uint16(len(c.outAlias) + 1)
-	if c.sendMax < maxPacketSize && packet.PublishSize(c.version, f) > int(c.sendMax) {
+	if c.oversize(f) {
 		f.Alias = 0 // with the alias beside the topic it would be larger than the client accepts
 		return
 	}
@@ -63,7 +67,12 @@ func (c *Conn) alias(f *packet.PublishOut) {
 func (c *Conn) tooLarge(f packet.PublishOut) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sendMax < maxPacketSize && packet.PublishSize(c.version, &f) > int(c.sendMax)
+	return c.oversize(&f)
+}
+
+// oversize is tooLarge for who holds c.mu.
+func (c *Conn) oversize(f *packet.PublishOut) bool {
+	return c.sendMax < maxPacketSize && packet.PublishSize(c.version, f) > int(c.sendMax)
 }
 
 // roomy reports whether output is below its limit; where it isn't, Drained will tell.
@@ -261,6 +270,7 @@ func (c *Conn) acknowledge(typ packet.Type, id uint16, code packet.Code, counts 
 	}
 	c.mu.Unlock()
 	c.reserve(&p)
+	c.settleAcks(&c.turn) // those before it may have left since we looked
 }
 
 // outputBuffer is the size of a fresh output buffer, in bytes.

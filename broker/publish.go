@@ -73,6 +73,7 @@ func (w *waiting) release(b *Broker, err error) {
 		w.held.Store(false)
 	}
 	for _, cl := range w.clients {
+		var groups []*group
 		cl.mu.Lock()
 		if cl.session != nil {
 			if err != nil {
@@ -80,8 +81,14 @@ func (w *waiting) release(b *Broker, err error) {
 			}
 			cl.pump(&t)
 			cl.account()
+			if cl.live && cl.session.Room() {
+				groups = cl.shared
+			}
 		}
 		cl.mu.Unlock()
+		for _, g := range groups {
+			g.drain(&t)
+		}
 	}
 	for _, g := range w.groups {
 		if err != nil {

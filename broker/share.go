@@ -57,16 +57,6 @@ func (cl *client) join(c *Conn, sub *session.Subscription) {
 		}
 		b.groups.mu.Unlock()
 		if g.add(cl, sub) {
-			cl.mu.Lock()
-			if !cl.isMember(g) && !sub.Removed {
-				// A new slice: others iterate over the old one without the lock.
-				cl.shared = append(append([]*group(nil), cl.shared...), g)
-			}
-			removed := sub.Removed
-			cl.mu.Unlock()
-			if removed {
-				g.leave(cl, sub)
-			}
 			return
 		}
 	}
@@ -82,11 +72,23 @@ func (cl *client) isMember(g *group) bool {
 }
 
 // add enters a member, or its changed subscription; false if the group is over.
+// A subscription that has ended meanwhile is not entered: its client may be a
+// member with a newer one.
 func (g *group) add(cl *client, sub *session.Subscription) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.over {
 		return false
+	}
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if sub.Removed {
+		g.endIfEmpty()
+		return true
+	}
+	if !cl.isMember(g) {
+		// A new slice: others iterate over the old one without the lock.
+		cl.shared = append(append([]*group(nil), cl.shared...), g)
 	}
 	for i := range g.members {
 		if g.members[i].cl == cl {
@@ -103,12 +105,24 @@ func (g *group) add(cl *client, sub *session.Subscription) bool {
 
 // leave takes a member away; the last one takes the group with it. No lock is held.
 func (g *group) leave(cl *client, sub *session.Subscription) {
-	if !g.remove(cl, sub) {
-		return // the client has come back with another subscription
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// Where it is not found the client has come back with another subscription.
+	for i := range g.members {
+		if g.members[i].cl == cl && g.members[i].sub == sub {
+			g.members = append(g.members[:i:i], g.members[i+1:]...)
+			cl.forgetGroup(g)
+			break
+		}
 	}
+	g.endIfEmpty()
+}
+
+// forgetGroup is called with g.mu held, so that no join comes between.
+func (cl *client) forgetGroup(g *group) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	var rest []*group
+	var rest []*group // a new slice, as in add
 	for _, x := range cl.shared {
 		if x != g {
 			rest = append(rest, x)
@@ -117,18 +131,10 @@ func (g *group) leave(cl *client, sub *session.Subscription) {
 	cl.shared = rest
 }
 
-func (g *group) remove(cl *client, sub *session.Subscription) (removed bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i := range g.members {
-		if g.members[i].cl == cl && g.members[i].sub == sub {
-			g.members = append(g.members[:i:i], g.members[i+1:]...)
-			removed = true
-			break
-		}
-	}
+// endIfEmpty ends a group without members. The caller holds g.mu.
+func (g *group) endIfEmpty() {
 	if len(g.members) > 0 || g.over {
-		return removed
+		return
 	}
 	g.over = true
 	g.b.tree.Remove(g.filter, target{group: g})
@@ -140,7 +146,6 @@ func (g *group) remove(cl *client, sub *session.Subscription) (removed bool) {
 		delete(g.b.groups.byFilter, g.name)
 	}
 	g.b.groups.mu.Unlock()
-	return removed
 }
 
 // offer hands a message to one member, or keeps it for the group.
@@ -158,7 +163,9 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 		}
 		return out
 	}
-	if len(g.waiting) == 0 && (in.qos == 0 || !g.b.overBuffered(in)) {
+	// QoS 0 needs no window: where it can't wait it has no place in a queue to keep.
+	passes := in.qos == 0 && !g.b.opt.QueueQoS0
+	if (passes || len(g.waiting) == 0) && (in.qos == 0 || !g.b.overBuffered(in)) {
 		switch g.assign(t, in, batch) {
 		case taken:
 			return taken

@@ -8,6 +8,8 @@ import (
 
 	"sallyport/packet"
 	"sallyport/security"
+	"sallyport/session"
+	"sallyport/store"
 )
 
 // joinGroup connects a client and makes it a member of group g for s.
@@ -276,4 +278,46 @@ func TestQoS0WaitsForNoGroup(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestALateJoinTakesNobodysPlaceInAGroup(t *testing.T) {
+	overPipes(t, nil, func(x *bed) {
+		a := joinGroup(x, "a")
+		cl := x.b.reg.find("a")
+		old := &session.Subscription{Filter: "$share/g/s", Topic: "s", Group: "g", QoS: 1, Removed: true}
+		cl.join(cl.conn, old) // by a connection that was taken over between SUBSCRIBE and this
+		x.connect(packet.V5, "pub").publishes("s", "x", 1, false)
+		a.gets("x")
+		old = &session.Subscription{Filter: "$share/none/s", Topic: "s", Group: "none", Removed: true}
+		cl.join(cl.conn, old)
+	})
+}
+
+func TestQoS0PassesSharedMessagesThatWaitForAWindow(t *testing.T) {
+	overPipes(t, nil, func(x *bed) {
+		a := joinGroup(x, "a", receiveMax(1))
+		pub := x.connect(packet.V5, "pub")
+		pub.publishes("s", "one", 1, false)
+		pub.publishes("s", "two", 1, false)
+		pub.publishes("s", "zero", 0, false)
+		pub.ping()
+		if got, _ := a.take(); !slices.Equal(got, []string{"one", "zero"}) {
+			t.Errorf("%v, want one, and zero which needs no window", got)
+		}
+	})
+}
+
+func TestSharedMessagesLeaveWhenAFailedCommitMakesRoom(t *testing.T) {
+	s := func() store.Store {
+		return failing(func(_ int, b *store.Batch) bool { return hasKind(b, store.AddIncoming) })
+	}
+	way{bubble: true, store: s}.run(t, nil, func(x *bed) {
+		sub := joinGroup(x, "sub")
+		sub.subscribe(filter("t", 2))
+		bad, good := x.connect(packet.V5, "bad", kept(100)), x.connect(packet.V5, "good")
+		bad.send(bad.pub(packet.PublishOut{Topic: "t", QoS: 2, PacketID: 1, Payload: []byte("lost")}))
+		good.publishes("s", "shared", 1, false) // waits: sub's queue holds what is not kept yet
+		bad.leaves(packet.ImplementationSpecificError)
+		sub.gets("shared")
+	})
 }

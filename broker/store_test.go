@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -262,6 +263,101 @@ func TestNothingIsLostOverASlowStore(t *testing.T) {
 			case packet.PUBREL:
 				sub.send(packet.AppendAck(nil, packet.V5, packet.PUBCOMP, &packet.Ack{PacketID: uint16(e.body[0])<<8 | uint16(e.body[1])}))
 			}
+		}
+	})
+}
+
+// prompt is a store that completes at once, but from another goroutine.
+type prompt struct {
+	*store.Memory
+	work chan func()
+	end  sync.WaitGroup
+}
+
+func newPrompt() *prompt {
+	s := &prompt{Memory: store.NewMemory(), work: make(chan func(), 1024)}
+	s.end.Go(func() {
+		for f := range s.work {
+			f()
+		}
+	})
+	return s
+}
+
+func (s *prompt) Commit(_ *store.Batch, done func(error)) { s.work <- func() { done(nil) } }
+
+func (s *prompt) Close() error {
+	close(s.work)
+	s.end.Wait()
+	return s.Memory.Close()
+}
+
+func TestAnAcknowledgementWithoutACommitIsNotForgottenBehindOne(t *testing.T) {
+	way{store: func() store.Store { return newPrompt() }}.run(t, nil, func(x *bed) {
+		x.connect(packet.V5, "sub", kept(100)).subscribe(filter("t", 0), filter("kept", 1))
+		p := x.connect(packet.V5, "pub", kept(100))
+		for i := range 20_000 {
+			both := p.pub(packet.PublishOut{Topic: "kept", QoS: 1, PacketID: 1})
+			both = append(both, p.pub(packet.PublishOut{Topic: "none", QoS: 1, PacketID: 2})...)
+			p.send(both)
+			for id := range uint16(2) {
+				select {
+				case e := <-p.in:
+					if e.h.Type != packet.PUBACK || e.body[1] != byte(id+1) {
+						t.Fatalf("round %d: %v %x", i, e.h.Type, e.body)
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatalf("round %d: no PUBACK of %d", i, id+1)
+				}
+			}
+		}
+	})
+}
+
+// recording is a memory store that says what it was given.
+func recording(got *[]store.Op) func() store.Store {
+	return func() store.Store {
+		return storetest.New(storetest.Options{
+			Delay: func(int) time.Duration { return 0 },
+			Fail:  func(_ int, b *store.Batch) bool { *got = append(*got, b.Ops...); return false },
+		})
+	}
+}
+
+func TestTheStoreForgetsASessionThatEndsWithItsNextConnection(t *testing.T) {
+	var got []store.Op
+	way{bubble: true, store: recording(&got)}.run(t, nil, func(x *bed) {
+		p := x.connect(packet.V5, "c", kept(100))
+		p.subscribe(filter("t", 1))
+		p.drop()
+		p, ack := x.tryConnect(packet.V5, "c", func(c *packet.Connect) { c.CleanStart = false })
+		if !ack.SessionPresent {
+			t.Fatal("the session was not resumed")
+		}
+		p.drop()
+		if last := got[len(got)-1]; last.Kind != store.DeleteSession || last.Client != "c" {
+			t.Errorf("the last operation is %+v, want the session's end", last)
+		}
+	})
+}
+
+func TestTheStoreForgetsFlightsThatMoveToAnotherMember(t *testing.T) {
+	var got []store.Op
+	way{bubble: true, store: recording(&got)}.run(t, func(s *setup) { s.opt.RedeliverOnDisconnect = true }, func(x *bed) {
+		a := joinGroup(x, "a", kept(100))
+		x.connect(packet.V5, "pub").publishes("s", "x", 1, false)
+		x.settle()
+		var seq uint64
+		for _, op := range got {
+			if op.Kind == store.PutEntry && op.Client == "a" {
+				seq = op.Seq
+			}
+		}
+		a.drop()
+		if !slices.ContainsFunc(got, func(op store.Op) bool {
+			return op.Kind == store.DeleteEntry && op.Client == "a" && op.Seq == seq
+		}) {
+			t.Errorf("entry %d of a is not deleted", seq)
 		}
 	})
 }

@@ -235,3 +235,18 @@ func (p *peer) await(want packet.Type) (event, bool) {
 		return event{}, false
 	}
 }
+
+func TestAConnectThatWasNotAcceptedLeavesNoWillWhenItIsTakenOver(t *testing.T) {
+	s := func() store.Store {
+		return storetest.New(storetest.Options{Delay: func(int) time.Duration { return 100 * time.Millisecond }})
+	}
+	way{bubble: true, store: s}.run(t, nil, func(x *bed) {
+		w := x.connect(packet.V5, "watch")
+		w.subscribe(filter("will", 0))
+		first := x.open(packet.V5)
+		first.sendConnect("c", kept(100), willOf("will", "x", 0))
+		x.connect(packet.V5, "c", kept(100))
+		first.closed() // it has had no CONNACK
+		w.nothing()
+	})
+}
