@@ -2,6 +2,7 @@ package main
 
 import (
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,6 +85,47 @@ func TestPasswdUpgradesPlainText(t *testing.T) {
 	data, err := os.ReadFile(path)
 	if err != nil || strings.Contains(string(data), "plain one") || !strings.Contains(string(data), "bob:$6$c2FsdA==$x\n") {
 		t.Errorf("file %q, error %v", data, err)
+	}
+}
+
+func TestCheckSaysTheRisksOfAMosquittoConfOnce(t *testing.T) {
+	s := newShell(t, "")
+	if got := s.run("check", "-c", file(t, t.TempDir(), "mosquitto.conf", "listener 18830\nallow_anonymous true\n")); got != exitOK {
+		t.Fatalf("exit %d: %s", got, s.stderr)
+	}
+	said := s.stderr.String()
+	if strings.Count(said, "without credentials") != 1 || strings.Contains(said, "accept_risk") {
+		t.Errorf("a file that knows no accept_risk gets\n%s", said)
+	}
+}
+
+func TestAMosquittoConfIsPointedToItsPage(t *testing.T) {
+	dir := t.TempDir()
+	acl := file(t, dir, "acl", "topic everything a\n")
+	s := newShell(t, "")
+	if got := s.run("check", "-c", file(t, dir, "mosquitto.conf", "listener 18830 127.0.0.1\nallow_anonymous true\nacl_file "+acl+"\n")); got != exitFailure {
+		t.Errorf("exit %d", got)
+	}
+	if said := s.stderr.String(); !strings.Contains(said, "acl:1") || !strings.Contains(said, "docs/mosquitto.md") {
+		t.Errorf("said\n%s", said)
+	}
+}
+
+func TestServeSaysThatAPortIsTaken(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // its error is another one, and has no hint
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() // nobody connects
+	s := newShell(t, "")
+	if got := s.run("serve", "-c", file(t, t.TempDir(), "c.yaml", strings.ReplaceAll(safeConfig, "127.0.0.1:0", l.Addr().String()))); got != exitFailure {
+		t.Errorf("exit %d", got)
+	}
+	if said := s.stderr.String(); !strings.Contains(said, l.Addr().String()) || !strings.Contains(said, "hint: another program") {
+		t.Errorf("said\n%s", said)
 	}
 }
 

@@ -16,6 +16,7 @@ type checkCmd struct {
 func (checkCmd) Help() string {
 	return `Examples:
   sallyport check -c sallyport.yaml
+  sallyport check -c /etc/mosquitto/mosquitto.conf
 
 Prints every mistake as file:line:column: key: what is wrong, and the risks of
 each listener; exit 1 if the broker would not start with it.`
@@ -31,6 +32,7 @@ func (c *checkCmd) Run(e *env) error {
 	refused := 0
 	for _, r := range config.Risks(cfg) {
 		switch {
+		case s.foreign: // load has said it: a foreign file can't accept by name
 		case r.Accepted:
 			fmt.Fprintf(e.stderr, "risk: %s\n", r.Error())
 		default:
@@ -43,7 +45,7 @@ func (c *checkCmd) Run(e *env) error {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w)
 	}
 	if err != nil {
-		return invalid(c.Config, err)
+		return s.invalid(err)
 	}
 	if refused > 0 {
 		return &failure{what: c.Config, why: fmt.Errorf("%d risks that it does not accept by name", refused)}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"sallyport"
 	"sallyport/config"
@@ -18,6 +19,8 @@ type serveCmd struct {
 	Config  string `short:"c" required:"" placeholder:"FILE" help:"Configuration: sallyport.yaml or mosquitto.conf, recognised by content."`
 	Port    int    `short:"p" placeholder:"PORT" help:"Port of the default listener (mosquitto.conf)."`
 	Verbose bool   `short:"v" help:"Log everything."`
+
+	foreign bool // load found a mosquitto.conf
 }
 
 // Help shows examples.
@@ -47,13 +50,13 @@ func (c *serveCmd) load(e *env) (cfg *config.Config, err error) {
 	if err != nil {
 		return nil, &failure{what: "read configuration", why: err}
 	}
-	if mosquitto.Recognise(data) {
+	if c.foreign = mosquitto.Recognise(data); c.foreign {
 		cfg, warnings, err := mosquitto.Read(c.Config, mosquitto.Options{Port: c.Port, Verbose: c.Verbose})
 		for _, w := range warnings {
 			fmt.Fprintf(e.stderr, "warning: %s\n", w)
 		}
 		if err != nil {
-			return nil, &failure{what: c.Config + " is not valid", why: fmt.Errorf("\n%w", err), hint: "docs/mosquitto.md lists the options that are understood"}
+			return nil, c.invalid(err)
 		}
 		return cfg, nil
 	}
@@ -61,7 +64,7 @@ func (c *serveCmd) load(e *env) (cfg *config.Config, err error) {
 		return nil, usageError("a sallyport.yaml names its ports itself", "-p is for a mosquitto.conf")
 	}
 	if cfg, err = config.Load(c.Config); err != nil {
-		return nil, invalid(c.Config, err)
+		return nil, c.invalid(err)
 	}
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w.Error())
@@ -72,8 +75,17 @@ func (c *serveCmd) load(e *env) (cfg *config.Config, err error) {
 	return cfg, nil
 }
 
+// invalid is invalid with the page that describes the format of the file.
+func (c *serveCmd) invalid(err error) error {
+	f := invalid(c.Config, err)
+	if c.foreign {
+		f.hint = "docs/mosquitto.md lists the options that are understood"
+	}
+	return f
+}
+
 // invalid shows every mistake of a configuration on a line of its own.
-func invalid(path string, err error) error {
+func invalid(path string, err error) *failure {
 	return &failure{what: path + " is not valid", why: fmt.Errorf("\n%w", err), hint: "every key is described in docs/configuration.md"}
 }
 
@@ -86,8 +98,11 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error)) erro
 	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version})
 	if err != nil {
 		f := &failure{what: "start", why: err}
-		if errors.Is(err, sallyport.ErrRisk) {
+		switch {
+		case errors.Is(err, sallyport.ErrRisk):
 			f.hint = "name the risk under accept_risk of that listener if you mean it, or secure the listener"
+		case errors.Is(err, syscall.EADDRINUSE):
+			f.hint = "another program, perhaps another broker, has that port; stop it or change address"
 		}
 		return f
 	}
