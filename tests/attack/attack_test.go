@@ -53,6 +53,8 @@
 //	A stalled reader is bounded and ended                AStalledReaderIsBoundedAndEnded
 //	Names forge no log line and fill no log              NamesForgeNoLogLine, ALongNameDoesNotFillTheLog
 //	No secret is ever logged                             NoSecretIsEverLogged
+//	Every option of a configuration acts                 EveryOptionActs, SocketModeIsAsConfigured
+//	Pages connect only where Origin allows it            WhichPagesMayConnect
 //	Source addresses are judged unmapped, unread         ADenyListIsComparedWithUnmappedAddresses
 //	An insecure start is refused by name                 AnInsecureStartIsRefusedByName
 //	Files are the owner's alone, loose ones are told     FilesAreMadeForTheOwnerAlone, LooseFilesAreWarnedOfOrRefused
