@@ -18,8 +18,8 @@
 //	Conn.mu     a connection's output and pending acknowledgements (a leaf)
 //
 // The registry's, the subscription tree's, the store's and the timer wheel's
-// own locks are leaves as well. No lock is held across a system call, a gate's
-// decision excepted for a receiver's rights under client.mu, which does no I/O.
+// own locks are leaves as well. No lock is held across a system call, but for a
+// line of the log; a receiver's rights are judged under client.mu, without I/O.
 package broker
 
 import (

@@ -176,20 +176,23 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 
 // goLive lets messages flow to c, which has sent its CONNACK.
 func (cl *client) goLive(t *turn, c *Conn) {
+	for _, g := range cl.begin(t, c) {
+		g.drain(t)
+	}
+}
+
+// begin is goLive under the client's lock; it returns the groups that now have room.
+func (cl *client) begin(t *turn, c *Conn) []*group {
 	cl.mu.Lock()
+	defer cl.mu.Unlock()
 	if cl.conn != c {
-		cl.mu.Unlock()
-		return
+		return nil
 	}
 	// MQTT-3.3.4-9: the client's receive maximum, 65,535 where it says nothing.
 	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, c.receiveMax))
 	cl.live = true
 	cl.pump(t)
-	groups := cl.shared
-	cl.mu.Unlock()
-	for _, g := range groups {
-		g.drain(t)
-	}
+	return cl.shared
 }
 
 // detach ends c's hold on the session.
@@ -319,15 +322,18 @@ func (cl *client) account() {
 
 // refill goes on where output had become too much: c has written it all.
 func (cl *client) refill(t *turn, c *Conn) {
-	cl.mu.Lock()
-	if cl.conn != c || !cl.live {
-		cl.mu.Unlock()
-		return
-	}
-	cl.pump(t)
-	groups := cl.shared
-	cl.mu.Unlock()
-	for _, g := range groups {
+	for _, g := range cl.goOn(t, c) {
 		g.drain(t)
 	}
+}
+
+// goOn is refill under the client's lock; it returns the groups that may have room now.
+func (cl *client) goOn(t *turn, c *Conn) []*group {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.conn != c || !cl.live {
+		return nil
+	}
+	cl.pump(t)
+	return cl.shared
 }

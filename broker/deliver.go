@@ -13,9 +13,7 @@ import (
 
 // offer hands one copy to the client of these subscriptions, if it may have it.
 func (cl *client) offer(t *turn, in *inbound, batch *store.Batch, subs ...*session.Subscription) outcome {
-	cl.mu.Lock()
 	out, c := cl.offerLocked(t, in, batch, subs)
-	cl.mu.Unlock()
 	if out == kick {
 		// Its end publishes its will, which may kick others: not on this stack.
 		go c.end(ending{code: packet.QuotaExceeded, reason: "queue full", notify: true})
@@ -24,7 +22,10 @@ func (cl *client) offer(t *turn, in *inbound, batch *store.Batch, subs ...*sessi
 	return out
 }
 
+// offerLocked is offer under the client's lock, which no policy's panic may leave locked.
 func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*session.Subscription) (outcome, *Conn) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
 	if cl.session == nil {
 		return passed, nil
 	}

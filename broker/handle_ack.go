@@ -15,14 +15,24 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 	if h.Type == packet.PUBREL {
 		return c.handlePubrel(a)
 	}
-	cl := c.client.Load()
 	batch := c.scratchBatch()
-	cl.mu.Lock()
-	if cl.conn != c {
-		cl.mu.Unlock()
-		return errTaken
+	groups, err := c.client.Load().advance(c, h.Type, a, batch)
+	c.b.commit(batch, func(error) {}) // lost, it is only sent once more
+	for _, g := range groups {
+		g.drain(&c.turn)
 	}
-	switch h.Type {
+	return err
+}
+
+// advance takes one acknowledgement of c and sends what it made room for. It
+// returns the groups that now have room.
+func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.Batch) (groups []*group, err error) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.conn != c {
+		return nil, errTaken
+	}
+	switch typ {
 	case packet.PUBACK:
 		err = cl.acked(batch, a, 1, session.AwaitAck)
 	case packet.PUBREC:
@@ -30,19 +40,14 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 	case packet.PUBCOMP:
 		err = cl.acked(batch, a, 2, session.AwaitComp)
 	}
-	if err == nil {
-		cl.pump(&c.turn)
+	if err != nil {
+		return nil, err
 	}
-	groups := cl.shared
-	if len(groups) > 0 && !cl.session.Room() {
-		groups = nil
+	cl.pump(&c.turn)
+	if !cl.session.Room() {
+		return nil, nil
 	}
-	cl.mu.Unlock()
-	c.b.commit(batch, func(error) {}) // lost, it is only sent once more
-	for _, g := range groups {
-		g.drain(&c.turn)
-	}
-	return err
+	return cl.shared, nil
 }
 
 // acked ends an exchange. An identifier that is not in flight is ignored: the

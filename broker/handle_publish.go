@@ -273,6 +273,12 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 		}
 		cl.mu.Unlock()
 		c.markIncoming(p.PacketID)
+		defer func() {
+			if w := in.waiting; w != nil { // a panic: nobody else lets the copies go
+				cl.releaseIncoming(s, p.PacketID)
+				w.release(c.b, errLost)
+			}
+		}()
 	}
 	res := c.b.publish(&c.turn, permit, in, batch)
 	typ := packet.PUBACK
@@ -285,13 +291,14 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 	}
 	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5
 	code := c.ackCode(res.code)
+	id, waiting := p.PacketID, in.waiting
+	in.waiting = nil
 	if batch.Empty() {
-		c.acknowledge(typ, p.PacketID, code, counts)
-		in.waiting.release(c.b, nil)
+		c.acknowledge(typ, id, code, counts)
+		waiting.release(c.b, nil)
 		return nil
 	}
-	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: p.PacketID, Code: code}, counts: counts})
-	id, waiting := p.PacketID, in.waiting
+	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: id, Code: code}, counts: counts})
 	c.b.commit(batch, func(err error) {
 		if err == nil {
 			ack.complete(nil)

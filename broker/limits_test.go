@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sallyport/packet"
+	"sallyport/security"
 )
 
 func TestLimitsOfAConnect(t *testing.T) {
@@ -270,5 +271,37 @@ func TestALargePublishLeavesNoMemoryWithItsConnection(t *testing.T) {
 		if n := cap(x.b.reg.find("p").conn.scratch); n > 8<<10 {
 			t.Errorf("%d bytes stay", n)
 		}
+	})
+}
+
+func TestAPolicyThatPanicsHurtsItsConnectionOnly(t *testing.T) {
+	overPipes(t, func(s *setup) {
+		s.policy = func(r *security.Request) security.Effect {
+			if r.Action == security.Receive && r.Topic == "boom" && r.Principal.ClientID == "odd" {
+				panic("a policy's mistake")
+			}
+			return security.Allow
+		}
+	}, func(x *bed) {
+		subs := []*peer{x.connect(packet.V5, "odd"), x.connect(packet.V5, "even"), x.connect(packet.V5, "third")}
+		for _, sub := range subs {
+			sub.subscribe(filter("#", 2))
+		}
+		for _, qos := range []byte{2, 1} {
+			p := x.connect(packet.V5, "pub")
+			p.send(p.pub(packet.PublishOut{Topic: "boom", QoS: qos, PacketID: 1, Payload: []byte("boom")}))
+			p.leaves(packet.ImplementationSpecificError)
+			x.connect(packet.V5, "pub2").publishes("t", "fine", 1, false)
+			for _, sub := range subs {
+				got, ids := sub.take()
+				for _, id := range ids {
+					sub.ack(packet.PUBACK, id)
+				}
+				if len(got) == 0 || got[len(got)-1] != "fine" || qos == 2 && len(got) > 1 {
+					t.Errorf("QoS %d: %s got %q", qos, sub.id, got)
+				}
+			}
+		}
+		x.b.metrics.Panics.Store(0)
 	})
 }

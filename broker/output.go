@@ -359,9 +359,12 @@ func (c *Conn) Drained() {
 		resume(func() {})
 	}
 	if cl := c.client.Load(); want && cl != nil {
-		t := turn{now: c.b.now()}
-		cl.refill(&t, c)
-		t.flush()
+		// On a writer's goroutine nobody else would recover.
+		c.b.guarded(func() {
+			t := turn{now: c.b.now()}
+			defer t.flush()
+			cl.refill(&t, c)
+		})
 	}
 }
 

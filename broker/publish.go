@@ -73,20 +73,7 @@ func (w *waiting) release(b *Broker, err error) {
 		w.held.Store(false)
 	}
 	for _, cl := range w.clients {
-		var groups []*group
-		cl.mu.Lock()
-		if cl.session != nil {
-			if err != nil {
-				cl.session.DropHeld(&w.held)
-			}
-			cl.pump(&t)
-			cl.account()
-			if cl.live && cl.session.Room() {
-				groups = cl.shared
-			}
-		}
-		cl.mu.Unlock()
-		for _, g := range groups {
+		for _, g := range cl.unhold(&t, w, err) {
 			g.drain(&t)
 		}
 	}
@@ -97,6 +84,25 @@ func (w *waiting) release(b *Broker, err error) {
 		g.drain(&t)
 	}
 	t.flush()
+}
+
+// unhold lets the copies that wait in w go, or forgets them after a failed commit.
+// It returns the groups that now have room.
+func (cl *client) unhold(t *turn, w *waiting, err error) []*group {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.session == nil {
+		return nil
+	}
+	if err != nil {
+		cl.session.DropHeld(&w.held)
+	}
+	cl.pump(t)
+	cl.account()
+	if !cl.live || !cl.session.Room() {
+		return nil
+	}
+	return cl.shared
 }
 
 // result is what became of a published message.

@@ -53,20 +53,24 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 // what shared subscriptions have kept. No lock is held.
 func (cl *client) subscribed(c *Conn, list []replay) {
 	t := turn{now: cl.b.now()}
+	defer t.flush()
+	for _, g := range cl.beginReplays(&t, c, list) {
+		g.drain(&t)
+	}
+}
+
+// beginReplays is subscribed under the client's lock; it returns the groups that may have room.
+func (cl *client) beginReplays(t *turn, c *Conn, list []replay) []*group {
 	cl.mu.Lock()
+	defer cl.mu.Unlock()
 	if cl.conn == c {
 		// Who subscribes again and again and reads nothing has one replay for each
 		// subscription, not for each SUBSCRIBE.
 		cl.replays = slices.DeleteFunc(cl.replays, func(r replay) bool { return r.sub.Removed })
 		cl.replays = append(cl.replays, list...)
-		cl.pump(&t)
+		cl.pump(t)
 	}
-	groups := cl.shared
-	cl.mu.Unlock()
-	for _, g := range groups {
-		g.drain(&t)
-	}
-	t.flush()
+	return cl.shared
 }
 
 // replay goes on with the first replay. The caller holds cl.mu, and so no live

@@ -266,7 +266,9 @@ func (g *group) dropHeld(h *atomic.Bool) {
 func (g *group) shift() {
 	m := g.waiting[0].Msg
 	g.waiting[0] = session.Entry{}
-	g.waiting = g.waiting[1:]
+	if g.waiting = g.waiting[1:]; len(g.waiting) == 0 {
+		g.waiting = nil // a group that has caught up keeps no queue
+	}
 	g.bytes -= m.Size()
 	g.b.metrics.BufferedBytes.Add(-int64(m.Size()))
 	g.b.metrics.Queued.Add(-1)

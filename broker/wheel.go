@@ -95,12 +95,13 @@ func (w *wheel) due(now int64) []*timer {
 	return due
 }
 
-// guarded keeps a panic in one timer's work from ending the process.
+// guarded keeps a panic in what no connection's own call does, a timer's work
+// for one, from ending the process.
 func (b *Broker) guarded(f func()) {
 	defer func() {
 		if r := recover(); r != nil {
 			b.metrics.Panics.Add(1)
-			b.log.Error("panic in a timer", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			b.log.Error("panic outside of a connection", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		}
 	}()
 	f()

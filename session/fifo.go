@@ -69,6 +69,8 @@ func (q *fifo) removeHeld(h *atomic.Bool) (n, bytes int) {
 	for i := kept; i < q.n; i++ {
 		q.ring[(q.head+i)%len(q.ring)] = Entry{}
 	}
-	q.n = kept
+	if q.n = kept; kept == 0 {
+		q.ring, q.head = nil, 0
+	}
 	return n, bytes
 }
