@@ -35,8 +35,16 @@ func (c *quickstartCmd) Run(e *env) error {
 	if err != nil {
 		return invalid(q.Config, err)
 	}
-	fmt.Fprint(e.stdout, instructions(q))
-	return serve(e, cfg, q.Load)
+	told := false
+	err = serve(e, cfg, q.Load, func() {
+		told = true
+		fmt.Fprint(e.stdout, instructions(q))
+	})
+	if !told && q.Password != "" {
+		// It is kept only as a hash: whoever can't start now needs it later.
+		fmt.Fprintf(e.stdout, "The password of %s is %s and is shown only now.\n", q.User, q.Password)
+	}
+	return err
 }
 
 // instructions are lines to paste.

@@ -39,9 +39,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	return serve(e, cfg, func() (*config.Config, error) {
-		return c.load(e)
-	})
+	return serve(e, cfg, func() (*config.Config, error) { return c.load(e) }, func() {})
 }
 
 // load reads the configuration, whichever format it has, and says its warnings.
@@ -89,8 +87,9 @@ func invalid(path string, err error) *failure {
 	return &failure{what: path + " is not valid", why: fmt.Errorf("\n%w", err), hint: "every key is described in docs/configuration.md"}
 }
 
-// serve runs cfg until the context ends; read gives the configuration again on SIGHUP.
-func serve(e *env, cfg *config.Config, read func() (*config.Config, error)) error {
+// serve runs cfg until the context ends; read gives the configuration again on
+// SIGHUP, and bound is called once the ports are the broker's.
+func serve(e *env, cfg *config.Config, read func() (*config.Config, error), bound func()) error {
 	// A broker is worth more memory than collections: see docs/performance.md.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
@@ -106,6 +105,7 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error)) erro
 		}
 		return f
 	}
+	bound()
 	reload := make(chan func() (*config.Config, error), 1)
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
