@@ -337,6 +337,9 @@ func (c *Conn) fail(err error) {
 	var pe *packet.Error
 	if errors.As(err, &pe) {
 		why.code, why.reason = pe.Code, pe.Text
+		if pe.Limit != "" {
+			c.limit(pe.Limit)
+		}
 	}
 	if c.phase == awaitConnect || c.phase == exchanging {
 		// MQTT-3.1.4-1: what is no CONNECT is closed without a CONNACK.
@@ -424,7 +427,7 @@ func (c *Conn) who(more ...slog.Attr) []slog.Attr {
 
 // limit counts that a limit was reached and says so.
 func (c *Conn) limit(name string) {
-	c.b.metrics.LimitsReached.Add(1)
+	c.b.metrics.Limits.Reached(name)
 	c.b.audit.Record(audit.LimitReached, c.who(slog.String("limit", name))...)
 }
 

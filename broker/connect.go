@@ -97,15 +97,15 @@ func (c *Conn) checkConnect(p *packet.Connect) error {
 		}
 	}
 	if p.Version < packet.V5 && lim.KeepAliveMax > 0 && (p.KeepAlive == 0 || p.KeepAlive > lim.KeepAliveMax) {
-		return &packet.Error{Code: packet.ClientIDNotValid, Text: "keep alive longer than this listener allows"}
+		return &packet.Error{Code: packet.ClientIDNotValid, Text: "keep alive longer than this listener allows", Limit: "keep_alive_max"}
 	}
 	if w := p.Will; w != nil {
 		if err := topic.CheckName(w.Topic, lim.Topic); err != nil {
-			return &packet.Error{Code: packet.TopicNameInvalid, Text: "will topic: " + err.Error()}
+			return &packet.Error{Code: packet.TopicNameInvalid, Text: "will topic: " + err.Error(), Limit: topicLimit(err)}
 		}
 		if w.QoS > lim.MaxQoS {
 			// MQTT-3.2.2-12
-			return &packet.Error{Code: packet.QoSNotSupported, Text: "will QoS above the maximum"}
+			return &packet.Error{Code: packet.QoSNotSupported, Text: "will QoS above the maximum", Limit: "qos"}
 		}
 		if w.Retain && c.b.opt.NoRetain {
 			// MQTT-3.2.2-13
@@ -130,6 +130,7 @@ func (c *Conn) identified(who *security.Principal, err error, began int64) {
 		return
 	}
 	if errors.Is(err, authn.ErrBusy) {
+		c.limit("hashing.queue")
 		c.refuseConnect(packet.ServerBusy, "too many authentications wait")
 		return
 	}

@@ -92,6 +92,7 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 				return taken, nil
 			}
 			b.metrics.DroppedOutputFull.Add(1)
+			cl.complain(t, "output full, QoS 0 message dropped")
 			return full, nil
 		}
 		if !b.opt.QueueQoS0 || !s.Kept() && cl.conn == nil {

@@ -102,7 +102,11 @@ func (c *Conn) fits(h packet.Header, n int) bool {
 	if n+h.Length <= c.maxPacket {
 		return true
 	}
-	c.limit("packet_size")
+	name := "packet_size"
+	if c.phase != serving {
+		name = "packet_size_unauthenticated"
+	}
+	c.limit(name)
 	c.fail(&packet.Error{Code: packet.PacketTooLarge, Text: fmt.Sprintf("packet of %d bytes", n+h.Length)})
 	return false
 }

@@ -46,6 +46,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		return c.denyPublish(&p, name, v)
 	}
 	if max := c.lis.Limits.MessageBytes; max > 0 && len(p.Payload) > max {
+		c.limit("message_size")
 		c.b.metrics.PublishDropped.Add(1)
 		c.finishPublish(&p, packet.QuotaExceeded)
 		return nil
@@ -77,7 +78,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 func (c *Conn) checkPublish(p *packet.Publish) error {
 	lim := &c.lis.Limits
 	if p.QoS > lim.MaxQoS {
-		return &packet.Error{Code: packet.QoSNotSupported, Text: "QoS above the maximum"} // MQTT-3.2.2-11
+		return &packet.Error{Code: packet.QoSNotSupported, Text: "QoS above the maximum", Limit: "qos"} // MQTT-3.2.2-11
 	}
 	if p.Retain && c.b.opt.NoRetain {
 		return &packet.Error{Code: packet.RetainNotSupported, Text: "retained message"} // MQTT-3.2.2-14
@@ -100,7 +101,7 @@ func (c *Conn) finalTopic(p *packet.Publish) (string, error) {
 		return name, c.checkName(name)
 	}
 	if a > int(c.lis.Limits.TopicAlias) {
-		return "", &packet.Error{Code: packet.TopicAliasInvalid, Text: "topic alias above the maximum"} // MQTT-3.3.2-9
+		return "", &packet.Error{Code: packet.TopicAliasInvalid, Text: "topic alias above the maximum", Limit: "topic_alias"} // MQTT-3.3.2-9
 	}
 	if name == "" {
 		if a > len(c.aliases) || c.aliases[a-1] == "" {
@@ -118,9 +119,20 @@ func (c *Conn) finalTopic(p *packet.Publish) (string, error) {
 	return c.aliases[a-1], nil
 }
 
+// topicLimit is the limit that a topic or filter crossed, empty if it broke the standard.
+func topicLimit(err error) string {
+	switch {
+	case errors.Is(err, topic.ErrTooLong):
+		return "topic_bytes"
+	case errors.Is(err, topic.ErrTooDeep):
+		return "topic_levels"
+	}
+	return ""
+}
+
 func (c *Conn) checkName(name string) error {
 	if err := topic.CheckName(name, c.lis.Limits.Topic); err != nil {
-		return &packet.Error{Code: packet.TopicNameInvalid, Text: err.Error()}
+		return &packet.Error{Code: packet.TopicNameInvalid, Text: err.Error(), Limit: topicLimit(err)}
 	}
 	return nil
 }

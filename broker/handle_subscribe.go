@@ -106,7 +106,7 @@ func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subs
 	}
 	switch {
 	case errors.Is(err, topic.ErrTooLong), errors.Is(err, topic.ErrTooDeep):
-		c.limit("topic")
+		c.limit(topicLimit(err))
 		return nil, c.subackCode(f, packet.TopicFilterInvalid), nil
 	case errors.Is(err, topic.ErrShare):
 		// A well-formed filter, but none that is served.

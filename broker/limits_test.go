@@ -21,19 +21,20 @@ func TestLimitsOfAConnect(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name   string
+		limit  string // that is counted
 		change func(*setup)
 		id     string
 		opts   []with
 		v5     packet.Code
 		v3     packet.Code // 0xff: closed without an answer
 	}{
-		{"client identifier", nil, big, nil, packet.ClientIDNotValid, packet.V3IdentifierRejected},
-		{"empty client identifier", func(s *setup) { s.lis.AllowEmptyClientID = false }, "", nil, packet.ClientIDNotValid, packet.V3IdentifierRejected},
-		{"packet before authentication", func(s *setup) { s.lis.Limits.PacketUnauthenticated = 50 }, strings.Repeat("x", 60), nil, 0xff, 0xff},
-		{"will topic levels", func(s *setup) { s.lis.Limits.Topic.Levels = 2 }, "c", []with{willOf("a/b/c", "", 0)}, packet.TopicNameInvalid, 0xff},
-		{"will topic length", nil, "c", []with{willOf(strings.Repeat("x", 2000), "", 0)}, packet.TopicNameInvalid, 0xff},
-		{"will QoS", func(s *setup) { s.lis.Limits.MaxQoS = 0 }, "c", []with{willOf("a", "", 0)}, packet.QoSNotSupported, 0xff},
-		{"user properties", nil, "c", []with{users(65)}, packet.QuotaExceeded, 0},
+		{"client identifier", "client_id_bytes", nil, big, nil, packet.ClientIDNotValid, packet.V3IdentifierRejected},
+		{"empty client identifier", "", func(s *setup) { s.lis.AllowEmptyClientID = false }, "", nil, packet.ClientIDNotValid, packet.V3IdentifierRejected},
+		{"packet before authentication", "packet_size_unauthenticated", func(s *setup) { s.lis.Limits.PacketUnauthenticated = 50 }, strings.Repeat("x", 60), nil, 0xff, 0xff},
+		{"will topic levels", "topic_levels", func(s *setup) { s.lis.Limits.Topic.Levels = 2 }, "c", []with{willOf("a/b/c", "", 0)}, packet.TopicNameInvalid, 0xff},
+		{"will topic length", "topic_bytes", nil, "c", []with{willOf(strings.Repeat("x", 2000), "", 0)}, packet.TopicNameInvalid, 0xff},
+		{"will QoS", "qos", func(s *setup) { s.lis.Limits.MaxQoS = 0 }, "c", []with{willOf("a", "", 0)}, packet.QoSNotSupported, 0xff},
+		{"user properties", "user_properties", nil, "c", []with{users(65)}, packet.QuotaExceeded, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, v := range []packet.Version{packet.V5, packet.V311} {
@@ -44,6 +45,11 @@ func TestLimitsOfAConnect(t *testing.T) {
 					}
 					p := x.open(v)
 					p.sendConnect(c.id, c.opts...)
+					defer func() {
+						if want != 0 && c.limit != "" && x.b.metrics.Limits.Count(c.limit) != 1 {
+							t.Errorf("version %d: %s was counted %d times, want once", v, c.limit, x.b.metrics.Limits.Count(c.limit))
+						}
+					}()
 					if want == 0xff {
 						p.closed()
 						return
@@ -96,24 +102,25 @@ func TestLimitsOfSessions(t *testing.T) {
 func TestLimitsOfAServedClient(t *testing.T) {
 	for _, c := range []struct {
 		name   string
+		limit  string // that is counted
 		change func(*Limits)
 		do     func(*peer)
 		code   packet.Code
 	}{
-		{"packet size", func(l *Limits) { l.Packet = 1000 }, func(p *peer) {
+		{"packet size", "packet_size", func(l *Limits) { l.Packet = 1000 }, func(p *peer) {
 			p.send([]byte{0x30, 0xff, 0xff, 0xff, 0x7f})
 		}, packet.PacketTooLarge},
-		{"topic length", func(l *Limits) { l.Topic.Bytes = 5 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "abcdef"})) }, packet.TopicNameInvalid},
-		{"topic levels", func(l *Limits) { l.Topic.Levels = 2 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "a/b/c"})) }, packet.TopicNameInvalid},
-		{"QoS", func(l *Limits) { l.MaxQoS = 1 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "a", QoS: 2, PacketID: 1})) }, packet.QoSNotSupported},
-		{"topic alias", func(l *Limits) { l.TopicAlias = 0 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "a", Alias: 1})) }, packet.TopicAliasInvalid},
-		{"filters of a packet", func(l *Limits) { l.FiltersPerPacket = 2 }, func(p *peer) {
+		{"topic length", "topic_bytes", func(l *Limits) { l.Topic.Bytes = 5 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "abcdef"})) }, packet.TopicNameInvalid},
+		{"topic levels", "topic_levels", func(l *Limits) { l.Topic.Levels = 2 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "a/b/c"})) }, packet.TopicNameInvalid},
+		{"QoS", "qos", func(l *Limits) { l.MaxQoS = 1 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "a", QoS: 2, PacketID: 1})) }, packet.QoSNotSupported},
+		{"topic alias", "topic_alias", func(l *Limits) { l.TopicAlias = 0 }, func(p *peer) { p.send(p.pub(packet.PublishOut{Topic: "a", Alias: 1})) }, packet.TopicAliasInvalid},
+		{"filters of a packet", "filters_per_subscribe", func(l *Limits) { l.FiltersPerPacket = 2 }, func(p *peer) {
 			p.sendSubscribe(0, filter("a", 0), filter("b", 0), filter("c", 0))
 		}, packet.QuotaExceeded},
-		{"filters of an UNSUBSCRIBE", func(l *Limits) { l.FiltersPerPacket = 1 }, func(p *peer) {
+		{"filters of an UNSUBSCRIBE", "filters_per_subscribe", func(l *Limits) { l.FiltersPerPacket = 1 }, func(p *peer) {
 			p.send(packet.AppendUnsubscribe(nil, p.v, &packet.Unsubscribe{PacketID: 1, Filters: []string{"a", "b"}}))
 		}, packet.QuotaExceeded},
-		{"user properties", func(l *Limits) { l.UserProperties = 1 }, func(p *peer) {
+		{"user properties", "user_properties", func(l *Limits) { l.UserProperties = 1 }, func(p *peer) {
 			p.send(p.pub(packet.PublishOut{Topic: "a", Props: []byte{0x26, 0, 1, 'a', 0, 1, 'b', 0x26, 0, 1, 'a', 0, 1, 'b'}, ExpiryAt: -1}))
 		}, packet.QuotaExceeded},
 	} {
@@ -126,6 +133,9 @@ func TestLimitsOfAServedClient(t *testing.T) {
 					p := x.connect(v, "c")
 					c.do(p)
 					p.leaves(c.code)
+					if n := x.b.metrics.Limits.Count(c.limit); n != 1 {
+						t.Errorf("version %d: %s was counted %d times, want once", v, c.limit, n)
+					}
 				})
 			}
 		})

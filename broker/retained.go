@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 
+	"sallyport/audit"
 	"sallyport/session"
 	"sallyport/store"
 )
@@ -39,14 +41,23 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 	if old, there := b.store.Retained(in.topic); there {
 		n, bytes = n-1, bytes-int64(old.Size())
 	}
-	if b.opt.RetainedMessages > 0 && n > b.opt.RetainedMessages || b.opt.RetainedBytes > 0 && bytes > b.opt.RetainedBytes {
-		b.metrics.LimitsReached.Add(1)
-		return false
+	switch {
+	case b.opt.RetainedMessages > 0 && n > b.opt.RetainedMessages:
+		return b.overLimit("retained_messages", in)
+	case b.opt.RetainedBytes > 0 && bytes > b.opt.RetainedBytes:
+		return b.overLimit("retained_bytes", in)
 	}
 	m := in.message()
 	b.store.Retain(m)
 	batch.Add(store.Op{Kind: store.PutRetained, Message: m})
 	return true
+}
+
+// overLimit counts and logs that a message crossed a limit of the broker; it is false.
+func (b *Broker) overLimit(name string, in *inbound) bool {
+	b.metrics.Limits.Reached(name)
+	b.audit.Record(audit.LimitReached, slog.String("client", shown(in.origin.ClientID)), slog.String("user", shown(in.origin.Name)), slog.String("limit", name))
+	return false
 }
 
 // subscribed sends what waits for new subscriptions of c: retained messages, and

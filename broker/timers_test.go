@@ -78,7 +78,7 @@ func TestConnectTimeoutEndsWhoSaysNothing(t *testing.T) {
 		x.pass(1200 * time.Millisecond)
 		silent.closed()
 		slow.closed()
-		if n := x.b.metrics.LimitsReached.Load(); n != 2 {
+		if n := x.b.metrics.Limits.Count("connect_timeout"); n != 2 {
 			t.Errorf("%d limits reached, want 2", n)
 		}
 	})

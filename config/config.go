@@ -34,7 +34,7 @@ type Config struct {
 	Storage Storage `yaml:"storage"`
 	// What feeds the connections: goroutine, one goroutine per connection, on every platform.
 	Driver Driver `yaml:"driver"`
-	// A file that holds the process id while the broker runs; empty for none.
+	// A file that holds the process id while the broker runs; empty for none. What stands there must be a regular file, not a link; it is made anew.
 	PIDFile string `yaml:"pid_file"`
 	// The user that the broker becomes after its ports are open, when it is started as root; empty stays.
 	RunAs string `yaml:"run_as"`
@@ -191,7 +191,7 @@ type Log struct {
 	Level LogLevel `yaml:"level"`
 	// text or json, one line an event.
 	Format LogFormat `yaml:"format"`
-	// A file to append to, made with mode 0600.
+	// A file to append to, made with mode 0600. A broker started as root follows no link to it.
 	File string `yaml:"file"`
 	// Where else the log goes: stderr, stdout, or topic ($SYS/broker/log/LEVEL). Empty is stderr, or nothing else when file is set.
 	Outputs []LogOutput `yaml:"outputs"`

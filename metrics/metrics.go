@@ -2,7 +2,10 @@
 // paths add up locally and add once per batch.
 package metrics
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Broker counts what the engine does. All values only grow, except those called gauges.
 type Broker struct {
@@ -25,7 +28,7 @@ type Broker struct {
 	PublishDenied     atomic.Int64
 	SubscribeDenied   atomic.Int64
 	SessionsExpired   atomic.Int64
-	LimitsReached     atomic.Int64
+	Limits            Limits // crossings, by the limit's name in the configuration
 	StoreFailures     atomic.Int64
 	Panics            atomic.Int64
 
@@ -42,4 +45,32 @@ type Broker struct {
 func (m *Broker) Dropped() int64 {
 	return m.DroppedQueueFull.Load() + m.DroppedOutputFull.Load() + m.DroppedExpired.Load() + m.DroppedTooLarge.Load() +
 		m.DroppedDenied.Load() + m.DroppedNoMember.Load() + m.PublishDropped.Load()
+}
+
+// Limits counts how often each limit was crossed. The zero Limits is ready for use.
+type Limits struct{ byName sync.Map } // name to *atomic.Int64
+
+// Reached counts one crossing. name is one of the program's own words, never a peer's.
+func (l *Limits) Reached(name string) {
+	n, ok := l.byName.Load(name)
+	if !ok {
+		n, _ = l.byName.LoadOrStore(name, new(atomic.Int64))
+	}
+	n.(*atomic.Int64).Add(1)
+}
+
+// Count is how often the limit called name was crossed.
+func (l *Limits) Count(name string) int64 {
+	if n, ok := l.byName.Load(name); ok {
+		return n.(*atomic.Int64).Load()
+	}
+	return 0
+}
+
+// Each calls f for every limit that was crossed.
+func (l *Limits) Each(f func(name string, crossings int64)) {
+	l.byName.Range(func(k, v any) bool {
+		f(k.(string), v.(*atomic.Int64).Load())
+		return true
+	})
 }

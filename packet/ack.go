@@ -6,7 +6,7 @@ import "encoding/binary"
 // 3.4 to 3.7). Before MQTT 5.0 Code is Success.
 func DecodeAck(v Version, t Type, flags byte, body []byte, lim Limits) (Ack, error) {
 	if t < PUBACK || t > PUBCOMP {
-		return Ack{}, &Error{MalformedPacket, t.String() + ": is not an acknowledgement of a PUBLISH"}
+		return Ack{}, &Error{Code: MalformedPacket, Text: t.String() + ": is not an acknowledgement of a PUBLISH"}
 	}
 	if err := checkFlags(v, t, flags); err != nil {
 		return Ack{}, err

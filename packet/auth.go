@@ -5,7 +5,7 @@ package packet
 // other has an authentication method (3.15.2.2.2).
 func DecodeAuth(v Version, flags byte, body []byte, lim Limits) (*Auth, error) {
 	if v != V5 {
-		return nil, &Error{MalformedPacket, "AUTH: is not defined before MQTT 5.0"}
+		return nil, &Error{Code: MalformedPacket, Text: "AUTH: is not defined before MQTT 5.0"}
 	}
 	if err := checkFlags(v, AUTH, flags); err != nil { // MQTT-3.15.1-1
 		return nil, err

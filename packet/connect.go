@@ -102,7 +102,7 @@ func (r *reader) clientID(c *Connect, lim Limits) {
 	switch {
 	case r.err != nil:
 	case lim.ClientID > 0 && len(id) > lim.ClientID:
-		r.fail(ClientIDNotValid, "client identifier", "is longer than allowed")
+		r.over("client_id_bytes", ClientIDNotValid, "bytes of the client identifier")
 	case len(id) == 0 && !c.CleanStart && c.Version != V5: // 3.1.1: MQTT-3.1.3-8
 		r.fail(ClientIDNotValid, "client identifier", "is empty without clean session")
 	}

@@ -23,14 +23,14 @@ func ReadHeader(b []byte) (h Header, n int, err error) {
 	h.Type, h.Flags = Type(b[0]>>4), b[0]&0x0F
 	switch {
 	case h.Type == 0:
-		return Header{}, 0, &Error{MalformedPacket, "packet type 0 is reserved"}
+		return Header{}, 0, &Error{Code: MalformedPacket, Text: "packet type 0 is reserved"}
 	case h.Type == CONNECT && h.Flags != 0: // MQTT-2.1.3-1
-		return Header{}, 0, &Error{MalformedPacket, "CONNECT: reserved flags are set"}
+		return Header{}, 0, &Error{Code: MalformedPacket, Text: "CONNECT: reserved flags are set"}
 	}
 	length, k, ok := readVarint(b[1:])
 	switch {
 	case !ok:
-		return Header{}, 0, &Error{MalformedPacket, h.Type.String() + ": remaining length is malformed"}
+		return Header{}, 0, &Error{Code: MalformedPacket, Text: h.Type.String() + ": remaining length is malformed"}
 	case k == 0:
 		return Header{}, 0, nil
 	}
@@ -122,7 +122,7 @@ func checkFlags(v Version, t Type, flags byte) error {
 		}
 	}
 	if flags != want {
-		return &Error{MalformedPacket, t.String() + ": reserved flags have the wrong value"}
+		return &Error{Code: MalformedPacket, Text: t.String() + ": reserved flags have the wrong value"}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("Type(%d).String() = %q, want %q", typ, got, want)
 		}
 	}
-	e := &Error{ProtocolError, "SUBSCRIBE: topic filters are missing"}
+	e := &Error{Code: ProtocolError, Text: "SUBSCRIBE: topic filters are missing"}
 	if got, want := e.Error(), "SUBSCRIBE: topic filters are missing (0x82)"; got != want {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}

@@ -50,8 +50,9 @@ const (
 
 // Error is a refusal of bytes: Code is for the peer, Text for the log.
 type Error struct {
-	Code Code
-	Text string
+	Code  Code
+	Text  string
+	Limit string // the limit that was crossed, by its name in the configuration; empty: the standard was broken
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s (0x%02x)", e.Text, byte(e.Code)) }

@@ -5,9 +5,9 @@ package packet
 func DecodePing(t Type, flags byte, body []byte) error {
 	switch {
 	case t != PINGREQ && t != PINGRESP:
-		return &Error{MalformedPacket, t.String() + ": is neither PINGREQ nor PINGRESP"}
+		return &Error{Code: MalformedPacket, Text: t.String() + ": is neither PINGREQ nor PINGRESP"}
 	case len(body) > 0:
-		return &Error{MalformedPacket, t.String() + ": body has trailing bytes"}
+		return &Error{Code: MalformedPacket, Text: t.String() + ": body has trailing bytes"}
 	}
 	return checkFlags(V5, t, flags)
 }

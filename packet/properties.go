@@ -136,7 +136,7 @@ func (r *reader) property(p *property, allowed, repeats set, seen *set) bool {
 		p.value = r.utf8(rule.name)
 		p.pair = r.utf8(rule.name)
 		if r.users++; r.limit > 0 && r.users > r.limit {
-			r.fail(QuotaExceeded, "user properties", "are more than allowed")
+			r.over("user_properties", QuotaExceeded, "user properties")
 		}
 	}
 	switch {

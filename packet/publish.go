@@ -19,27 +19,27 @@ func DecodePublish(v Version, flags byte, body []byte, lim Limits, p *Publish) e
 	*p = Publish{Dup: flags&8 != 0, QoS: flags >> 1 & 3, Retain: flags&1 != 0}
 	switch {
 	case p.QoS == 3: // MQTT-3.3.1-4
-		return &Error{MalformedPacket, "PUBLISH: QoS is 3"}
+		return &Error{Code: MalformedPacket, Text: "PUBLISH: QoS is 3"}
 	case p.Dup && p.QoS == 0: // MQTT-3.3.1-2
-		return &Error{MalformedPacket, "PUBLISH: DUP is set at QoS 0"}
+		return &Error{Code: MalformedPacket, Text: "PUBLISH: DUP is set at QoS 0"}
 	case len(body) < 2:
-		return &Error{MalformedPacket, "PUBLISH: topic name is cut short"}
+		return &Error{Code: MalformedPacket, Text: "PUBLISH: topic name is cut short"}
 	}
 	n := 2 + int(binary.BigEndian.Uint16(body))
 	if n > len(body) {
-		return &Error{MalformedPacket, "PUBLISH: topic name is cut short"}
+		return &Error{Code: MalformedPacket, Text: "PUBLISH: topic name is cut short"}
 	}
 	p.Topic = body[2:n:n]
 	if !text.ValidUTF8(p.Topic) { // MQTT-3.3.2-1
-		return &Error{MalformedPacket, "PUBLISH: topic name is not valid UTF-8"}
+		return &Error{Code: MalformedPacket, Text: "PUBLISH: topic name is not valid UTF-8"}
 	}
 	if p.QoS > 0 {
 		if n+2 > len(body) {
-			return &Error{MalformedPacket, "PUBLISH: packet identifier is cut short"}
+			return &Error{Code: MalformedPacket, Text: "PUBLISH: packet identifier is cut short"}
 		}
 		p.PacketID = binary.BigEndian.Uint16(body[n:])
 		if p.PacketID == 0 { // MQTT-2.2.1-3
-			return &Error{ProtocolError, "PUBLISH: packet identifier is 0"}
+			return &Error{Code: ProtocolError, Text: "PUBLISH: packet identifier is 0"}
 		}
 		n += 2
 	}
@@ -51,7 +51,7 @@ func DecodePublish(v Version, flags byte, body []byte, lim Limits, p *Publish) e
 		n += k
 	}
 	if len(p.Topic) == 0 && p.Props.TopicAlias == 0 { // MQTT 5.0, 3.3.2.1
-		return &Error{ProtocolError, "PUBLISH: topic name is empty"}
+		return &Error{Code: ProtocolError, Text: "PUBLISH: topic name is empty"}
 	}
 	p.Payload = body[n:len(body):len(body)]
 	return nil

@@ -20,7 +20,15 @@ type reader struct {
 // fail records a refusal; field and why are words of ours, never of the peer.
 func (r *reader) fail(code Code, field, why string) {
 	if r.err == nil {
-		r.err = &Error{code, r.what.String() + ": " + field + " " + why}
+		r.err = &Error{Code: code, Text: r.what.String() + ": " + field + " " + why}
+	}
+	r.b = nil
+}
+
+// over refuses what crosses a limit of ours.
+func (r *reader) over(limit string, code Code, field string) {
+	if r.err == nil {
+		r.err = &Error{Code: code, Text: r.what.String() + ": " + field + " are more or longer than allowed", Limit: limit}
 	}
 	r.b = nil
 }

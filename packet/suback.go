@@ -7,7 +7,7 @@ import "encoding/binary"
 // filter is the caller's to check.
 func DecodeSubAck(v Version, t Type, flags byte, body []byte, lim Limits) (*SubAck, error) {
 	if t != SUBACK && t != UNSUBACK {
-		return nil, &Error{MalformedPacket, t.String() + ": is neither SUBACK nor UNSUBACK"}
+		return nil, &Error{Code: MalformedPacket, Text: t.String() + ": is neither SUBACK nor UNSUBACK"}
 	}
 	if err := checkFlags(v, t, flags); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func DecodeSubscribe(v Version, flags byte, body []byte, lim Limits) (*Subscribe
 	}
 	for len(r.b) > 0 {
 		if lim.Filters > 0 && len(s.Filters) == lim.Filters {
-			r.fail(QuotaExceeded, "topic filters", "are more than allowed")
+			r.over("filters_per_subscribe", QuotaExceeded, "topic filters")
 			break
 		}
 		s.Filters = append(s.Filters, r.subscription(v))

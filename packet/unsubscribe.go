@@ -15,7 +15,7 @@ func DecodeUnsubscribe(v Version, flags byte, body []byte, lim Limits) (*Unsubsc
 	}
 	for len(r.b) > 0 {
 		if lim.Filters > 0 && len(u.Filters) == lim.Filters {
-			r.fail(QuotaExceeded, "topic filters", "are more than allowed")
+			r.over("filters_per_subscribe", QuotaExceeded, "topic filters")
 			break
 		}
 		u.Filters = append(u.Filters, r.string("topic filter"))
