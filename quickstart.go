@@ -141,7 +141,7 @@ listeners:
   # Plain MQTT for this machine only: nothing here crosses a network.
   - name: local
     transport: tcp
-    address: "127.0.0.1:1883"
+    address: "localhost:1883" # 127.0.0.1 and ::1
     authenticators: [passwords]
     policies: [permissions]
 

@@ -72,7 +72,7 @@ type Listener struct {
 	Deny []netip.Prefix `yaml:"deny"`
 	// If not empty, a client id must begin with one of these.
 	ClientIDPrefixes []string `yaml:"client_id_prefixes"`
-	// How a client id is bound to the user name, so that nobody can squat on another's: any (not at all), equals_username or starts_with_username.
+	// How a client id is bound to the user name, so that nobody can squat on another's: any (not at all), equals_username or starts_with_username. Under the last, dev1 may use the id dev10.
 	ClientID ClientIDRule `yaml:"client_id"`
 	// Let clients come without an id and give them one. MQTT 3.1 never allows it.
 	AllowEmptyClientID bool `yaml:"allow_empty_client_id"`
