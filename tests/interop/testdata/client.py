@@ -122,8 +122,11 @@ class Peer:
             self.c.connect(place["host"], place["port"], **more)
         except (OSError, ValueError) as e:
             raise Refused(0, str(e)) from e
-        self.loop = threading.Thread(target=self.run, daemon=True)
-        self.loop.start()
+        # With loop_start paho leaves all writing to its thread: two threads must not use
+        # one TLS connection. The thread's own function is ours, for its handling of errors.
+        self.c._thread_main = self.run
+        self.c.loop_start()
+        self.loop = self.c._thread
         if not self.answered.wait(PATIENCE):
             raise Refused(0, "no CONNACK")
         if self.lost:
