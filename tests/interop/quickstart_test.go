@@ -129,7 +129,7 @@ func usePorts(t *testing.T, dir string) (mqtt, mqtts int) {
 		t.Fatal(err)
 	}
 	mqtt, mqtts = freePort(t), freePort(t)
-	changed := strings.NewReplacer(`"127.0.0.1:1883"`, `"127.0.0.1:`+strconv.Itoa(mqtt)+`"`, `":8883"`, `":`+strconv.Itoa(mqtts)+`"`).Replace(string(text))
+	changed := strings.NewReplacer(`"localhost:1883"`, `"127.0.0.1:`+strconv.Itoa(mqtt)+`"`, `":8883"`, `":`+strconv.Itoa(mqtts)+`"`).Replace(string(text))
 	write(t, path, changed)
 	return mqtt, mqtts
 }
