@@ -31,12 +31,14 @@ var floors = []struct {
 	{3, []string{"broker", "listener", "cluster", "bench"}},                // the engine, and what drives one
 	{2, []string{"security/...", "guard", "store/..."}},                    // judges and keepers
 	{1, []string{"session", "audit", "certs", "client/...", "config/..."}}, // tools
+	{1, []string{"security/rule"}},                                         // what the policy languages are made of; knows its parent's words
 	{0, []string{"packet", "topic", "config", "metrics"}},                  // words
 	{-1, []string{"internal/..."}},                                         // nobody's architecture
 }
 
 // thirdParty is where each module of others enters.
 var thirdParty = map[string]string{
+	"cel.dev/cel-go":             "security/rule",
 	"github.com/alecthomas/kong": "cmd/sallyport",
 	"github.com/goccy/go-yaml":   "config",
 	"github.com/tidwall/btree":   "topic",

@@ -307,5 +307,5 @@ type ownerName struct{ realm, name string }
 // world w, as far as that can be told without its credentials.
 func (s *Server) keeps(w *world, p *security.Principal) bool {
 	c := w.chains[p.Listener]
-	return c != nil && c.Keeps(p) == nil && s.gate.Admit(p).Allowed()
+	return c != nil && c.Keeps(p) == nil && s.gate.Keeps(p).Allowed()
 }

@@ -35,7 +35,7 @@ func (c *Conn) judge() (allowed bool) {
 		return false
 	}
 	if w := c.connect.Will; w != nil {
-		if _, v := c.b.gate.Publish(c.principal, w.Topic, w.QoS, w.Retain, true); !v.Allowed() {
+		if _, v := c.b.gate.Publish(willRequest(c.principal, w.Topic, w.QoS, w.Retain, w.Payload)); !v.Allowed() {
 			c.b.audit.Record(audit.WillDenied, c.who(verdictAttrs(v, slog.String("topic", w.Topic))...)...)
 			c.refuseConnect(packet.NotAuthorized, "will not allowed")
 			return false

@@ -178,7 +178,7 @@ func TestAPermitOfOldRulesIsJudgedAgain(t *testing.T) {
 		sub := x.connect(packet.V5, "sub")
 		sub.subscribe(filter("t", 0))
 		who := &security.Principal{Realm: "test", Listener: "test"}
-		permit, _ := x.b.gate.Publish(who, "t", 0, false, false)
+		permit, _ := x.b.gate.Publish(security.Request{Principal: who, Topic: "t"})
 		send := func() packet.Code {
 			tn := turn{now: x.b.now()}
 			var batch store.Batch
@@ -285,7 +285,7 @@ func TestTheCacheOfAnswersIsBounded(t *testing.T) {
 	a := security.NewAccess(security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"": {policyFunc(policy)}}}), &security.Principal{})
 	for range 3 {
 		for i := range 64 {
-			a.Publish(strconv.Itoa(i), 0, false)
+			a.Publish(strconv.Itoa(i), 0, false, nil)
 		}
 	}
 	if asked != 64 {
@@ -294,7 +294,7 @@ func TestTheCacheOfAnswersIsBounded(t *testing.T) {
 	asked = 0
 	for range 3 {
 		for i := range 65 {
-			a.Publish(strconv.Itoa(i), 0, false)
+			a.Publish(strconv.Itoa(i), 0, false, nil)
 		}
 	}
 	if asked < 65 || asked > 3*65 {

@@ -41,7 +41,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		}
 	}
 	// The topic is final and judged as it will be routed.
-	permit, v := c.access.Publish(name, p.QoS, p.Retain)
+	permit, v := c.access.Publish(name, p.QoS, p.Retain, p.Payload)
 	if !v.Allowed() {
 		return c.denyPublish(&p, name, v)
 	}

@@ -129,7 +129,10 @@ func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *st
 		if permit.By() == nil {
 			return result{packet.NotAuthorized}
 		}
-		again, v := b.gate.Publish(permit.By(), in.topic, in.qos, in.retain, false)
+		again, v := b.gate.Publish(security.Request{
+			Principal: permit.By(), Topic: in.topic, QoS: in.qos, Retain: in.retain, Will: permit.Will(),
+			Message: &security.Message{Payload: in.payload},
+		})
 		if !v.Allowed() || !b.gate.Valid(again) {
 			return result{packet.NotAuthorized}
 		}

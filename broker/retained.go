@@ -147,7 +147,7 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 	if qos > 0 && !s.Room() || !c.roomy() {
 		return false
 	}
-	d := cl.access.Receive(m.Topic, qos, true)
+	d := cl.access.Receive(m.Topic, "", qos, true, m.Payload)
 	if !d.Granted() {
 		b.metrics.DroppedDenied.Add(1)
 		return true

@@ -17,6 +17,7 @@ type group struct {
 	b      *Broker
 	name   string // $share/name/filter
 	filter string
+	share  string // the share name
 
 	mu      sync.Mutex // guards the fields below; taken before any client.mu
 	members []member
@@ -52,7 +53,7 @@ func (cl *client) join(c *Conn, sub *session.Subscription) {
 		b.groups.mu.Lock()
 		g := b.groups.byFilter[sub.Filter]
 		if g == nil {
-			g = &group{b: b, name: sub.Filter, filter: sub.Topic, limits: c.lis.Limits}
+			g = &group{b: b, name: sub.Filter, filter: sub.Topic, share: sub.Group, limits: c.lis.Limits}
 			b.groups.byFilter[sub.Filter] = g
 		}
 		b.groups.mu.Unlock()
@@ -207,7 +208,7 @@ func (cl *client) offerShared(t *turn, in *inbound, g *group, sub *session.Subsc
 		return refused
 	}
 	qos := min(in.qos, sub.QoS)
-	d := cl.access.Receive(in.topic, qos, in.retain)
+	d := cl.access.Receive(in.topic, g.share, qos, in.retain, in.payload)
 	if !d.Granted() {
 		return refused
 	}

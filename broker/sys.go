@@ -126,7 +126,7 @@ func (b *Broker) publishSys(s *sysState) {
 
 // publishInternal publishes a retained message of the broker itself, through the same gate.
 func (b *Broker) publishInternal(t *turn, who *security.Principal, name string, payload []byte) {
-	permit, v := b.gate.Publish(who, name, 0, true, false)
+	permit, v := b.gate.Publish(security.Request{Principal: who, Topic: name, Retain: true})
 	if !v.Allowed() {
 		return
 	}
@@ -140,7 +140,7 @@ func (b *Broker) publishInternal(t *turn, who *security.Principal, name string, 
 func (b *Broker) Announce(name string, payload []byte) {
 	t := turn{now: b.now()}
 	who := &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
-	permit, v := b.gate.Publish(who, name, 0, false, false)
+	permit, v := b.gate.Publish(security.Request{Principal: who, Topic: name})
 	if !v.Allowed() {
 		return
 	}

@@ -80,7 +80,7 @@ func (cl *client) willDue() {
 
 // publishWill judges a will again and publishes it.
 func (b *Broker) publishWill(t *turn, w *will) {
-	permit, v := b.gate.Publish(w.principal, w.msg.Topic, w.msg.QoS, w.msg.Retain, true)
+	permit, v := b.gate.Publish(willRequest(w.principal, w.msg.Topic, w.msg.QoS, w.msg.Retain, w.msg.Payload))
 	if !v.Allowed() {
 		b.metrics.PublishDenied.Add(1)
 		b.audit.Record(audit.WillDenied, verdictAttrs(v, slog.String("client", w.msg.Origin.ClientID),
@@ -98,4 +98,11 @@ func (b *Broker) publishWill(t *turn, w *will) {
 	var batch store.Batch
 	b.publish(t, permit, &in, &batch)
 	b.commit(&batch, func(error) {}) // nobody waits for an acknowledgement of a will
+}
+
+// willRequest asks for leave to publish a will.
+func willRequest(p *security.Principal, topic string, qos byte, retain bool, payload []byte) security.Request {
+	return security.Request{
+		Principal: p, Topic: topic, QoS: qos, Retain: retain, Will: true, Message: &security.Message{Payload: payload},
+	}
 }

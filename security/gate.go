@@ -1,7 +1,7 @@
 package security
 
 import (
-	"fmt"
+	"hash/maphash"
 	"strings"
 	"sync/atomic"
 )
@@ -9,29 +9,50 @@ import (
 // Gate is the one place where requests are judged. Its rules are swapped as a
 // whole; a generation tells decisions of before and after apart.
 type Gate struct {
-	rules atomic.Pointer[Ruleset]
+	rules  atomic.Pointer[Ruleset]
+	seed   maphash.Seed
+	shadow Shadow
 }
 
 // Ruleset is the policies of every listener, by its name. It is immutable once
 // given to a Gate.
 type Ruleset struct {
 	ByListener map[string][]Policy
+	// Shadow is policies that are asked beside those in force and never enforced.
+	Shadow map[string][]Policy
+	// Downgrade says of which listeners a subscription is granted at a lower QoS
+	// where the requested one is refused.
+	Downgrade map[string]bool
+
+	generation uint64 // set by Swap
 }
 
 // NewGate makes a gate over rules; nil refuses everything.
 func NewGate(rules *Ruleset) *Gate {
-	g := &Gate{}
+	g := &Gate{seed: maphash.MakeSeed()}
 	g.Swap(rules)
 	return g
 }
 
-// Swap replaces the rules. What was decided before is not valid any more when it returns.
+// Swap replaces the rules, which no other gate may hold. What was decided before
+// is not valid any more when it returns; the engine's Enforce then waits for what
+// is under way.
 func (g *Gate) Swap(rules *Ruleset) {
 	if rules == nil {
 		rules = &Ruleset{}
 	}
+	rules.generation = 1
+	if old := g.rules.Load(); old != nil {
+		rules.generation = old.generation + 1
+	}
 	g.rules.Store(rules)
 }
+
+// Generation counts the swaps: what was decided under another one is not valid.
+func (g *Gate) Generation() uint64 { return g.rules.Load().generation }
+
+// Shadow is the record of what the shadow policies would have answered otherwise.
+func (g *Gate) Shadow() *Shadow { return &g.shadow }
 
 // Permit is leave to publish one message. The zero Permit is refused; only a Gate makes others.
 type Permit struct {
@@ -39,6 +60,7 @@ type Permit struct {
 	topic  string
 	qos    byte
 	retain bool
+	will   bool
 	rules  *Ruleset
 }
 
@@ -54,204 +76,193 @@ func (p Permit) QoS() byte { return p.qos }
 // Retain reports whether the message was judged as a retained one.
 func (p Permit) Retain() bool { return p.retain }
 
+// Will reports whether the message was judged as a will.
+func (p Permit) Will() bool { return p.will }
+
 // Valid reports whether the permit was made under the gate's present rules.
 func (g *Gate) Valid(p Permit) bool { return p.rules != nil && p.rules == g.rules.Load() }
 
 // Delivery is leave to hand one message to one receiver. The zero Delivery is refused.
 type Delivery struct{ rules *Ruleset }
 
-// Valid reports whether the delivery was made under the gate's present rules.
+// Delivers reports whether the delivery was made under the gate's present rules.
 func (g *Gate) Delivers(d Delivery) bool { return d.rules != nil && d.rules == g.rules.Load() }
 
 // Granted reports whether the delivery is one.
 func (d Delivery) Granted() bool { return d.rules != nil }
 
-// Admit judges a principal that connects: an explicit deny, or a policy that
-// can't serve this principal, refuses.
-func (g *Gate) Admit(p *Principal) Verdict {
-	rules := g.rules.Load()
-	req := Request{Principal: p, Action: Connect}
-	for _, pol := range rules.ByListener[p.Listener] {
-		if v := pol.Decide(&req); v.Effect == Deny {
-			return v
-		}
-		if a, ok := pol.(AdmitPolicy); ok {
-			if err := a.Admit(p); err != nil {
-				v := Verdict{Effect: Deny, Rule: err.Error()}
-				if named, ok := pol.(interface{ Name() string }); ok {
-					v.Policy = named.Name()
-				}
-				return v
-			}
-		}
+// Decide judges q. One explicit deny is final, else one allow suffices, else the
+// answer is deny. A connection that no policy judges is allowed: who may connect
+// at all was found by authentication.
+func (g *Gate) Decide(q *Request) Verdict { return g.rules.Load().decide(q) }
+
+func (rs *Ruleset) decide(q *Request) Verdict {
+	if v, decided := outside(q); decided {
+		return v
 	}
-	return Verdict{Effect: Allow, Rule: "no rule refuses the connection"}
+	return judge(rs.ByListener[q.Principal.Listener], q)
 }
 
-// Decide judges r: one explicit deny is final, else one allow suffices, else
-// the answer is deny.
-func (g *Gate) Decide(r *Request) Verdict { return g.rules.Load().decide(r) }
-
-func (rs *Ruleset) decide(r *Request) Verdict {
-	if r.Principal == nil {
-		return Verdict{Effect: Deny, Rule: "nobody asked"}
+// outside is what is decided before any policy is asked.
+func outside(q *Request) (v Verdict, decided bool) {
+	switch {
+	case q.Principal == nil:
+		return Verdict{Effect: Deny, Rule: "nobody asked"}, true
+	case q.Principal.Internal:
+		return Verdict{Effect: Allow, Rule: "the broker itself", QoS: q.QoS}, true
+	case q.Action == Publish && brokersOwn(q.Topic):
+		return Verdict{Effect: Deny, Rule: "$SYS belongs to the broker"}, true
 	}
-	if r.Principal.Internal {
-		return Verdict{Effect: Allow, Rule: "the broker itself"}
-	}
-	if r.Action == Publish && brokersOwn(r.Topic) {
-		return Verdict{Effect: Deny, Rule: "$SYS belongs to the broker"}
-	}
-	out := Verdict{Effect: Deny, Rule: "no rule allows it"}
-	for _, pol := range rs.ByListener[r.Principal.Listener] {
-		switch v := pol.Decide(r); v.Effect {
-		case Deny:
-			return v
-		case Allow:
-			if out.Effect == Deny {
-				out = v
-			}
-		case Silent:
-			// Its reason is the best answer there is to "why not?".
-			if out.Effect == Deny && v.Rule != "" {
-				v.Effect = Deny
-				out = v
-			}
-		}
-	}
-	return out
+	return Verdict{}, false
 }
 
 func brokersOwn(name string) bool { return name == "$SYS" || strings.HasPrefix(name, "$SYS/") }
 
-// Publish judges a message of p to topic; will says that it is a will.
-func (g *Gate) Publish(p *Principal, topic string, qos byte, retain, will bool) (Permit, Verdict) {
+// judge asks policies about q.
+func judge(policies []Policy, q *Request) Verdict {
+	out := Verdict{Effect: Deny, Rule: "no rule allows it"}
+	if len(policies) == 0 {
+		out.Rule = "the listener has no policy"
+	}
+	needed := q.Action != Connect
+	for _, pol := range policies {
+		v := pol.Decide(q)
+		if q.Action == Connect && v.Effect != Deny {
+			if err := admit(pol, q.Principal); err != nil {
+				v = Verdict{Effect: Deny, Policy: name(pol), Rule: err.Error()}
+			}
+			if c, ok := pol.(ConnectPolicy); ok && c.NeedsConnect() {
+				needed = true
+			}
+		}
+		v.QoS = q.QoS
+		switch v.Effect {
+		case Deny:
+			v.holds(out)
+			return v
+		case Allow:
+			v.holds(out)
+			if out.Effect == Allow { // the first one is the reason
+				out.Until, out.Volatile = v.Until, v.Volatile
+				continue
+			}
+			out = v
+		case Silent:
+			v.holds(out)
+			// Its reason is the best answer there is to "why not?".
+			if out.Effect == Deny && v.Rule != "" {
+				v.Effect = Deny
+				out = v
+				continue
+			}
+			out.Until, out.Volatile = v.Until, v.Volatile
+		}
+	}
+	if !needed && out.Effect != Allow {
+		out.Effect, out.Policy, out.File, out.Line, out.Rule = Allow, "", "", 0, "no rule refuses the connection"
+	}
+	return out
+}
+
+func admit(pol Policy, p *Principal) error {
+	if a, ok := pol.(AdmitPolicy); ok {
+		return a.Admit(p)
+	}
+	return nil
+}
+
+// name is a policy's name in the configuration, empty if it has none.
+func name(pol Policy) string {
+	if n, ok := pol.(interface{ Name() string }); ok {
+		return n.Name()
+	}
+	return ""
+}
+
+// answer is decide for a request that is really made: the shadow policies are asked too.
+func (g *Gate) answer(rs *Ruleset, q *Request) (v Verdict, differs bool) {
+	v = rs.decide(q)
+	if len(rs.Shadow) == 0 || q.Principal == nil {
+		return v, false
+	}
+	policies, shadowed := rs.Shadow[q.Principal.Listener]
+	if !shadowed {
+		return v, false
+	}
+	if _, decided := outside(q); decided {
+		return v, false
+	}
+	other := judge(policies, q)
+	v.holds(other)
+	if differs = other.Allowed() != v.Allowed(); differs {
+		g.shadow.differ(q, v, other)
+	}
+	return v, differs
+}
+
+// Admit judges a principal that connects: an explicit deny, a policy that can't
+// serve this principal, or the lack of an allow where one is needed, refuses.
+func (g *Gate) Admit(p *Principal) Verdict {
+	v, _ := g.answer(g.rules.Load(), &Request{Principal: p, Action: Connect})
+	return v
+}
+
+// Keeps is Admit for a principal that is connected already.
+func (g *Gate) Keeps(p *Principal) Verdict {
+	return g.Decide(&Request{Principal: p, Action: Connect})
+}
+
+// Publish judges a message: q.Principal, Topic, QoS, Retain, Will and Message.
+func (g *Gate) Publish(q Request) (Permit, Verdict) {
+	q.Action = Publish
 	rules := g.rules.Load()
-	v := rules.decide(&Request{Principal: p, Action: Publish, Topic: topic, QoS: qos, Retain: retain, Will: will})
+	v, _ := g.answer(rules, &q)
 	if !v.Allowed() {
 		return Permit{}, v
 	}
-	return Permit{by: p, topic: topic, qos: qos, retain: retain, rules: rules}, v
+	return Permit{by: q.Principal, topic: q.Topic, qos: q.QoS, retain: q.Retain, will: q.Will, rules: rules}, v
 }
 
-// Receive judges the delivery of a message on topic to p.
-func (g *Gate) Receive(p *Principal, topic string, qos byte, retain bool) (Delivery, Verdict) {
+// Receive judges the delivery of a message: q.Principal, Topic, QoS, Retain,
+// Shared, Group and Message.
+func (g *Gate) Receive(q Request) (Delivery, Verdict) {
+	q.Action = Receive
 	rules := g.rules.Load()
-	v := rules.decide(&Request{Principal: p, Action: Receive, Topic: topic, QoS: qos, Retain: retain})
+	v, _ := g.answer(rules, &q)
 	if !v.Allowed() {
 		return Delivery{}, v
 	}
 	return Delivery{rules: rules}, v
 }
 
-// Subscribe judges a subscription of p to filter, without its $share prefix.
+// Subscribe judges a subscription of p to filter, without its $share prefix. An
+// allowing verdict says at which QoS: the requested one, or where the listener
+// downgrades, the highest that is allowed.
 func (g *Gate) Subscribe(p *Principal, filter, group string, qos byte) Verdict {
-	return g.Decide(&Request{Principal: p, Action: Subscribe, Topic: filter, QoS: qos, Shared: group != "", Group: group})
+	rules := g.rules.Load()
+	q := Request{Principal: p, Action: Subscribe, Topic: filter, QoS: qos, Shared: group != "", Group: group}
+	v, _ := g.answer(rules, &q)
+	return rules.downgrade(v, q)
 }
 
-// Access answers for one principal and remembers answers, so that a topic in
-// steady use costs one map look-up. It belongs to one goroutine, or to the
-// lock of whoever holds it, and to one direction of flow.
-type Access struct {
-	gate      *Gate
-	principal *Principal
-	rules     *Ruleset
-	answers   map[string]answers
+// Standing is Subscribe for a subscription that was granted before.
+func (g *Gate) Standing(p *Principal, filter, group string, qos byte) Verdict {
+	rules := g.rules.Load()
+	q := Request{Principal: p, Action: Subscribe, Topic: filter, QoS: qos, Shared: group != "", Group: group}
+	return rules.downgrade(rules.decide(&q), q)
 }
 
-// answers holds a known and an allowed bit for each QoS and retain flag.
-type answers struct{ known, allowed uint8 }
-
-// accessTopics bounds what an Access remembers.
-const accessTopics = 64
-
-// NewAccess makes an Access for p.
-func NewAccess(g *Gate, p *Principal) Access { return Access{gate: g, principal: p} }
-
-// Principal is who is asked for.
-func (a *Access) Principal() *Principal { return a.principal }
-
-// Publish is Gate.Publish. topic may view a buffer: it is copied if it is remembered.
-// known reports that the topic was judged before, so that its form needs no second check.
-func (a *Access) Publish(topic string, qos byte, retain bool) (Permit, Verdict) {
-	rules, bit, ans := a.recall(topic, qos, retain)
-	if ans.known&bit == 0 {
-		v := rules.decide(&Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain})
-		a.remember(topic, bit, ans, v.Allowed())
-		if !v.Allowed() {
-			return Permit{}, v
-		}
-	} else if ans.allowed&bit == 0 {
-		// Refusals are rare: their reason is worked out again rather than kept.
-		return Permit{}, rules.decide(&Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain})
+func (rs *Ruleset) downgrade(v Verdict, q Request) Verdict {
+	if v.Allowed() || q.Principal == nil || !rs.Downgrade[q.Principal.Listener] {
+		return v
 	}
-	return Permit{by: a.principal, topic: topic, qos: qos, retain: retain, rules: rules}, Verdict{Effect: Allow}
-}
-
-// Known reports whether topic was judged under the present rules, so that its
-// form was checked then.
-func (a *Access) Known(topic string) bool {
-	if a.gate.rules.Load() != a.rules {
-		return false
-	}
-	_, ok := a.answers[topic]
-	return ok
-}
-
-// Receive is Gate.Receive.
-func (a *Access) Receive(topic string, qos byte, retain bool) Delivery {
-	if a.principal == nil {
-		return Delivery{}
-	}
-	rules, bit, ans := a.recall(topic, qos, retain)
-	if ans.known&bit == 0 {
-		v := rules.decide(&Request{Principal: a.principal, Action: Receive, Topic: topic, QoS: qos, Retain: retain})
-		a.remember(topic, bit, ans, v.Allowed())
-		if !v.Allowed() {
-			return Delivery{}
-		}
-	} else if ans.allowed&bit == 0 {
-		return Delivery{}
-	}
-	return Delivery{rules: rules}
-}
-
-func (a *Access) recall(topic string, qos byte, retain bool) (*Ruleset, uint8, answers) {
-	rules := a.gate.rules.Load()
-	if rules != a.rules {
-		a.rules = rules
-		a.answers = nil
-	}
-	bit := uint8(1) << qos
-	if retain {
-		bit <<= 3
-	}
-	return rules, bit, a.answers[topic]
-}
-
-func (a *Access) remember(topic string, bit uint8, ans answers, allowed bool) {
-	ans.known |= bit
-	if allowed {
-		ans.allowed |= bit
-	}
-	if a.answers == nil {
-		a.answers = make(map[string]answers, 1)
-	} else if len(a.answers) >= accessTopics {
-		if _, there := a.answers[topic]; !there {
-			clear(a.answers)
+	for q.QoS > 0 {
+		q.QoS--
+		if lower := rs.decide(&q); lower.Allowed() {
+			return lower
 		}
 	}
-	a.answers[strings.Clone(topic)] = ans
-}
-
-// Denied is a refusal: Code is for the peer, the verdict for log and audit.
-type Denied struct {
-	Code    byte
-	Verdict Verdict
-}
-
-func (d *Denied) Error() string {
-	return fmt.Sprintf("refused: %s %s", d.Verdict.Policy, d.Verdict.Rule)
+	return v
 }
 
 // Redirect is an authenticator's answer that another server serves this client

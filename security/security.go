@@ -19,6 +19,7 @@ type Principal struct {
 	Groups   []string
 	Roles    []string
 	Attrs    map[string]string
+	Claims   map[string]any    // of a token, as encoding/json decodes them; nil without one
 	Cert     *x509.Certificate // leaf of a verified client certificate
 	Addr     netip.AddrPort    // unmapped, without zone
 	Listener string
@@ -64,11 +65,27 @@ type Request struct {
 	Principal *Principal
 	Action    Action
 	Topic     string // a name, or for Subscribe a filter without its $share prefix; empty for Connect
-	QoS       byte
+	QoS       byte   // of the message as it would be sent; for Subscribe the requested maximum
 	Retain    bool
 	Will      bool
-	Shared    bool
-	Group     string // of a shared subscription
+	Shared    bool     // Subscribe and Receive: by a shared subscription
+	Group     string   // its share name
+	Message   *Message // Publish and Receive: what is sent; nil where only the topic is known
+	At        int64    // nanoseconds since 1970; 0 is now
+}
+
+// Message is what a condition may read of an application message. It is valid
+// only during the call.
+type Message struct {
+	Payload []byte
+}
+
+// Now is the time of the request: At, or the present.
+func (q *Request) Now() time.Time {
+	if q.At != 0 {
+		return time.Unix(0, q.At)
+	}
+	return time.Now()
 }
 
 // Effect is a policy's answer; the zero value is silence.
@@ -91,20 +108,44 @@ func (e Effect) String() string {
 	return "silent"
 }
 
-// Verdict is an answer with its reason.
+// Verdict is an answer with its reason, and how long it holds.
 type Verdict struct {
 	Effect Effect
 	Policy string // its name in the configuration
 	File   string
 	Line   int
 	Rule   string // the rule's text, or why there is none
+	// Until is the earliest moment at which time alone may change the answer, in
+	// nanoseconds since 1970; 0: never.
+	Until int64
+	// Volatile says that the answer depends on the message itself or on something
+	// else that may differ at the next request: it is not remembered.
+	Volatile bool
+	// QoS is what a subscription was granted at.
+	QoS byte
 }
 
 // Allowed reports whether the verdict allows.
 func (v Verdict) Allowed() bool { return v.Effect == Allow }
 
+// holds joins how long v and w hold into v.
+func (v *Verdict) holds(w Verdict) {
+	v.Until = Sooner(v.Until, w.Until)
+	v.Volatile = v.Volatile || w.Volatile
+}
+
+// Sooner is the earlier of two moments in nanoseconds since 1970, where 0 is never.
+func Sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // Policy judges requests. It is compiled when loaded, immutable and safe for
-// concurrent use; a deny is final, an allow suffices, silence leaves it to others.
+// concurrent use; a deny is final, an allow suffices, silence leaves it to
+// others. A silent verdict says in Rule why nothing matched, and holds only
+// until its Until as well.
 type Policy interface {
 	Decide(r *Request) Verdict
 }
@@ -114,4 +155,48 @@ type Policy interface {
 type AdmitPolicy interface {
 	Policy
 	Admit(p *Principal) error
+}
+
+// ConnectPolicy is a Policy under which authentication alone does not admit:
+// where NeedsConnect is true for one of a listener's policies, one of them has
+// to allow the connection.
+type ConnectPolicy interface {
+	Policy
+	NeedsConnect() bool
+}
+
+// ExplainPolicy is a Policy that tells how it came to its answer. The verdict
+// in the explanation is the one that Decide gives to the same request.
+type ExplainPolicy interface {
+	Policy
+	Explain(r *Request) Explanation
+}
+
+// Explanation is one policy's answer with the path to it.
+type Explanation struct {
+	Verdict Verdict
+	Steps   []Step // what its rules said, in the order in which they count
+	Omitted int    // rules left out of Steps, since they are about other topics
+	// Opposite says what would have to change for the opposite answer, smallest
+	// change first, in the language of the policy.
+	Opposite []string
+}
+
+// Step is what one rule said.
+type Step struct {
+	File    string
+	Line    int
+	Rule    string
+	Effect  Effect // what the rule is for
+	Matches bool
+	Decides bool   // it is why the answer is what it is
+	Says    string // why it matches or not: "QoS 2 is not among 0 1"
+	Values  []Value
+}
+
+// Value is what a placeholder of a rule stood for.
+type Value struct {
+	Name    string
+	Value   string
+	Missing bool // the principal has no such value
 }

@@ -1,0 +1,244 @@
+package security
+
+import (
+	"hash/maphash"
+	"strings"
+	"time"
+)
+
+// Access answers for one principal and remembers answers, so that a topic in
+// steady use costs one look-up. It belongs to one goroutine, or to the lock of
+// whoever holds it, and to one direction of flow: one that publishes is not
+// asked about receiving.
+//
+// What it remembers is bounded, per topic (and share name): the answers for each
+// QoS and retain flag, until the moment at which time alone may change one of
+// them. Answers that depend on the message are not remembered.
+type Access struct {
+	gate      *Gate
+	principal *Principal
+	rules     *Ruleset
+	// slots is a hash table with open addressing; its length is a power of two.
+	slots []slot
+}
+
+// slot is what is remembered of one topic; known is 0 where it is empty. Each
+// bit of known, allowed and differs is for one QoS and retain flag.
+type slot struct {
+	hash    uint32
+	until   uint32 // seconds since 1970, 0: never
+	group   uint16 // length of the share name at the end of key
+	known   uint8
+	allowed uint8
+	differs uint8 // the shadow policies answer otherwise
+	key     string
+}
+
+const (
+	accessSlots  = 128 // bounds what an Access remembers
+	accessProbes = 16  // bounds the look-up of a topic
+)
+
+// NewAccess makes an Access for p.
+func NewAccess(g *Gate, p *Principal) Access { return Access{gate: g, principal: p} }
+
+// Principal is who is asked for.
+func (a *Access) Principal() *Principal { return a.principal }
+
+// Publish is Gate.Publish for a message that is no will. topic may view a
+// buffer: it is copied if it is remembered.
+func (a *Access) Publish(topic string, qos byte, retain bool, payload []byte) (Permit, Verdict) {
+	rules, s := a.recall(topic, "")
+	bit := answerBit(qos, retain)
+	if s == nil || s.known&s.allowed&bit == 0 {
+		// Refusals are rare: their reason is worked out again rather than kept.
+		m := Message{Payload: payload}
+		v := a.ask(rules, s, bit, &Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain, Message: &m})
+		if !v.Allowed() {
+			return Permit{}, v
+		}
+	} else if s.differs&bit != 0 {
+		a.gate.shadow.again()
+	}
+	return Permit{by: a.principal, topic: topic, qos: qos, retain: retain, rules: rules}, Verdict{Effect: Allow}
+}
+
+// Known reports whether topic was judged under the present rules, so that its
+// form was checked then.
+func (a *Access) Known(topic string) bool {
+	if a.gate.rules.Load() != a.rules || len(a.slots) == 0 {
+		return false
+	}
+	return a.find(a.hash(topic, ""), topic, "") != nil
+}
+
+// Receive is Gate.Receive. group is the share name of the subscription that the
+// message comes by, empty for one that is not shared.
+func (a *Access) Receive(topic, group string, qos byte, retain bool, payload []byte) Delivery {
+	if a.principal == nil {
+		return Delivery{}
+	}
+	rules, s := a.recall(topic, group)
+	bit := answerBit(qos, retain)
+	if s == nil || s.known&bit == 0 {
+		m := Message{Payload: payload}
+		v := a.ask(rules, s, bit, &Request{
+			Principal: a.principal, Action: Receive, Topic: topic, QoS: qos, Retain: retain,
+			Shared: group != "", Group: group, Message: &m,
+		})
+		if !v.Allowed() {
+			return Delivery{}
+		}
+		return Delivery{rules: rules}
+	}
+	if s.differs&bit != 0 {
+		a.gate.shadow.again()
+	}
+	if s.allowed&bit == 0 {
+		return Delivery{}
+	}
+	return Delivery{rules: rules}
+}
+
+func answerBit(qos byte, retain bool) uint8 {
+	bit := uint8(1) << qos
+	if retain {
+		bit <<= 3
+	}
+	return bit
+}
+
+// recall finds what is remembered of a topic; nil if nothing is. Answers of other
+// rules, or of a time that is over, are forgotten.
+func (a *Access) recall(topic, group string) (*Ruleset, *slot) {
+	rules := a.gate.rules.Load()
+	if rules != a.rules {
+		a.rules = rules
+		a.slots = nil
+		return rules, nil
+	}
+	if len(a.slots) == 0 {
+		return rules, nil
+	}
+	s := a.find(a.hash(topic, group), topic, group)
+	if s != nil && s.until != 0 && time.Now().Unix() >= int64(s.until) {
+		s.until, s.known, s.allowed, s.differs = 0, forgotten, 0, 0
+	}
+	return rules, s
+}
+
+// forgotten marks a slot that holds a topic and no answer. No request has this bit.
+const forgotten = 1 << 7
+
+func (a *Access) hash(topic, group string) uint32 {
+	h := maphash.String(a.gate.seed, topic)
+	if group != "" {
+		h ^= maphash.String(a.gate.seed, group) * 0x9e3779b97f4a7c15
+	}
+	return uint32(h)
+}
+
+func (s *slot) is(topic, group string) bool {
+	n := len(s.key) - int(s.group)
+	return n == len(topic) && s.key[:n] == topic && s.key[n:] == group
+}
+
+func (a *Access) find(hash uint32, topic, group string) *slot {
+	mask := uint32(len(a.slots) - 1)
+	for i := uint32(0); i < accessProbes && i <= mask; i++ {
+		s := &a.slots[(hash+i)&mask]
+		if s.known == 0 {
+			return nil
+		}
+		if s.hash == hash && s.is(topic, group) {
+			return s
+		}
+	}
+	return nil
+}
+
+// ask puts q to the policies and remembers the answer, in s if the topic has that slot.
+func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
+	v, differs := a.gate.answer(rules, q)
+	if v.Volatile {
+		return v
+	}
+	until := uint32(0)
+	if v.Until != 0 {
+		// A whole second early rather than late.
+		until = uint32(max(v.Until/1e9, 1))
+	}
+	if s == nil {
+		if s = a.room(q.Topic, q.Group); s == nil {
+			return v
+		}
+	}
+	s.known |= bit
+	s.allowed &^= bit
+	s.differs &^= bit
+	if v.Allowed() {
+		s.allowed |= bit
+	}
+	if differs {
+		s.differs |= bit
+	}
+	if until != 0 && (s.until == 0 || until < s.until) {
+		s.until = until
+	}
+	return v
+}
+
+// room makes a slot for a topic. Where the table has no place near the topic's
+// own it grows, and at its largest is begun anew.
+func (a *Access) room(topic, group string) *slot {
+	if len(group) > 0xFFFF {
+		return nil
+	}
+	hash := a.hash(topic, group)
+	key := topic + group
+	if group == "" {
+		key = strings.Clone(topic)
+	}
+	fresh := slot{hash: hash, group: uint16(len(group)), known: forgotten, key: key}
+	if len(a.slots) == 0 {
+		a.slots = make([]slot, 1)
+	}
+	for {
+		if s := place(a.slots, fresh); s != nil {
+			return s
+		}
+		if len(a.slots) >= accessSlots {
+			clear(a.slots)
+			continue
+		}
+		for size := len(a.slots) * 2; ; size *= 2 {
+			larger := make([]slot, size)
+			if size >= accessSlots || moved(larger, a.slots) {
+				a.slots = larger // at the largest what finds no place is forgotten
+				break
+			}
+		}
+	}
+}
+
+func moved(to, from []slot) bool {
+	for _, s := range from {
+		if s.known != 0 && place(to, s) == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// place enters s near its own place; nil where that is full.
+func place(slots []slot, s slot) *slot {
+	mask := uint32(len(slots) - 1)
+	for i := uint32(0); i < accessProbes && i <= mask; i++ {
+		at := &slots[(s.hash+i)&mask]
+		if at.known == 0 {
+			*at = s
+			return at
+		}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package security
+
+// Decision is an answer of the gate with the whole path to it.
+type Decision struct {
+	Verdict  Verdict
+	Policies []PolicyAnswer // of the listener, in the order in which they were asked
+	// Opposite says what would have to change for the opposite answer, smallest change first.
+	Opposite []string
+}
+
+// PolicyAnswer is what one policy said.
+type PolicyAnswer struct {
+	Policy string
+	Explanation
+	Reached bool // false: a policy before it had the last word
+}
+
+// Explain judges q by the present rules and tells how. The verdict is the one
+// that Decide gives, by the same code.
+func (g *Gate) Explain(q *Request) Decision {
+	rules := g.rules.Load()
+	d := Decision{Verdict: rules.decide(q)}
+	if !d.Verdict.Allowed() && q.Action == Subscribe {
+		d.Verdict = rules.downgrade(d.Verdict, *q)
+	}
+	if _, decided := outside(q); decided {
+		return d
+	}
+	reached := true
+	for _, pol := range rules.ByListener[q.Principal.Listener] {
+		a := PolicyAnswer{Policy: name(pol), Reached: reached}
+		if x, ok := pol.(ExplainPolicy); ok {
+			a.Explanation = x.Explain(q)
+		} else {
+			a.Verdict = pol.Decide(q)
+		}
+		if err := admit(pol, q.Principal); err != nil && q.Action == Connect && a.Verdict.Effect != Deny {
+			a.Verdict = Verdict{Effect: Deny, Policy: a.Policy, Rule: err.Error()}
+		}
+		if a.Verdict.Effect == Deny {
+			reached = false
+		}
+		d.Policies = append(d.Policies, a)
+	}
+	for _, a := range d.Policies {
+		// Of an allowed request each policy that allows would have to change; of a
+		// refused one each that denies, else any that is silent.
+		if d.Verdict.Allowed() == a.Verdict.Allowed() {
+			d.Opposite = append(d.Opposite, a.Opposite...)
+		}
+	}
+	if len(d.Policies) == 0 {
+		d.Opposite = append(d.Opposite, "name a policy under policies of listener "+q.Principal.Listener)
+	}
+	return d
+}
