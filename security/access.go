@@ -2,8 +2,10 @@ package security
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"strings"
 	"time"
+	"unsafe"
 )
 
 // Access answers for one principal and remembers answers, so that a topic in
@@ -18,8 +20,21 @@ type Access struct {
 	gate      *Gate
 	principal *Principal
 	rules     *Ruleset
-	// slots is a hash table with open addressing; its length is a power of two.
-	slots []slot
+	// first is the first slot of a hash table with open addressing and 1<<size
+	// slots; nil is none. Every connection has an Access, so it holds no slice header.
+	first *slot
+	size  uint8
+}
+
+func (a *Access) slots() []slot {
+	if a.first == nil {
+		return nil
+	}
+	return unsafe.Slice(a.first, 1<<a.size)
+}
+
+func (a *Access) setSlots(slots []slot) {
+	a.first, a.size = &slots[0], uint8(bits.TrailingZeros(uint(len(slots))))
 }
 
 // slot is what is remembered of one topic; known is 0 where it is empty. Each
@@ -66,7 +81,7 @@ func (a *Access) Publish(topic string, qos byte, retain bool, payload []byte) (P
 // Known reports whether topic was judged under the present rules, so that its
 // form was checked then.
 func (a *Access) Known(topic string) bool {
-	if a.gate.rules.Load() != a.rules || len(a.slots) == 0 {
+	if a.gate.rules.Load() != a.rules || a.first == nil {
 		return false
 	}
 	return a.find(a.hash(topic, ""), topic, "") != nil
@@ -114,10 +129,10 @@ func (a *Access) recall(topic, group string) (*Ruleset, *slot) {
 	rules := a.gate.rules.Load()
 	if rules != a.rules {
 		a.rules = rules
-		a.slots = nil
+		a.first = nil
 		return rules, nil
 	}
-	if len(a.slots) == 0 {
+	if a.first == nil {
 		return rules, nil
 	}
 	s := a.find(a.hash(topic, group), topic, group)
@@ -144,9 +159,10 @@ func (s *slot) is(topic, group string) bool {
 }
 
 func (a *Access) find(hash uint32, topic, group string) *slot {
-	mask := uint32(len(a.slots) - 1)
+	slots := a.slots()
+	mask := uint32(len(slots) - 1)
 	for i := uint32(0); i < accessProbes && i <= mask; i++ {
-		s := &a.slots[(hash+i)&mask]
+		s := &slots[(hash+i)&mask]
 		if s.known == 0 {
 			return nil
 		}
@@ -189,7 +205,7 @@ func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
 }
 
 // room makes a slot for a topic. Where the table has no place near the topic's
-// own it grows, and at its largest is begun anew.
+// own it grows, and at its largest another topic there is forgotten.
 func (a *Access) room(topic, group string) *slot {
 	if len(group) > 0xFFFF {
 		return nil
@@ -200,21 +216,23 @@ func (a *Access) room(topic, group string) *slot {
 		key = strings.Clone(topic)
 	}
 	fresh := slot{hash: hash, group: uint16(len(group)), known: forgotten, key: key}
-	if len(a.slots) == 0 {
-		a.slots = make([]slot, 1)
+	if a.first == nil {
+		a.setSlots(make([]slot, 1))
 	}
 	for {
-		if s := place(a.slots, fresh); s != nil {
+		slots := a.slots()
+		if s := place(slots, fresh); s != nil {
 			return s
 		}
-		if len(a.slots) >= accessSlots {
-			clear(a.slots)
-			continue
+		if n := uint32(len(slots)); n >= accessSlots {
+			at := &slots[(hash+hash>>16%accessProbes)&(n-1)]
+			*at = fresh
+			return at
 		}
-		for size := len(a.slots) * 2; ; size *= 2 {
+		for size := len(slots) * 2; ; size *= 2 {
 			larger := make([]slot, size)
-			if size >= accessSlots || moved(larger, a.slots) {
-				a.slots = larger // at the largest what finds no place is forgotten
+			if moved(larger, slots) || size >= accessSlots {
+				a.setSlots(larger) // at the largest what finds no place is forgotten
 				break
 			}
 		}

@@ -22,6 +22,11 @@ func (g *Gate) Explain(q *Request) Decision {
 	d := Decision{Verdict: rules.decide(q)}
 	if !d.Verdict.Allowed() && q.Action == Subscribe {
 		d.Verdict = rules.downgrade(d.Verdict, *q)
+		if d.Verdict.Allowed() { // what is explained is what was granted
+			lower := *q
+			lower.QoS = d.Verdict.QoS
+			q = &lower
+		}
 	}
 	if _, decided := outside(q); decided {
 		return d
@@ -42,15 +47,30 @@ func (g *Gate) Explain(q *Request) Decision {
 		}
 		d.Policies = append(d.Policies, a)
 	}
-	for _, a := range d.Policies {
-		// Of an allowed request each policy that allows would have to change; of a
-		// refused one each that denies, else any that is silent.
-		if d.Verdict.Allowed() == a.Verdict.Allowed() {
-			d.Opposite = append(d.Opposite, a.Opposite...)
-		}
-	}
+	d.Opposite = opposite(d)
 	if len(d.Policies) == 0 {
 		d.Opposite = append(d.Opposite, "name a policy under policies of listener "+q.Principal.Listener)
 	}
 	return d
+}
+
+// opposite gathers what would have to change: of an allowed request each policy
+// that allows, of a refused one each that denies, else any that is silent.
+func opposite(d Decision) []string {
+	whose := Allow
+	if !d.Verdict.Allowed() {
+		whose = Silent
+		for _, a := range d.Policies {
+			if a.Verdict.Effect == Deny {
+				whose = Deny
+			}
+		}
+	}
+	var out []string
+	for _, a := range d.Policies {
+		if a.Verdict.Effect == whose {
+			out = append(out, a.Explanation.Opposite...)
+		}
+	}
+	return out
 }

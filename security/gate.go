@@ -124,6 +124,7 @@ func judge(policies []Policy, q *Request) Verdict {
 	if len(policies) == 0 {
 		out.Rule = "the listener has no policy"
 	}
+	var held Verdict
 	needed := q.Action != Connect
 	for _, pol := range policies {
 		v := pol.Decide(q)
@@ -135,32 +136,24 @@ func judge(policies []Policy, q *Request) Verdict {
 				needed = true
 			}
 		}
-		v.QoS = q.QoS
-		switch v.Effect {
-		case Deny:
-			v.holds(out)
-			return v
-		case Allow:
-			v.holds(out)
-			if out.Effect == Allow { // the first one is the reason
-				out.Until, out.Volatile = v.Until, v.Volatile
-				continue
-			}
+		held.holds(v)
+		switch {
+		case v.Effect == Deny:
+			return v // whatever the others say, as long as it holds
+		case out.Effect == Allow:
+			// The first one that allows is the reason.
+		case v.Effect == Allow:
 			out = v
-		case Silent:
-			v.holds(out)
-			// Its reason is the best answer there is to "why not?".
-			if out.Effect == Deny && v.Rule != "" {
-				v.Effect = Deny
-				out = v
-				continue
-			}
-			out.Until, out.Volatile = v.Until, v.Volatile
+		case v.Rule != "":
+			// The reason of a silence is the best answer there is to "why not?".
+			out = v
+			out.Effect = Deny
 		}
 	}
-	if !needed && out.Effect != Allow {
-		out.Effect, out.Policy, out.File, out.Line, out.Rule = Allow, "", "", 0, "no rule refuses the connection"
+	if out.Effect != Allow && !needed {
+		out = Verdict{Effect: Allow, Rule: "no rule refuses the connection"}
 	}
+	out.Until, out.Volatile, out.QoS = held.Until, held.Volatile, q.QoS
 	return out
 }
 

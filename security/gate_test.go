@@ -2,7 +2,6 @@ package security
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -41,7 +40,7 @@ func TestPoliciesAreCombined(t *testing.T) {
 		allowed  bool
 		rule     string
 	}{
-		{"no policy denies", nil, false, "no rule allows it"},
+		{"no policy denies", nil, false, "the listener has no policy"},
 		{"silence denies, with its reason", []Policy{silent}, false, "nothing covers it"},
 		{"one allow suffices", []Policy{silent, allow}, true, "allowed"},
 		{"silence after an allow changes nothing", []Policy{allow, silent}, true, "allowed"},
@@ -50,8 +49,8 @@ func TestPoliciesAreCombined(t *testing.T) {
 	} {
 		g := gateOf(tt.policies...)
 		for what, v := range map[string]Verdict{
-			"publish":   second(g.Publish(somebody, "a", 1, false, false)),
-			"receive":   second(g.Receive(somebody, "a", 1, false)),
+			"publish":   second(g.Publish(Request{Principal: somebody, Topic: "a", QoS: 1})),
+			"receive":   second(g.Receive(Request{Principal: somebody, Topic: "a", QoS: 1})),
 			"subscribe": g.Subscribe(somebody, "a/#", "", 1),
 		} {
 			if v.Allowed() != tt.allowed || v.Rule != tt.rule {
@@ -87,28 +86,28 @@ func TestTheZeroValueRefuses(t *testing.T) {
 func TestOnlyTheBrokerPublishesItsTopics(t *testing.T) {
 	g := gateOf(fixed{effect: Allow})
 	for topic, want := range map[string]bool{"$SYS": false, "$SYS/broker": false, "$SYSTEM": true, "a/$SYS": true, "$share": true} {
-		if _, v := g.Publish(somebody, topic, 0, false, false); v.Allowed() != want {
+		if _, v := g.Publish(Request{Principal: somebody, Topic: topic}); v.Allowed() != want {
 			t.Errorf("publish to %s: %v, want allowed %v", topic, v, want)
 		}
 	}
-	if _, v := g.Publish(&Principal{Internal: true}, "$SYS/broker", 0, true, false); !v.Allowed() {
+	if _, v := g.Publish(Request{Principal: &Principal{Internal: true}, Topic: "$SYS/broker", Retain: true}); !v.Allowed() {
 		t.Errorf("the broker itself: %v", v)
 	}
 }
 
 func TestASwapEndsWhatWasPermitted(t *testing.T) {
 	g := gateOf(fixed{effect: Allow})
-	p, _ := g.Publish(somebody, "a", 0, false, false)
-	d, _ := g.Receive(somebody, "a", 0, false)
+	p, _ := g.Publish(Request{Principal: somebody, Topic: "a"})
+	d, _ := g.Receive(Request{Principal: somebody, Topic: "a"})
 	a := NewAccess(g, somebody)
-	if _, v := a.Publish("a", 0, false); !v.Allowed() || !g.Valid(p) || !g.Delivers(d) {
+	if _, v := a.Publish("a", 0, false, nil); !v.Allowed() || !g.Valid(p) || !g.Delivers(d) {
 		t.Fatal("not permitted before the swap")
 	}
 	g.Swap(nil)
 	if g.Valid(p) || g.Delivers(d) || a.Known("a") {
 		t.Error("a permit, delivery or remembered answer outlives its rules")
 	}
-	if _, v := a.Publish("a", 0, false); v.Allowed() {
+	if _, v := a.Publish("a", 0, false, nil); v.Allowed() {
 		t.Error("a remembered answer is given under other rules")
 	}
 }
@@ -122,39 +121,6 @@ func TestAdmit(t *testing.T) {
 	}
 	if v := gateOf(fixed{}).Admit(somebody); !v.Allowed() {
 		t.Errorf("silence about connecting: %+v", v)
-	}
-}
-
-func TestAccessRemembersEachQoSAndRetainFlagOnce(t *testing.T) {
-	asked := 0
-	g := gateOf(fixed{effect: Allow, asked: &asked})
-	a := NewAccess(g, somebody)
-	for range 3 {
-		for qos := range byte(3) {
-			a.Publish("a", qos, false)
-			a.Publish("a", qos, true)
-		}
-	}
-	if asked != 6 {
-		t.Errorf("the policy was asked %d times, want 6", asked)
-	}
-}
-
-func TestAccessIsBoundedAndKeepsNoBuffer(t *testing.T) {
-	g := gateOf(fixed{effect: Allow})
-	a := NewAccess(g, somebody)
-	for i := range 10 * accessTopics {
-		a.Publish(fmt.Sprint("topic/", i), 0, false)
-		if len(a.answers) > accessTopics {
-			t.Fatalf("%d topics are remembered, want at most %d", len(a.answers), accessTopics)
-		}
-	}
-	zero := NewAccess(g, nil)
-	if zero.Receive("a", 0, false).Granted() {
-		t.Error("nobody receives")
-	}
-	if _, v := zero.Publish("a", 0, false); v.Allowed() {
-		t.Error("nobody publishes")
 	}
 }
 
