@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -96,11 +97,15 @@ func (k *checker) names() {
 
 	usedA, usedP := map[string]bool{}, map[string]bool{}
 	refer := func(i int, list string, names []string, known, used map[string]bool) {
+		under := list
+		if list == "shadow" {
+			under = "policies"
+		}
 		for j, n := range names {
 			key := fmt.Sprintf("listeners[%d].%s[%d]", i, list, j)
 			switch {
 			case !known[n]:
-				k.wrong(key, "no entry under %s is named %s", list, excerpt(n))
+				k.wrong(key, "no entry under %s is named %s", under, excerpt(n))
 			case slices.Contains(names[:j], n):
 				k.wrong(key, "%s is already in this list", n)
 			}
@@ -110,6 +115,7 @@ func (k *checker) names() {
 	for i, l := range c.Listeners {
 		refer(i, "authenticators", l.Authenticators, authenticators, usedA)
 		refer(i, "policies", l.Policies, policies, usedP)
+		refer(i, "shadow", l.Shadow, policies, usedP)
 	}
 	for i, a := range c.Authenticators {
 		if !usedA[a.Name] {
@@ -118,7 +124,7 @@ func (k *checker) names() {
 	}
 	for i, p := range c.Policies {
 		if !usedP[p.Name] {
-			k.wrong(fmt.Sprintf("policies[%d].name", i), "no listener names it; remove it or add it to a listener's policies")
+			k.wrong(fmt.Sprintf("policies[%d].name", i), "no listener names it; remove it or add it to a listener's policies or shadow")
 		}
 	}
 }
@@ -134,6 +140,9 @@ func (k *checker) authenticator(i int) {
 	case Anonymous:
 		if a.File != "" {
 			k.wrong(key+".file", "type anonymous has no file")
+		}
+		if a.AllowEmpty || k.set(key+".allow_empty") {
+			k.wrong(key+".allow_empty", "is only for type password_file")
 		}
 		if a.Realm != "" {
 			k.wrong(key+".realm", "type anonymous has no realm; it is one principal per listener")
@@ -152,8 +161,14 @@ func (k *checker) policy(i int) {
 		if p.File != "" {
 			k.wrong(key+".file", "type allow_all has no file")
 		}
+		if p.AllowEmpty || k.set(key+".allow_empty") {
+			k.wrong(key+".allow_empty", "type allow_all has no file")
+		}
 	default:
 		k.wrong(key+".type", "must be %s", orList(p.Type.Choices()))
+	}
+	if p.Type != MosquittoACL && (p.Strict || k.set(key+".strict")) {
+		k.wrong(key+".strict", "is only for type mosquitto_acl")
 	}
 }
 
@@ -163,6 +178,10 @@ func between[T cmp.Ordered](k *checker, key string, v, lo, hi T) {
 		k.wrong(key, "must be from %v to %v, not %v", lo, hi, v)
 	}
 }
+
+// MaxSocketPath is how many bytes the path of a unix socket may have: what
+// every platform's socket address holds.
+const MaxSocketPath = 100
 
 // What the protocol allows at most.
 const (
@@ -239,6 +258,31 @@ func (k *checker) broker() {
 		if text := notWritableIn(c.PIDFile); text != "" {
 			k.wrong("pid_file", "%s", text)
 		}
+	}
+	k.control()
+}
+
+// control checks the socket of sallyport ctl.
+func (k *checker) control() {
+	path, key := k.c.Control.Socket, "control.socket"
+	if path == "" {
+		return
+	}
+	k.socketPath(key, path)
+	for i := range k.c.Listeners {
+		if l := &k.c.Listeners[i]; l.Transport == Unix && filepath.Clean(l.Address) == filepath.Clean(path) {
+			k.wrong(key, "listener %s has this path", l.Name)
+		}
+	}
+}
+
+// socketPath checks where a unix socket shall be made.
+func (k *checker) socketPath(key, path string) {
+	// The kernels' own limits are 104 and 108 bytes.
+	if len(path) > MaxSocketPath {
+		k.wrong(key, "the path of a unix socket must have at most %d bytes", MaxSocketPath)
+	} else if text := notWritableIn(path); text != "" {
+		k.wrong(key, "%s", text)
 	}
 }
 

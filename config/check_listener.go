@@ -75,16 +75,10 @@ func (k *checker) address(key string, l *Listener) {
 
 // socket checks the address of a unix listener.
 func (k *checker) socket(key string, l *Listener) {
-	switch {
-	case l.Address == "":
+	if l.Address == "" {
 		k.wrong(key+".address", "is needed: the path of the socket")
-	case len(l.Address) > 100:
-		// The kernels' own limits are 104 and 108 bytes.
-		k.wrong(key+".address", "the path of a unix socket must have at most 100 bytes")
-	default:
-		if text := notWritableIn(l.Address); text != "" {
-			k.wrong(key+".address", "%s", text)
-		}
+	} else {
+		k.socketPath(key+".address", l.Address)
 	}
 	if l.SocketMode == 0 {
 		k.wrong(key+".socket_mode", "must let someone connect")

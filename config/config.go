@@ -11,6 +11,9 @@ import (
 type Config struct {
 	// File is the path that the configuration was read from.
 	File string `yaml:"-"`
+	// Sources is what it was read from beside File: the files that an importer
+	// was sent to, and their folders.
+	Sources []string `yaml:"-"`
 
 	// The doors of the broker, at least one. Each has its own transport, limits and security settings.
 	Listeners []Listener `yaml:"listeners"`
@@ -28,6 +31,10 @@ type Config struct {
 	Log Log `yaml:"log"`
 	// How often the topics under $SYS are published; 0 switches them off.
 	SysInterval time.Duration `yaml:"sys_interval"`
+	// When changed files are put in force: auto (the configuration and every file that it names are watched; what has been unchanged for a second is read, all together) or manual (on SIGHUP and sallyport ctl reload only, which work with auto too).
+	Reload ReloadMode `yaml:"reload"`
+	// How the running broker is spoken to.
+	Control Control `yaml:"control"`
 	// How the broker stops.
 	Shutdown Shutdown `yaml:"shutdown"`
 	// Where sessions, queues and retained messages live.
@@ -66,6 +73,8 @@ type Listener struct {
 	Authenticators []string `yaml:"authenticators"`
 	// The policies to ask, by name. One deny is final, else one allow is needed; an empty list refuses everything.
 	Policies []string `yaml:"policies"`
+	// Policies to ask beside those, by name, and never to obey: where they would answer otherwise as a whole, that is counted and logged. A policy may stand here alone.
+	Shadow []string `yaml:"shadow"`
 	// Source addresses and networks that may connect; empty is all. Checked before a byte is read.
 	Allow []netip.Prefix `yaml:"allow"`
 	// Source addresses and networks that may not connect; stronger than allow.
@@ -82,6 +91,8 @@ type Listener struct {
 	AcceptRisk []RiskName `yaml:"accept_risk"`
 	// What happens to a client that publishes where it may not: drop (the message; MQTT 5 is told 0x87, MQTT 3 gets a plain acknowledgement) or disconnect.
 	OnDeniedPublish DeniedPublish `yaml:"on_denied_publish"`
+	// What happens to a subscription at a QoS that the policies do not allow: refuse, or downgrade to the highest that they do.
+	OnDeniedQoS DeniedQoS `yaml:"on_denied_qos"`
 	// The code with which every failed CONNECT before MQTT 5 is refused: 5 (not authorized) or 4 (bad user name or password). MQTT 5 gets 0x86.
 	V3RefusalCode uint8 `yaml:"v3_refusal_code"`
 	// Bounds that differ from those under limits, for this listener only.
@@ -126,6 +137,8 @@ type Authenticator struct {
 	Type AuthenticatorType `yaml:"type"`
 	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too.
 	File string `yaml:"file"`
+	// For password_file: a reload may leave no user in it. Otherwise a file that became empty is taken for a mistake and the reload is refused.
+	AllowEmpty bool `yaml:"allow_empty"`
 	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one. Not for anonymous, which is one principal per listener.
 	Realm string `yaml:"realm"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
@@ -140,6 +153,10 @@ type Policy struct {
 	Type PolicyType `yaml:"type"`
 	// The file with the rules; none for allow_all.
 	File string `yaml:"file"`
+	// A reload may leave no rule in the file. Otherwise a file that became empty is taken for a mistake and the reload is refused.
+	AllowEmpty bool `yaml:"allow_empty"`
+	// For mosquitto_acl: refuse at SUBSCRIBE what the file does not grant. Otherwise, as in Mosquitto, every subscription is granted and messages are withheld at delivery.
+	Strict bool `yaml:"strict"`
 }
 
 // MQTT is what the broker offers where the standard leaves a choice.
@@ -162,7 +179,13 @@ type MQTT struct {
 	SharedRedeliver SharedRedeliver `yaml:"shared_redeliver"`
 	// Who may resume, take over or end a session: principal (only the one that made it) or client_id (whoever presents the id).
 	SessionOwner SessionOwner `yaml:"session_owner"`
-	// Tell MQTT 5 clients in words what was wrong with their packets (reason strings). What a policy decided is never told.
+	// Which retained messages a new subscriber gets: check (those whose publisher would still be allowed to publish them) or keep (all).
+	RetainedSource RetainedSource `yaml:"retained_source"`
+	// What becomes of a subscription that a reload no longer allows: revoke (it ends) or withhold (it stays, and brings nothing).
+	OnPolicyChange PolicyChange `yaml:"on_policy_change"`
+	// What an MQTT 5 client is told of why a policy refused it: none, or id (a short identifier, which the log line has too and sallyport ctl explain explains).
+	DenyReason DenyReason `yaml:"deny_reason"`
+	// Tell MQTT 5 clients in words what was wrong with their packets (reason strings). Of what a policy decided only deny_reason tells.
 	ReasonStrings bool `yaml:"reason_strings"`
 	// Response information for clients that ask for it in CONNECT; empty for none.
 	ResponseInformation string `yaml:"response_information"`
@@ -197,6 +220,12 @@ type Log struct {
 	Outputs []LogOutput `yaml:"outputs"`
 	// Log each connection and its end.
 	Connections bool `yaml:"connections"`
+}
+
+// Control is how the running broker is spoken to.
+type Control struct {
+	// The path of a Unix socket for sallyport ctl, made with mode 0600; empty for none.
+	Socket string `yaml:"socket"`
 }
 
 // Shutdown is how the broker stops on SIGTERM or SIGINT.

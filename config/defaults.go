@@ -43,6 +43,9 @@ func Defaults() *Config {
 			ReasonStrings:           true,
 			SharedRedeliver:         RedeliverAtSessionEnd,
 			SessionOwner:            OwnerPrincipal,
+			RetainedSource:          RetainedCheck,
+			OnPolicyChange:          PolicyRevoke,
+			DenyReason:              DenyReasonNone,
 		},
 		Hashing: Hashing{
 			Workers:      2,
@@ -53,6 +56,7 @@ func Defaults() *Config {
 		},
 		Log:         Log{Level: LogInfo, Format: LogText, Connections: true},
 		SysInterval: 10 * time.Second,
+		Reload:      ReloadAuto,
 		Shutdown:    Shutdown{Timeout: 8 * time.Second, PublishWills: true},
 		Storage:     Storage{Type: StorageMemory},
 		Driver:      DriverGoroutine,
@@ -70,6 +74,7 @@ func (l *Listener) SetDefaults() {
 		ClientID:           ClientIDAny,
 		AllowEmptyClientID: true,
 		OnDeniedPublish:    DeniedDrop,
+		OnDeniedQoS:        QoSRefuse,
 		V3RefusalCode:      5,
 	}
 }

@@ -65,3 +65,33 @@ func looseMode(path string) string {
 	}
 	return fmt.Sprintf("%s holds secrets and has mode %04o; chmod 600 keeps others out", printable(path), info.Mode().Perm())
 }
+
+// Files is every file that c was read from or names to be read, each once:
+// what a reload reads again. Folders that an importer looked through are among
+// them.
+func (c *Config) Files() []string {
+	var out []string
+	seen := map[string]bool{"": true}
+	add := func(paths ...string) {
+		for _, p := range paths {
+			if !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+			}
+		}
+	}
+	add(c.File)
+	add(c.Sources...)
+	for _, a := range c.Authenticators {
+		add(a.File)
+	}
+	for _, p := range c.Policies {
+		add(p.File)
+	}
+	for _, l := range c.Listeners {
+		if t := l.TLS; t != nil {
+			add(t.Certificate, t.Key, t.ClientCA, t.CRL)
+		}
+	}
+	return out
+}

@@ -92,6 +92,7 @@ func (c *Config) Complete(dir string) {
 		base(&c.Policies[i].File)
 	}
 	base(&c.Log.File)
+	base(&c.Control.Socket)
 	base(&c.PIDFile)
 }
 

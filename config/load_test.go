@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,8 +92,45 @@ func TestGoodFile(t *testing.T) {
 	if !ws.AllowEmptyClientID || ws.V3RefusalCode != 5 || ws.OnDeniedPublish != DeniedDrop || !ws.TCPNoDelay {
 		t.Errorf("a listener lacks its defaults: %+v", ws)
 	}
+	if a.OnDeniedQoS != QoSDowngrade || !slices.Equal(a.Shadow, []string{"permissions", "next"}) || ws.OnDeniedQoS != QoSRefuse || ws.Shadow != nil {
+		t.Errorf("on_denied_qos and shadow are %s %v and %s %v", a.OnDeniedQoS, a.Shadow, ws.OnDeniedQoS, ws.Shadow)
+	}
+	if p, q := c.Policies[0], c.Policies[1]; !p.AllowEmpty || p.Strict || q.AllowEmpty || !q.Strict || !c.Authenticators[0].AllowEmpty {
+		t.Errorf("allow_empty and strict were not read: %+v", c)
+	}
+	if m := c.MQTT; m.RetainedSource != RetainedKeep || m.OnPolicyChange != PolicyWithhold || m.DenyReason != DenyReasonID {
+		t.Errorf("mqtt is %+v", m)
+	}
+	if want := filepath.Join("testdata", "control.sock"); c.Control.Socket != want || c.Reload != ReloadManual {
+		t.Errorf("control socket %s and reload %s, want %s and manual", c.Control.Socket, c.Reload, want)
+	}
 	if c.Authenticators[0].Realm != "people" || c.SysInterval != 0 || c.Log.Format != LogJSON {
 		t.Errorf("values were not read: %+v", c)
+	}
+}
+
+func TestFilesAreAllThatAReloadReads(t *testing.T) {
+	c, err := Load("testdata/everything.good.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Sources = []string{"conf.d", "conf.d/a.conf"}
+	want := []string{
+		"testdata/everything.good.yaml", "conf.d", "conf.d/a.conf", "testdata/files/passwd", "testdata/files/permissions.yaml",
+		"testdata/files/server.crt", "testdata/files/server.key", "testdata/files/ca.crt",
+	}
+	if got := c.Files(); !slices.Equal(got, want) {
+		t.Errorf("Files() = %q, want %q", got, want)
+	}
+}
+
+func TestTheDefaultsOfNewKeysAreTheSafeOnes(t *testing.T) {
+	c := Defaults()
+	if c.MQTT.RetainedSource != RetainedCheck || c.MQTT.OnPolicyChange != PolicyRevoke || c.MQTT.DenyReason != DenyReasonNone {
+		t.Errorf("mqtt is %+v", c.MQTT)
+	}
+	if c.Reload != ReloadAuto || c.Control.Socket != "" {
+		t.Errorf("reload is %s, control is %+v", c.Reload, c.Control)
 	}
 }
 

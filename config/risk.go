@@ -125,6 +125,9 @@ func (c *Config) Warnings() Problems {
 		if len(l.Policies) == 0 {
 			k.wrong(key+".policies", "the list is empty: nobody may publish or subscribe")
 		}
+		if len(l.Shadow) > 0 && sameNames(l.Shadow, l.Policies) {
+			k.wrong(key+".shadow", "these are the policies of the listener: nothing can differ")
+		}
 		for j, name := range l.AcceptRisk {
 			if !slices.ContainsFunc(risks, func(r Risk) bool { return r.Listener == l.Name && r.Name == name }) {
 				k.wrong(fmt.Sprintf("%s.accept_risk[%d]", key, j), "listener %s does not have the risk %s", l.Name, name)
@@ -138,6 +141,11 @@ func (k *checker) warnLoose(key, path string) {
 	if text := looseMode(path); text != "" {
 		k.wrong(key, "%s", text)
 	}
+}
+
+// sameNames reports whether a and b hold the same names; neither holds one twice.
+func sameNames(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
 }
 
 func joinWords[T ~string](words []T) string {

@@ -20,6 +20,7 @@ func TestRisks(t *testing.T) {
 		{"anonymous is a risk even over TLS", Listener{Transport: WSS, Address: "[::]:443", Authenticators: []string{"p", "a"}}, []RiskName{RiskAnonymous}},
 		{"8883 without TLS is a risk without any authenticator", Listener{Transport: TCP, Address: ":8883"}, []RiskName{RiskCleartextPasswords}},
 		{"allow_all is a risk", Listener{Transport: TLSTCP, Address: ":8883", Policies: []string{"q", "all"}}, []RiskName{RiskAllowAll}},
+		{"allow_all in the shadow is none", Listener{Transport: TLSTCP, Address: ":8883", Policies: []string{"q"}, Shadow: []string{"all"}}, nil},
 		{"all at once", Listener{Transport: TCP, Address: "0.0.0.0:1883", Authenticators: []string{"a", "p"}, Policies: []string{"all"}}, []RiskName{RiskAnonymous, RiskCleartextPasswords, RiskAllowAll}},
 		{"a host name may be reached", Listener{Transport: TCP, Address: "broker:1883", Authenticators: []string{"a"}}, []RiskName{RiskAnonymous}},
 		{"loopback has none", Listener{Transport: TCP, Address: "127.1.2.3:1883", Authenticators: []string{"a", "p"}, Policies: []string{"all"}}, nil},
@@ -69,6 +70,9 @@ func TestRiskKeepsWhatIsAccepted(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	c, err := Parse([]byte(`listeners:
   - {name: shut, address: "127.0.0.1:1883", accept_risk: [anonymous]}
+  - {name: twice, address: "127.0.0.1:1884", authenticators: [a], policies: [b, c], shadow: [c, b]}
+authenticators: [{name: a, type: anonymous}]
+policies: [{name: b, type: allow_all}, {name: c, type: allow_all}]
 `), "x.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +81,7 @@ func TestWarnings(t *testing.T) {
 		"x.yaml:2:5: listeners[0].authenticators: the list is empty: nobody can connect",
 		"x.yaml:2:5: listeners[0].policies: the list is empty: nobody may publish or subscribe",
 		"x.yaml:2:59: listeners[0].accept_risk[0]: listener shut does not have the risk anonymous",
+		"x.yaml:3:93: listeners[1].shadow: these are the policies of the listener: nothing can differ",
 	}
 	got := strings.Split(c.Warnings().Error(), "\n")
 	if !slices.Equal(got, want) {

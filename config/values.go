@@ -61,6 +61,18 @@ const (
 // Choices lists the answers.
 func (DeniedPublish) Choices() []string { return []string{"drop", "disconnect"} }
 
+// DeniedQoS is what a subscription at a denied QoS brings.
+type DeniedQoS string
+
+// The answers to a denied QoS.
+const (
+	QoSRefuse    DeniedQoS = "refuse"
+	QoSDowngrade DeniedQoS = "downgrade"
+)
+
+// Choices lists the answers.
+func (DeniedQoS) Choices() []string { return []string{"refuse", "downgrade"} }
+
 // RiskName names a danger that an operator may accept.
 type RiskName string
 
@@ -149,6 +161,54 @@ const (
 
 // Choices lists the owners.
 func (SessionOwner) Choices() []string { return []string{"principal", "client_id"} }
+
+// RetainedSource is which retained messages are sent on.
+type RetainedSource string
+
+// The answers.
+const (
+	RetainedCheck RetainedSource = "check"
+	RetainedKeep  RetainedSource = "keep"
+)
+
+// Choices lists the answers.
+func (RetainedSource) Choices() []string { return []string{"check", "keep"} }
+
+// PolicyChange is what becomes of subscriptions that are no longer allowed.
+type PolicyChange string
+
+// The answers.
+const (
+	PolicyRevoke   PolicyChange = "revoke"
+	PolicyWithhold PolicyChange = "withhold"
+)
+
+// Choices lists the answers.
+func (PolicyChange) Choices() []string { return []string{"revoke", "withhold"} }
+
+// DenyReason is what a refused client is told.
+type DenyReason string
+
+// The answers.
+const (
+	DenyReasonNone DenyReason = "none"
+	DenyReasonID   DenyReason = "id"
+)
+
+// Choices lists the answers.
+func (DenyReason) Choices() []string { return []string{"none", "id"} }
+
+// ReloadMode is when changed files are put in force.
+type ReloadMode string
+
+// The modes.
+const (
+	ReloadAuto   ReloadMode = "auto"
+	ReloadManual ReloadMode = "manual"
+)
+
+// Choices lists the modes.
+func (ReloadMode) Choices() []string { return []string{"auto", "manual"} }
 
 // QueueFull is what happens at a full queue.
 type QueueFull string

@@ -20,13 +20,42 @@ import (
 // netip.Prefix, fs.FileMode, encoding.TextUnmarshaler for scalars, and
 // Located[T]. A string type with a method Choices() []string accepts only
 // those. A type with a method SetDefaults() gets it called on each new slice
-// element or pointer before its keys are read. Unknown and duplicate keys,
-// wrong types, keys without a value, anchors, aliases, tags, nesting deeper
-// than 24, mappings of more than 5,000 keys and files above 1 MiB are refused.
+// element or pointer before its keys are read. Many[T] is read from a list or
+// from one T alone. Unknown and duplicate keys, wrong types, keys without a
+// value, anchors, aliases, tags, nesting deeper than 24, mappings of more than
+// 5,000 keys and files above 1 MiB are refused.
 func DecodeYAML(data []byte, file string, into any) error {
-	_, problems := decodeYAML(data, file, into)
-	return problems.Sort().Err()
+	return decodeOnly(data, file, into, ordinary)
 }
+
+// MaxLargeYAML is the size in bytes up to which DecodeLargeYAML reads.
+const MaxLargeYAML = 16 << 20
+
+// DecodeLargeYAML is DecodeYAML for files of up to MaxLargeYAML bytes and two
+// million parts (words and signs), for which it takes about half a gigabyte of
+// memory while it reads. A block mapping may have no more than 5,000 keys there
+// either; lists have no limit of their own.
+func DecodeLargeYAML(data []byte, file string, into any) error {
+	return decodeOnly(data, file, into, large)
+}
+
+func decodeOnly(data []byte, file string, into any, b bounds) error {
+	node, problems := parseYAML(data, file, b)
+	if problems != nil {
+		return problems.Err()
+	}
+	if node == nil {
+		return emptyDocument(file)
+	}
+	d := &decoder{file: file}
+	d.value(node, reflect.ValueOf(into).Elem(), "")
+	return d.problems.Sort().Err()
+}
+
+// Many is a list that may be written as one value alone.
+type Many[T any] []T
+
+func (Many[T]) aloneToo() {}
 
 // places maps the path of a key to where its value stands.
 type places map[string]Pos
@@ -54,23 +83,26 @@ type defaulter interface{ SetDefaults() }
 type decoder struct {
 	file     string
 	problems Problems
-	places   places
+	places   places // nil: nobody asks
 }
 
 // decodeYAML is DecodeYAML with the places of all values; they are nil when
 // there was no document to decode.
 func decodeYAML(data []byte, file string, into any) (places, Problems) {
-	node, problems := parseYAML(data, file)
+	node, problems := parseYAML(data, file, ordinary)
 	if problems != nil {
 		return nil, problems
 	}
-	d := &decoder{file: file, places: places{}}
 	if node == nil {
-		d.complain(Pos{1, 1}, "", "the file is empty")
-		return nil, d.problems
+		return nil, emptyDocument(file)
 	}
+	d := &decoder{file: file, places: places{}}
 	d.value(node, reflect.ValueOf(into).Elem(), "")
 	return d.places, d.problems
+}
+
+func emptyDocument(file string) Problems {
+	return Problems{{File: file, Line: 1, Column: 1, Text: "the file is empty"}}
 }
 
 func (d *decoder) complain(at Pos, path, format string, args ...any) {
@@ -85,7 +117,9 @@ func (d *decoder) complain(at Pos, path, format string, args ...any) {
 // value decodes n into v and records where it stood.
 func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 	at := nodePos(n)
-	d.places[path] = at
+	if d.places != nil {
+		d.places[path] = at
+	}
 	if _, null := n.(*ast.NullNode); null {
 		d.complain(at, path, "has no value; give it one or remove the key")
 		return
@@ -182,6 +216,12 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) slice(n ast.Node, v reflect.Value, path string) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
+		if _, alone := v.Interface().(interface{ aloneToo() }); alone {
+			e := fresh(v.Type().Elem())
+			d.value(n, e, path)
+			v.Set(reflect.Append(reflect.MakeSlice(v.Type(), 0, 1), e))
+			return
+		}
 		d.complain(nodePos(n), path, "must be a list, not %s", kindOf(n))
 		return
 	}

@@ -18,23 +18,31 @@ import (
 const (
 	maxFileBytes = 1 << 20
 	maxDepth     = 24
-	maxTokens    = 200_000
 	// The parser's work grows with the square of a mapping's keys, so it is the
 	// sum of those squares that is bounded: 5,000 keys in one mapping, or
 	// whatever 200,000 tokens can say in small ones.
 	maxKeyWork = 25_000_000
 )
 
+// bounds is what differs between kinds of files. A token takes up to 250 bytes
+// until the file is read.
+type bounds struct{ bytes, tokens int }
+
+var (
+	ordinary = bounds{maxFileBytes, 200_000}
+	large    = bounds{MaxLargeYAML, 2_000_000}
+)
+
 // parseYAML turns data into the one node of its document; nil for an empty
 // one. It allows the part of YAML that a configuration needs: mappings,
 // sequences and scalars. Anchors, aliases, merge keys, tags, directives and
 // complex keys are refused, which leaves nothing that expands.
-func parseYAML(data []byte, file string) (node ast.Node, problems Problems) {
+func parseYAML(data []byte, file string, b bounds) (node ast.Node, problems Problems) {
 	fail := func(at Pos, format string, args ...any) (ast.Node, Problems) {
 		return nil, Problems{{File: file, Line: at.Line, Column: at.Column, Text: fmt.Sprintf(format, args...)}}
 	}
-	if len(data) > maxFileBytes {
-		return fail(Pos{}, "the file is larger than %d bytes", maxFileBytes)
+	if len(data) > b.bytes {
+		return fail(Pos{}, "the file is larger than %d bytes", b.bytes)
 	}
 	if at, ok := textPos(data); !ok {
 		return fail(at, "the file is not UTF-8 text")
@@ -47,7 +55,7 @@ func parseYAML(data []byte, file string) (node ast.Node, problems Problems) {
 		}
 	}()
 	tokens := lexer.Tokenize(string(data))
-	if p := judgeTokens(tokens); p != nil {
+	if p := judgeTokens(tokens, b); p != nil {
 		p.File = file
 		return nil, Problems{*p}
 	}
@@ -74,13 +82,13 @@ func parseYAML(data []byte, file string) (node ast.Node, problems Problems) {
 
 // judgeTokens refuses what is not used here and bounds the depth. Block depth
 // is that of the open columns, flow depth that of the open brackets.
-func judgeTokens(tokens token.Tokens) *Problem {
+func judgeTokens(tokens token.Tokens, b bounds) *Problem {
 	at := func(t *token.Token, text string) *Problem {
 		p := tokenPos(t)
 		return &Problem{Line: p.Line, Column: p.Column, Text: text}
 	}
-	if len(tokens) > maxTokens {
-		return at(tokens[maxTokens], "the file has too many parts")
+	if len(tokens) > b.tokens {
+		return at(tokens[b.tokens], "the file has too many parts")
 	}
 	var open []block
 	flow, work := 0, 0

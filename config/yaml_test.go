@@ -14,14 +14,16 @@ type rule struct {
 }
 
 type sample struct {
-	Text   string            `yaml:"text"`
-	Size   Size              `yaml:"size"`
-	Wait   time.Duration     `yaml:"wait"`
-	Nets   []netip.Prefix    `yaml:"nets"`
-	Rules  []Located[rule]   `yaml:"rules"`
-	Words  []Located[string] `yaml:"words"`
-	Groups map[string]int    `yaml:"groups"`
-	On     *bool             `yaml:"on"`
+	Text   string             `yaml:"text"`
+	Size   Size               `yaml:"size"`
+	Wait   time.Duration      `yaml:"wait"`
+	Nets   []netip.Prefix     `yaml:"nets"`
+	Rules  []Located[rule]    `yaml:"rules"`
+	Words  []Located[string]  `yaml:"words"`
+	Groups map[string]int     `yaml:"groups"`
+	On     *bool              `yaml:"on"`
+	Some   Many[rule]         `yaml:"some"`
+	Ids    Many[Located[int]] `yaml:"ids"`
 }
 
 func TestDecodeYAMLLocatesValues(t *testing.T) {
@@ -58,6 +60,69 @@ on: false
 	}
 	if got := v.Words[2]; got.Value != "c" || got.Line != 13 || got.Column != 3 {
 		t.Errorf("the third word is %+v, want c at 13:3", got)
+	}
+}
+
+func TestManyIsAListOrOneValue(t *testing.T) {
+	for text, want := range map[string]string{
+		"ids: 4":                              "ids: 4 at 1:6",
+		"ids: [4, 5]":                         "ids: 4 at 1:7, 5 at 1:10",
+		"some: {topic: a}":                    "some: a",
+		"some:\n  topic: a\n  qos: [1]":       "some: a",
+		"some:\n  - topic: a\n  - {topic: b}": "some: a, b",
+		"ids: []":                             "",
+		"ids: x":                              `f:1:6: ids: must be a whole number, not "x"`,
+		"ids: [4, x]":                         `f:1:10: ids[1]: must be a whole number, not "x"`,
+		"ids: {a: 1}":                         "f:1:6: ids: must be a single value, not a mapping",
+		"some: a":                             "f:1:7: some: must be a mapping (key: value), not text",
+		"some: {topc: a}":                     "f:1:8: some.topc: unknown key; did you mean topic?",
+		"nets: 10.0.0.0/8":                    "f:1:7: nets: must be a list, not text",
+	} {
+		var v sample
+		err := DecodeYAML([]byte(text), "f", &v)
+		var got []string
+		for _, id := range v.Ids {
+			got = append(got, fmt.Sprintf("%d at %d:%d", id.Value, id.Line, id.Column))
+		}
+		if v.Some != nil {
+			for _, r := range v.Some {
+				got = append(got, r.Topic)
+			}
+		}
+		switch {
+		case err != nil && err.Error() != want:
+			t.Errorf("%q: %v, want %s", text, err, want)
+		case err == nil:
+			key, _, _ := strings.Cut(text, ":")
+			shown := ""
+			if len(got) > 0 {
+				shown = key + ": " + strings.Join(got, ", ")
+			}
+			if shown != want {
+				t.Errorf("%q is read as %q, want %q", text, shown, want)
+			}
+		}
+	}
+}
+
+func TestDecodeLargeYAMLHasWiderBounds(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("rules:\n")
+	for b.Len() <= maxFileBytes {
+		b.WriteString("  - {topic: a, qos: [1]}\n")
+	}
+	var v sample
+	if err := DecodeYAML([]byte(b.String()), "f", &v); err == nil {
+		t.Error("DecodeYAML reads more than a mebibyte")
+	}
+	if err := DecodeLargeYAML([]byte(b.String()), "f", &v); err != nil || len(v.Rules) < 40_000 {
+		t.Errorf("DecodeLargeYAML reads %d rules, %v", len(v.Rules), err)
+	}
+	if err := DecodeLargeYAML(make([]byte, MaxLargeYAML+1), "f", &v); err == nil {
+		t.Error("DecodeLargeYAML has no bound")
+	}
+	if err := DecodeLargeYAML(nil, "f", &v); err == nil || err.Error() != "f:1:1: the file is empty" {
+		t.Errorf("an empty file: %v", err)
 	}
 }
 

@@ -21,7 +21,7 @@ type builder struct {
 // warning each: a foreign file has no way to name them.
 func (r *reader) build() *config.Config {
 	b := &builder{reader: r, c: config.Defaults(), places: map[string]line{}}
-	b.c.File = r.path
+	b.c.File, b.c.Sources = r.path, r.sources
 	b.global()
 	b.log()
 	for _, d := range r.allDoors() {
@@ -136,6 +136,10 @@ func (b *builder) global() {
 	c.MQTT.Retain = s.retain
 	c.MQTT.QueueQoS0 = s.queueQoS0
 	c.MQTT.NoMatchingSubscribers = true
+	if !s.checkRetained {
+		c.MQTT.RetainedSource = config.RetainedKeep
+	}
+	c.Reload = config.ReloadManual // Mosquitto reads its files again on SIGHUP only
 	c.SysInterval = s.sysInterval
 	c.PIDFile = b.setPath("pid_file", s.pidFile)
 	c.RunAs = s.user.string

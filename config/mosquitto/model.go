@@ -62,6 +62,7 @@ type settings struct {
 	maxQueuedBytes   config.Size
 	queueQoS0        bool
 	retain           bool
+	checkRetained    bool
 	expiration       time.Duration // 0: never
 	persistence      toggle
 	dataDir          text
@@ -86,6 +87,7 @@ func newSettings() settings {
 		maxInflight:   20,
 		maxQueued:     1000,
 		retain:        true,
+		checkRetained: true,
 		sysInterval:   10 * time.Second,
 		connections:   true,
 	}

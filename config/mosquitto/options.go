@@ -33,6 +33,7 @@ func options() map[string]func(*reader, line) {
 		"max_queued_messages":          func(r *reader, l line) { setNumber(r, l, 0, 1<<30, &r.settings.maxQueued) },
 		"max_queued_bytes":             func(r *reader, l line) { setNumber(r, l, 0, 1<<40, &r.settings.maxQueuedBytes) },
 		"queue_qos0_messages":          func(r *reader, l line) { r.setBool(l, &r.settings.queueQoS0) },
+		"check_retain_source":          func(r *reader, l line) { r.setBool(l, &r.settings.checkRetained) },
 		"retain_available":             func(r *reader, l line) { r.setBool(l, &r.settings.retain) },
 		"persistent_client_expiration": (*reader).expiration,
 		"persistence":                  func(r *reader, l line) { r.setFlag(l, &r.settings.persistence) },

@@ -83,6 +83,7 @@ type reader struct {
 	settings      settings
 	options       map[string]func(*reader, line)
 	known         func(name string) bool
+	sources       []string // included files and their folders
 	included      int
 	includedBytes int
 }
@@ -178,6 +179,7 @@ func (r *reader) include(l line, included bool) {
 		r.wrong(l, "the folder %s can't be read", shown(l.rest))
 		return
 	}
+	r.sources = append(r.sources, dir)
 	var names []string
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".conf") {
@@ -198,6 +200,7 @@ func (r *reader) include(l line, included bool) {
 			r.wrong(l, "includes more than %d files or %d bytes", maxIncluded, maxIncludedBytes)
 			return
 		}
+		r.sources = append(r.sources, path)
 		r.file(path, data, true)
 	}
 }

@@ -222,6 +222,9 @@ func TestMosquittosDefaults(t *testing.T) {
 	if c.MQTT.SessionOwner != config.OwnerPrincipal {
 		t.Errorf("sessions belong to %s, want principal", c.MQTT.SessionOwner)
 	}
+	if c.MQTT.RetainedSource != config.RetainedCheck || c.Reload != config.ReloadManual || c.Control.Socket != "" {
+		t.Errorf("retained_source %s, reload %s, control %+v; want check, manual and none", c.MQTT.RetainedSource, c.Reload, c.Control)
+	}
 }
 
 func TestEveryOptionMaps(t *testing.T) {
@@ -252,6 +255,7 @@ max_queued_messages 0
 max_queued_bytes 4096
 queue_qos0_messages true
 retain_available false
+check_retain_source false
 persistent_client_expiration 2m
 persistence true
 persistence_location files
@@ -287,7 +291,7 @@ user nobody
 		lim.Inflight != 65535 || lim.ReceiveMaximum != 65535 || lim.QueueMessages != 0 || lim.QueueBytes != 4096 || lim.SessionExpiry != 60*24*time.Hour {
 		t.Errorf("limits %+v", lim)
 	}
-	if !c.MQTT.QueueQoS0 || c.MQTT.Retain || c.SysInterval != 0 || c.RunAs != "nobody" ||
+	if !c.MQTT.QueueQoS0 || c.MQTT.Retain || c.MQTT.RetainedSource != config.RetainedKeep || c.SysInterval != 0 || c.RunAs != "nobody" ||
 		filepath.ToSlash(c.PIDFile) != "my.pid" {
 		t.Errorf("configuration %+v", c)
 	}
@@ -325,6 +329,13 @@ func TestIncludeDirIsReadInByteOrder(t *testing.T) {
 	}
 	if len(c.Listeners[0].Authenticators) != 1 {
 		t.Error("a.conf was not read")
+	}
+	want := []string{"included", "included/1.conf", "included/B.conf", "included/a.conf"}
+	for i := range want {
+		want[i] = filepath.FromSlash(want[i])
+	}
+	if !slices.Equal(c.Sources, want) {
+		t.Errorf("sources %q, want %q", c.Sources, want)
 	}
 }
 
