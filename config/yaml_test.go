@@ -209,7 +209,7 @@ func FuzzDecodeYAML(f *testing.F) {
 	for _, seed := range []string{
 		"", "a", "text: x", "rules:\n  - topic: a\n    qos: [1]\n", "{a: [b, {c: d}]}", "text: |\n  x\n", "text: >-\n  x\n  y\n",
 		"- - - a", "? a", "&a b", "*a", "!!str x", "%YAML 1.2\n---\n", "text: 'it''s'", "text: \"\\u0041\"", "on: ~", "---\na\n...\n", "a: b: c", "\ttab: 1", "text: x # y",
-		"size: 0x10", "groups: {a: 1, a: 2}", "nets: [::/0]", "[", "}", "a:\n- b\nc:\n- d\n",
+		"ids: 4", "some: {topic: a}", "size: 0x10", "groups: {a: 1, a: 2}", "nets: [::/0]", "[", "}", "a:\n- b\nc:\n- d\n",
 	} {
 		f.Add([]byte(seed))
 	}
