@@ -100,7 +100,7 @@ func Parse(o Options, data []byte) (*Policy, error) {
 	}
 	if r.p.count == 0 {
 		if !o.AllowEmpty {
-			return nil, &Problem{File: o.Path, Text: "holds no entry, which only a start accepts: restart the broker if it is meant"}
+			return nil, &Problem{File: o.Path, Text: "holds no entry: a reload refuses that, unless allow_empty: true says that it is meant"}
 		}
 		r.p.warn(0, "holds no entry: nothing is allowed")
 	}

@@ -38,7 +38,7 @@ type generationOfAccounts struct {
 }
 
 // ErrEmpty says that a reloaded password file holds no user any more.
-var ErrEmpty = errors.New("became empty, which only a start accepts: restart the broker if it is meant")
+var ErrEmpty = errors.New("became empty: a reload refuses that, unless allow_empty: true says that it is meant")
 
 // OpenPasswords reads the file and puts it to use. It measures once what the
 // file's slowest hash costs.

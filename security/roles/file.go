@@ -170,7 +170,7 @@ func together(unread error, wrong config.Problems) error {
 }
 
 // emptyText says why an empty file is refused.
-const emptyText = "holds no permission, which only a start accepts: restart the broker if it is meant"
+const emptyText = "holds no permission: a reload refuses that, unless allow_empty: true says that it is meant"
 
 // blank reports whether data is only comments and white space.
 func blank(data []byte) bool {
