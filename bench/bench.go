@@ -72,6 +72,7 @@ type Options struct {
 	Subscribers int // of FanOut and Subscriptions
 	Connections int // of Connect and Idle
 	Concurrency int // of Connect and Idle: connections being opened at a time
+	Topics      int // of P2P, FanIn and FanOut: how many a publisher sends to in rotation; 0: 1
 	Count       int // of Subscriptions, Retained and Offline
 
 	// PID is the broker's process, for CPU and memory (Linux); 0: not measured.
@@ -90,6 +91,7 @@ const (
 	MaxWindow      = 32 << 10
 	MaxConnections = 1 << 20
 	MaxCount       = 10_000_000
+	MaxTopics      = 1_000_000
 	MaxMessages    = 1_000_000_000
 	MaxDuration    = 24 * time.Hour
 )
@@ -109,6 +111,7 @@ func (o *Options) check() error {
 		{"connections", o.Connections, 1, MaxConnections},
 		{"concurrency", o.Concurrency, 1, 10_000},
 		{"count", o.Count, 1, MaxCount},
+		{"topics", o.Topics, 1, MaxTopics},
 	}
 	for _, b := range bounds {
 		if b.value < b.least || b.value > b.most {
@@ -142,6 +145,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
+	}
+	if o.Topics == 0 {
+		o.Topics = 1
 	}
 	if err := o.check(); err != nil {
 		return nil, err

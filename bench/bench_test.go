@@ -35,14 +35,15 @@ func mustRun(t *testing.T, o Options) *Report {
 func TestEveryMessageIsAccountedFor(t *testing.T) {
 	tests := []struct {
 		scenario  string
+		topics    int
 		sent, due uint64
-	}{{P2P, 400, 400}, {FanIn, 1000, 1000}, {FanOut, 200, 1000}}
+	}{{P2P, 1, 400, 400}, {FanIn, 1, 1000, 1000}, {FanOut, 1, 200, 1000}, {P2P, 64, 400, 400}, {FanIn, 7, 1000, 1000}, {FanOut, 3, 200, 1000}}
 	for _, tt := range tests {
 		for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 			for qos := byte(0); qos <= 2; qos++ {
 				b := clienttest.Start(t)
 				o := small(b, tt.scenario)
-				o.Version, o.QoS = v, qos
+				o.Version, o.QoS, o.Topics = v, qos, tt.topics
 				r := mustRun(t, o)
 				if !r.OK() || r.Sent != tt.sent || r.Expected != tt.due || r.Delivered != tt.due {
 					t.Errorf("%s, version %d, QoS %d: %+v, want %d of %d delivered", tt.scenario, v, qos, r, tt.due, tt.sent)

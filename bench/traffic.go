@@ -65,7 +65,12 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 		if err != nil {
 			return fmt.Errorf("connect publisher %d: %w", i, err)
 		}
-		p := r.newPublisher(c, uint32(i), fmt.Sprintf("%s/%d", r.prefix, i/pubs), false, false)
+		topic := fmt.Sprintf("%s/%d", r.prefix, i/pubs)
+		if r.Topics > 1 {
+			topic += "/"
+		}
+		p := r.newPublisher(c, uint32(i), topic, r.Topics > 1, false)
+		p.topics = uint64(r.Topics)
 		p.fan = l.fan
 		l.pubs[i] = p
 		return nil
@@ -81,7 +86,11 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 		}
 		v := r.newReceiver(c, uint32(group*pubs), l.pubs[group*pubs:(group+1)*pubs], l.histograms[i%len(l.histograms)])
 		l.receivers[i] = v
-		return v.subscribe(ctx, fmt.Sprintf("%s/%d", r.prefix, group))
+		filter := fmt.Sprintf("%s/%d", r.prefix, group)
+		if r.Topics > 1 {
+			filter += "/+"
+		}
+		return v.subscribe(ctx, filter)
 	})
 }
 

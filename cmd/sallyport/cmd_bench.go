@@ -38,6 +38,7 @@ type benchCmd struct {
 	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out and subscriptions (${default})."`
 	Connections int           `group:"load" default:"1000" placeholder:"N" help:"Connections of connect and idle (${default})."`
 	Concurrency int           `group:"load" default:"32" placeholder:"N" help:"Connections being opened at a time (${default})."`
+	Topics      int           `group:"load" default:"1" placeholder:"N" help:"Topics that a publisher sends to in rotation (${default})."`
 	Count       int           `group:"load" default:"10000" placeholder:"N" help:"Subscriptions, retained or queued messages (${default})."`
 }
 
@@ -109,7 +110,7 @@ func (c *benchCmd) options(e *env) (bench.Options, error) {
 		Username: hello.Username, Password: hello.Password, TopicPrefix: c.TopicPrefix,
 		Payload: c.Payload, Window: c.Window, Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Messages: c.Messages,
 		Pairs: c.Pairs, Publishers: c.Publishers, Subscribers: c.Subscribers,
-		Connections: c.Connections, Concurrency: c.Concurrency, Count: c.Count, PID: c.PID,
+		Connections: c.Connections, Concurrency: c.Concurrency, Count: c.Count, Topics: c.Topics, PID: c.PID,
 	}, nil
 }
 
