@@ -51,6 +51,16 @@ func CoveredBy(filter string, rules []string) bool {
 	return true
 }
 
+// Depths returns the number of levels of the shortest names that filter matches,
+// and whether it matches deeper names too.
+func Depths(filter string) (least int, open bool) { return shallowest(filter) }
+
+// CoversAt reports whether every name of the given depth (a number of levels)
+// that filter b matches is matched by filter a; depth is one that b has names of.
+// A filter is covered by several where each of its depths is covered by one of
+// them; beyond the deepest of them, one depth stands for all. It does not allocate.
+func CoversAt(a, b string, depth int) bool { return coversAt(a, b, depth) }
+
 func coveredAt(filter string, rules []string, depth int) bool {
 	for _, r := range rules {
 		if coversAt(r, filter, depth) {

@@ -12,7 +12,9 @@ func values(m map[string]string) func(string) (string, bool) {
 }
 
 func TestPatternExpands(t *testing.T) {
-	ids := values(map[string]string{ClientID: "c1", Username: "ann"})
+	ids := values(map[string]string{
+		ClientID: "c1", Username: "ann", "cert.o": "acme", "claim.a:b_c": "7", "password": "no", "ClientID": "other",
+	})
 	for _, tt := range []struct {
 		claim, text string
 		syntax      Syntax
@@ -26,6 +28,9 @@ func TestPatternExpands(t *testing.T) {
 		{"a placeholder twice is named once", "${clientid}/${clientid}", Dollar, "c1/c1", []string{ClientID}},
 		{"double braces", "${{clientid}}/${{username}}", Dollar, "c1/ann", []string{ClientID, Username}},
 		{"HiveMQ's name of the client id", "${mqtt-clientid}/a", Dollar, "c1/a", []string{ClientID}},
+		{"HiveMQ's name of the user name", "${{mqtt-username}}/a", Dollar, "ann/a", []string{Username}},
+		{"any name, judged elsewhere", "${cert.o}-${claim.a:b_c}/${password}", Dollar, "acme-7/no", []string{"cert.o", "claim.a:b_c", "password"}},
+		{"a name is not folded", "${ClientID}", Dollar, "other", []string{"ClientID"}},
 		{"a dollar without brace is text", "$SYS/$/a$b", Dollar, "$SYS/$/a$b", nil},
 		{"percent is text in the dollar syntax", "%c/%u", Dollar, "%c/%u", nil},
 		{"percent c and u are levels", "%u/x/%c", Percent, "ann/x/c1", []string{Username, ClientID}},
@@ -59,9 +64,17 @@ func TestPatternRefuses(t *testing.T) {
 		syntax      Syntax
 		want        error
 	}{
-		{"an unknown placeholder", "a/${password}", Dollar, ErrPlaceholder},
+		{"a slash in a name", "a/${pass/word}", Dollar, ErrPlaceholder},
+		{"a plus in a name", "a/${+}", Dollar, ErrPlaceholder},
+		{"a letter beyond ASCII in a name", "a/${\u00fcser}", Dollar, ErrPlaceholder},
+		{"a name that is too long", "a/${" + strings.Repeat("n", maxNameBytes+1) + "}", Dollar, ErrPlaceholder},
+		{"the longest name passes", "a/${" + strings.Repeat("n", maxNameBytes) + "}", Dollar, nil},
+		{"too many names", "${a}${b}${c}${d}${e}${f}${g}${h}${i}", Dollar, ErrPlaceholder},
+		{"as many names as may be pass", "${a}${b}${c}${d}${e}${f}${g}${h}", Dollar, nil},
+		{"too many placeholders", strings.Repeat("${a}/", maxPlaceholders) + "${a}", Dollar, ErrPlaceholder},
+		{"too many percent placeholders", strings.Repeat("%c/", maxPlaceholders) + "%c", Percent, ErrPlaceholder},
+		{"a text that is too long", "${a}/" + strings.Repeat("x", maxBytes), Dollar, ErrTooLong},
 		{"an empty placeholder", "a/${}", Dollar, ErrPlaceholder},
-		{"another case", "a/${ClientID}", Dollar, ErrPlaceholder},
 		{"blanks within", "a/${ clientid }", Dollar, ErrPlaceholder},
 		{"an unclosed placeholder", "a/${clientid", Dollar, ErrPlaceholder},
 		{"a half-closed double brace", "a/${{clientid}/b", Dollar, ErrPlaceholder},
@@ -103,6 +116,7 @@ func TestPatternRefusesValues(t *testing.T) {
 		{"a dollar at a later level is a character", "a/${clientid}", "$SYS", 0},
 		{"a dollar after text is a character", "x${clientid}", "$SYS", 0},
 		{"a dollar within is a character", "${clientid}", "x$", 0},
+		{"more than a topic can hold", "a/${clientid}", strings.Repeat("x", maxBytes+1), TooLong},
 	} {
 		p, err := ParsePattern(tt.text, Dollar)
 		if err != nil {
@@ -158,11 +172,69 @@ func TestZeroPatternExpandsToNothing(t *testing.T) {
 	}
 }
 
+func TestPatternAppends(t *testing.T) {
+	p, err := ParsePattern("a/${x}/${y}-${x}/#", Dollar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := append(make([]byte, 0, 64), "to "...)
+	got, err := p.Append(dst, []string{"1", "2"})
+	if string(got) != "to a/1/2-1/#" || err != nil {
+		t.Errorf("Append = %q, %v", got, err)
+	}
+	for claim, values := range map[string][]string{
+		"a value is not given": {"1"}, "a value is unfit": {"1", "+"}, "no value is given": nil,
+	} {
+		got, err := p.Append(dst, values)
+		var refused *PlaceholderError
+		if !errors.As(err, &refused) || string(got) != "to " {
+			t.Errorf("%s: Append = %q, %v", claim, got, err)
+		}
+	}
+	if got, err := (Pattern{}).Append(dst, nil); !errors.Is(err, ErrEmpty) || string(got) != "to " {
+		t.Errorf("the zero Pattern appends %q, %v", got, err)
+	}
+	values := []string{"1", "2"}
+	if n := testing.AllocsPerRun(100, func() { _, _ = p.Append(dst, values) }); n != 0 {
+		t.Errorf("Append allocates %v times, want 0", n)
+	}
+}
+
+func TestPatternTellsWherePlaceholdersAre(t *testing.T) {
+	for _, tt := range []struct {
+		text    string
+		syntax  Syntax
+		levels  []int
+		leading string
+	}{
+		{"a/b/#", Dollar, nil, ""},
+		{"${x}/a/b${y}c${x}/+", Dollar, []int{0, 2}, "x"},
+		{"/${x}", Dollar, []int{1}, ""},
+		{"$${x}/${{y}}", Dollar, []int{0, 1}, ""},
+		{"%u/${x}/%c", Percent, []int{0, 2}, Username},
+	} {
+		p, err := ParsePattern(tt.text, tt.syntax)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for i := range strings.Count(p.Text(), "/") + 2 {
+			if p.PlaceholderAt(i) {
+				got = append(got, i)
+			}
+		}
+		if !slices.Equal(got, tt.levels) || p.Leading() != tt.leading {
+			t.Errorf("%q has placeholders at %v, leading %q, want %v, %q", tt.text, got, p.Leading(), tt.levels, tt.leading)
+		}
+	}
+}
+
 func FuzzPattern(f *testing.F) {
 	f.Add("a/${clientid}/#", "c", "u")
 	f.Add("${{username}}x/%c", "$", "/")
 	f.Add("%u/%c", "+", "")
 	f.Add("${", "}", "${clientid}")
+	f.Add("${cert.o}/${clientid}${username}/+", "a", "b")
 	f.Fuzz(func(t *testing.T, text, id, user string) {
 		for _, syntax := range []Syntax{Dollar, Percent} {
 			p, err := ParsePattern(text, syntax)
@@ -172,7 +244,13 @@ func FuzzPattern(f *testing.F) {
 			if p.Text() != text {
 				t.Fatalf("Text of %q = %q", text, p.Text())
 			}
-			got, err := p.Expand(values(map[string]string{ClientID: id, Username: user}))
+			value := func(name string) (string, bool) {
+				if name == Username {
+					return user, true
+				}
+				return id, true
+			}
+			got, err := p.Expand(value)
 			if err != nil {
 				if got != "" || len(p.Names()) == 0 {
 					t.Fatalf("%q expands to %q, %v", text, got, err)
@@ -180,8 +258,8 @@ func FuzzPattern(f *testing.F) {
 				continue
 			}
 			// Whatever the values are, the shape is that of the pattern.
-			sample, err := p.Expand(values(map[string]string{ClientID: "x", Username: "x"}))
-			if err != nil || levels(got) != levels(sample) ||
+			sample, err := p.Expand(func(string) (string, bool) { return "x", true })
+			if err != nil || levels(got) != levels(sample) || levels(got) != levels(text) ||
 				strings.Count(got, "+") != strings.Count(sample, "+") ||
 				strings.Count(got, "#") != strings.Count(sample, "#") ||
 				isDollar(got) != isDollar(sample) {
