@@ -29,6 +29,8 @@ const (
 	RiskAccepted      Event = "risk_accepted"      // listener, risk, text
 	Reloaded          Event = "reloaded"           // what, disconnected
 	ReloadRefused     Event = "reload_refused"     // what, error
+	ControlAction     Event = "control_action"     // action, actor, addr, target, result
+	ControlRefused    Event = "control_refused"    // action, actor, addr, reason
 )
 
 // Log writes events. The zero Log writes nothing.
@@ -69,7 +71,7 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign:
+	case ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused:
 		return true
 	}
 	return false
@@ -113,7 +115,7 @@ func (f *floods) admit(e Event) (suppressed int, write bool) {
 
 func (e Event) level() slog.Level {
 	switch e {
-	case Connected, Disconnected, SessionTakenOver, Reloaded:
+	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

@@ -1,0 +1,105 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Caller speaks to a running broker. Its methods return what an endpoint
+// answered, or an *Error for an answer that is none, or why there was no answer.
+type Caller struct {
+	http *http.Client
+}
+
+// Dial makes a Caller for the control socket at path; it connects at the first
+// call. It refuses a folder in which others could have put a socket of their own.
+func Dial(path string) (*Caller, error) {
+	if err := CheckFolder(path, -1); err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return &Caller{http: &http.Client{Transport: &http.Transport{
+		Proxy: nil, MaxIdleConns: 1, IdleConnTimeout: 10 * time.Second, DisableCompression: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+	}}}, nil
+}
+
+// Close gives up idle connections.
+func (c *Caller) Close() { c.http.CloseIdleConnections() }
+
+// maxAnswer bounds an answer, in bytes: a decision under a policy of 100,000
+// rules is far from it.
+const maxAnswer = 64 << 20
+
+// Do calls an endpoint: path is below Base, and body what is sent as JSON, nil
+// for nothing. It returns the answer's JSON.
+func (c *Caller) Do(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
+	var in io.Reader = http.NoBody
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		in = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://sallyport"+Base+path, in)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // its URL is made up
+		}
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was read
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	if len(data) > maxAnswer {
+		return nil, fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, refusal(resp, data)
+	}
+	return data, nil
+}
+
+// refusal is the error that an answer other than 200 stands for.
+func refusal(resp *http.Response, data []byte) error {
+	doc := errorDocument{}
+	if err := json.Unmarshal(data, &doc); err != nil || doc.Error == nil {
+		return &Error{Status: resp.StatusCode, Code: "http", Message: "the answer is " + strings.ToLower(resp.Status)}
+	}
+	doc.Error.Status = resp.StatusCode
+	return doc.Error
+}
+
+// ClientPath and DecisionPath are the paths of one client's and one decision's endpoint.
+func ClientPath(id string) string { return "/clients/" + escape(id) }
+
+// DecisionPath: see ClientPath.
+func DecisionPath(id string) string { return "/decisions/" + escape(id) }
+
+// escape makes one segment of a path out of anything: also out of "..", which
+// url.PathEscape leaves and the way to the endpoint would lose.
+func escape(s string) string {
+	if strings.Trim(s, ".") == "" {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return url.PathEscape(s)
+}
