@@ -65,6 +65,7 @@ func (k *checker) file(key, path string, secret bool) {
 	}
 	if text := unreadable(path); text != "" {
 		k.wrong(key, "%s: %s", printable(path), text)
+		k.problems[len(k.problems)-1].Lacks = path
 		return
 	}
 	if text := looseMode(path); secret && k.c.StrictFiles && text != "" {

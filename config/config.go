@@ -11,9 +11,9 @@ import (
 type Config struct {
 	// File is the path that the configuration was read from.
 	File string `yaml:"-"`
-	// Sources is what it was read from beside File: the files that an importer
-	// was sent to, and their folders.
-	Sources []string `yaml:"-"`
+	// Sources is what it was read from: File, and the files that an importer was
+	// sent to with their folders.
+	Sources []Source `yaml:"-"`
 
 	// The doors of the broker, at least one. Each has its own transport, limits and security settings.
 	Listeners []Listener `yaml:"listeners"`

@@ -81,7 +81,9 @@ func (c *Config) Files() []string {
 		}
 	}
 	add(c.File)
-	add(c.Sources...)
+	for _, s := range c.Sources {
+		add(s.Path)
+	}
 	for _, a := range c.Authenticators {
 		add(a.File)
 	}

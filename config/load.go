@@ -24,6 +24,7 @@ func Parse(data []byte, path string) (*Config, error) {
 	c := Defaults()
 	places, problems := decodeYAML(data, path, c)
 	c.File, c.origin = path, places
+	c.Sources = []Source{{path, SumOf(data)}}
 	if places == nil { // not YAML: nothing to check
 		return nil, problems.Err()
 	}
@@ -39,11 +40,11 @@ func Parse(data []byte, path string) (*Config, error) {
 // 1 MiB. The error is a Problems that names the file.
 func ReadFile(path string) ([]byte, error) {
 	if text := unreadable(path); text != "" {
-		return nil, Problems{{File: path, Text: text}}
+		return nil, Problems{{File: path, Text: text, Lacks: path}}
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, Problems{{File: path, Text: fileError(err)}}
+		return nil, Problems{{File: path, Text: fileError(err), Lacks: path}}
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))

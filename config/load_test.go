@@ -114,7 +114,7 @@ func TestFilesAreAllThatAReloadReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Sources = []string{"conf.d", "conf.d/a.conf"}
+	c.Sources = append(c.Sources, Source{Path: "conf.d"}, Source{Path: "conf.d/a.conf"})
 	want := []string{
 		"testdata/everything.good.yaml", "conf.d", "conf.d/a.conf", "testdata/files/passwd", "testdata/files/permissions.yaml",
 		"testdata/files/server.crt", "testdata/files/server.key", "testdata/files/ca.crt",

@@ -38,6 +38,7 @@ type Problem struct {
 	Line, Column int    // from 1; 0 is unknown
 	Key          string // path of the key, such as listeners[0].tls.key; may be empty
 	Text         string // what is wrong, without a full stop
+	Lacks        string // the file that is missing or can't be read, if that is it
 }
 
 // Error renders p as file:line:column: key: text, leaving out what is unknown.

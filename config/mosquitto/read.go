@@ -83,7 +83,7 @@ type reader struct {
 	settings      settings
 	options       map[string]func(*reader, line)
 	known         func(name string) bool
-	sources       []string // included files and their folders
+	sources       []config.Source
 	included      int
 	includedBytes int
 }
@@ -113,6 +113,7 @@ func (r *reader) warn(l line, format string, args ...any) {
 // file applies every line of a file. In each file options belong to the
 // default listener until its first listener line.
 func (r *reader) file(path string, data []byte, included bool) {
+	r.sources = append(r.sources, config.Source{Path: path, Sum: config.SumOf(data)})
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
 		r.wrong(line{file: path}, "the file is not UTF-8 text")
 		return
@@ -174,19 +175,11 @@ func (r *reader) include(l line, included bool) {
 		return
 	}
 	dir := l.rest
-	entries, err := os.ReadDir(dir)
+	names, err := r.includable(dir)
 	if err != nil {
 		r.wrong(l, "the folder %s can't be read", shown(l.rest))
 		return
 	}
-	r.sources = append(r.sources, dir)
-	var names []string
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".conf") {
-			names = append(names, e.Name())
-		}
-	}
-	sort.Strings(names)
 	for _, name := range names {
 		path := filepath.Join(dir, name)
 		data, err := config.ReadFile(path)
@@ -200,7 +193,28 @@ func (r *reader) include(l line, included bool) {
 			r.wrong(l, "includes more than %d files or %d bytes", maxIncluded, maxIncludedBytes)
 			return
 		}
-		r.sources = append(r.sources, path)
 		r.file(path, data, true)
 	}
+}
+
+// includable lists the *.conf files of a folder in the order of their bytes.
+func (r *reader) includable(dir string) ([]string, error) {
+	// Summed before it is read, so that what comes in between is a change.
+	sum, err := config.ReadSum(dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	r.sources = append(r.sources, config.Source{Path: dir, Sum: sum})
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".conf") {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Strings(names)
+	return names, nil
 }

@@ -331,11 +331,13 @@ func TestIncludeDirIsReadInByteOrder(t *testing.T) {
 		t.Error("a.conf was not read")
 	}
 	want := []string{"included", "included/1.conf", "included/B.conf", "included/a.conf"}
-	for i := range want {
-		want[i] = filepath.FromSlash(want[i])
+	for i, s := range c.Sources[1:] {
+		if sum, err := config.ReadSum(s.Path); err != nil || sum != s.Sum || filepath.ToSlash(s.Path) != want[i] {
+			t.Errorf("source %d is %s with sum %x, want %s with %x (%v)", i, s.Path, s.Sum, want[i], sum, err)
+		}
 	}
-	if !slices.Equal(c.Sources, want) {
-		t.Errorf("sources %q, want %q", c.Sources, want)
+	if len(c.Sources) != 1+len(want) || c.Sources[0].Path != c.File {
+		t.Errorf("sources %v, want the file itself and %q", c.Sources, want)
 	}
 }
 
