@@ -1,0 +1,125 @@
+package authn
+
+import (
+	"context"
+	"errors"
+
+	"sallyport/security"
+)
+
+// Said is what one condition or member of a chain said of a client.
+type Said struct {
+	By      string // the member's name, or "client id"
+	Text    string // in words: "knows alice; the password is not checked here"
+	Accepts bool   // this is who the client is
+	Refuses bool   // nobody else is asked
+	Reached bool   // false: who stands before it had the last word
+}
+
+// Explain tells who cr would be and how the chain finds that out, by the steps
+// that Authenticate takes. Without a password the right one is presumed; with
+// one it is checked, which may take as long as its hash. The principal is nil
+// where the chain refuses, and the last reached step says why.
+func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Principal, []Said) {
+	var said []Said
+	if len(c.prefixes) > 0 {
+		s := Said{By: "client id", Text: "begins with a required prefix", Reached: true}
+		if r := c.condition(cr); r != nil {
+			s.Text, s.Refuses = r.Reason, true
+		}
+		said = append(said, s)
+		if s.Refuses {
+			return nil, append(said, unreached(c.members)...)
+		}
+	}
+	for i, m := range c.members {
+		p, text, err := introduce(ctx, m.Authenticator, cr)
+		s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil}
+		r := c.conclude(m, p, err, cr)
+		if s.Text == "" {
+			s.Text = reason(err)
+		}
+		if !r.decided {
+			if !errors.Is(err, ErrNotMine) {
+				s.Text += "; the next one is asked all the same"
+			}
+			said = append(said, s)
+			continue
+		}
+		s.Refuses = r.err != nil && !s.Accepts
+		said = append(said, s)
+		if s.Accepts && c.clientID != AnyClientID {
+			rule := Said{By: "client id", Text: "is bound to the user name as the listener asks", Reached: true}
+			if r.err != nil {
+				rule.Text, rule.Refuses = reason(r.err), true
+			}
+			said = append(said, rule)
+		}
+		return r.p, append(said, unreached(c.members[i+1:])...)
+	}
+	return nil, append(said, Said{By: "chain", Text: reason(c.end(cr)), Refuses: true, Reached: true})
+}
+
+func unreached(members []Member) []Said {
+	var said []Said
+	for _, m := range members {
+		said = append(said, Said{By: m.Name(), Text: "is not asked"})
+	}
+	return said
+}
+
+func reason(err error) string {
+	if refused, ok := errors.AsType[*Refused](err); ok {
+		return refused.Reason
+	}
+	if err == nil {
+		return "accepts"
+	}
+	return err.Error()
+}
+
+// introduce asks a, as far as it can answer without a credential, who cr is.
+func introduce(ctx context.Context, a Authenticator, cr *Credentials) (p *security.Principal, text string, err error) {
+	switch a := a.(type) {
+	case *Passwords:
+		switch {
+		case !cr.HasUsername:
+			return nil, "knows nobody without a user name", ErrNotMine
+		case !a.Has(cr.Username):
+			return nil, "does not know " + cr.Username, ErrNotMine
+		case !cr.HasPassword:
+			p, err := a.verdict(cr, true, false)
+			return p, "knows " + cr.Username + "; the password is not checked here", err
+		}
+		p, err = a.Authenticate(ctx, cr)
+		if err == nil {
+			text = "knows " + cr.Username + ", and the password is right"
+		}
+		return p, text, err
+	case Anonymous:
+		p, err = a.Authenticate(ctx, cr)
+		switch {
+		case err != nil:
+			text = "accepts only clients without credentials"
+		case p.Name != "":
+			text = "believes the name " + p.Name + " without a check"
+		default:
+			text = "accepts clients without credentials"
+		}
+		return p, text, err
+	case Identity:
+		p, err = a.Authenticate(ctx, cr)
+		switch {
+		case errors.Is(err, ErrNotMine):
+			text = "the client shows no certificate"
+		case err == nil:
+			text = "the certificate names " + p.Name
+		}
+		return p, text, err
+	}
+	if !cr.HasPassword {
+		return nil, "can't tell without the credential", errors.New("can't tell without the credential")
+	}
+	p, err = a.Authenticate(ctx, cr)
+	return p, "", err
+}
