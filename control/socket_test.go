@@ -65,7 +65,7 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	}
 	p := open(t, func(o *Options) { o.Socket = filepath.Join(folder, "s") })
 	path := p.options.Socket
-	connect := func(uid uint32) string {
+	connect := func(uid uint32, path string) string {
 		cmd := exec.Command(probe)
 		cmd.Dir, cmd.Env = folder, []string{asStranger + "=" + path}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
@@ -75,10 +75,10 @@ func TestAnotherUserIsRefused(t *testing.T) {
 		}
 		return string(out)
 	}
-	if got := connect(0); !strings.Contains(got, "200 OK") {
+	if got := connect(0, path); !strings.Contains(got, "200 OK") {
 		t.Errorf("root: %q, want the status", got)
 	}
-	if got := connect(nobody); !strings.HasPrefix(got, "dial: ") || !strings.Contains(got, "permission denied") {
+	if got := connect(nobody, path); !strings.HasPrefix(got, "dial: ") || !strings.Contains(got, "permission denied") {
 		t.Errorf("another user: %q, want the mode to keep it out", got)
 	}
 	if !tellsPeers {
@@ -87,14 +87,17 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if got := connect(nobody); got != "answer: " {
+	if got := connect(nobody, path); got != "answer: " {
 		t.Errorf("another user, with the socket open to all: %q, want no answer", got)
 	}
 	if log := p.log.String(); !strings.Contains(log, "control_refused actor=\"uid 65534 pid ") || !strings.Contains(log, "action=connect") {
 		t.Errorf("the log says nothing of it: %s", log)
 	}
-	p.options.UID = nobody
-	if got := connect(nobody); !strings.Contains(got, "200 OK") {
+	theirs := open(t, func(o *Options) { o.Socket, o.UID = filepath.Join(folder, "theirs"), nobody })
+	if err := os.Chmod(theirs.options.Socket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if got := connect(nobody, theirs.options.Socket); !strings.Contains(got, "200 OK") {
 		t.Errorf("the broker's own user: %q, want the status", got)
 	}
 }
