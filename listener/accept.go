@@ -162,6 +162,20 @@ func (l *Listener) allowed(a netip.Addr) bool {
 	return !contains(l.options.Deny, a) && (len(l.options.Allow) == 0 || contains(l.options.Allow, a))
 }
 
+// Admits reports whether a listener with such Options.Allow and Options.Deny
+// lets a source address in.
+func Admits(allow, deny []netip.Prefix, a netip.Addr) bool {
+	var l Listener
+	var err error
+	if l.options.Allow, err = unmapPrefixes(allow); err != nil {
+		return false
+	}
+	if l.options.Deny, err = unmapPrefixes(deny); err != nil {
+		return false
+	}
+	return l.allowed(a)
+}
+
 func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {

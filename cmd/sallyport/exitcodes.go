@@ -11,8 +11,9 @@ import (
 // itself (sallyport --help).
 const (
 	exitOK      = 0  // done
-	exitFailure = 1  // it did not work, or the checked file is invalid
-	exitUsage   = 2  // the command line is wrong; nothing was done
+	exitFailure = 1  // it did not work, the checked file is invalid, or what was compared differs
+	exitUsage   = 2  // the command line, or a file that policy test or diff was given, is wrong; nothing was done
+	exitRefused = 3  // explain: the answer is no
 	exitTimeout = 27 // --timeout passed first; the code mosquitto_sub -W uses
 )
 
@@ -55,8 +56,12 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-// report writes err as "sallyport: what failed: why" and one hint.
+// report writes err as "sallyport: what failed: why" and one hint; nothing for a
+// failure without words, which is only an exit code.
 func report(w io.Writer, err error) {
+	if f, ok := errors.AsType[*failure](err); ok && f.what == "" && f.why == nil {
+		return // an answer that was printed
+	}
 	fmt.Fprintf(w, "sallyport: %s\n", sanitize(err.Error()))
 	if f, ok := errors.AsType[*failure](err); ok && f.hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", f.hint)

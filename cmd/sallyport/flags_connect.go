@@ -72,6 +72,7 @@ type connectFlags struct {
 
 func flagGroups() []kong.Group {
 	return []kong.Group{
+		{Key: "who", Title: "Client:"},
 		{Key: "login", Title: "Credentials:"},
 		{Key: "tls", Title: "TLS:"},
 		{Key: "will", Title: "Will:"},

@@ -27,6 +27,7 @@ type grammar struct {
 	Quickstart quickstartCmd `cmd:"" help:"Make keys, a user and a configuration once, then serve."`
 	Serve      serveCmd      `cmd:"" help:"Run a broker from a configuration file."`
 	Check      checkCmd      `cmd:"" help:"Validate a configuration file; exit 1 if it is invalid."`
+	Explain    explainCmd    `cmd:"" help:"Tell whether a client may do something, and why."`
 	Passwd     passwdCmd     `cmd:"" help:"Keep a password file."`
 	Pub        pubCmd        `cmd:"" help:"Publish messages (flags as mosquitto_pub)."`
 	Sub        subCmd        `cmd:"" help:"Subscribe and print messages (flags as mosquitto_sub)."`
@@ -37,7 +38,7 @@ type grammar struct {
 // description heads the help of the whole command.
 const description = `Sallyport, an MQTT broker that lets nobody in unasked.
 
-Exit codes: 0 done, 1 failed or invalid, 2 wrong command line, 27 timed out.`
+Exit codes: 0 done, 1 failed, invalid or different, 2 wrong command line, 3 refused (explain), 27 timed out.`
 
 // env is what a command may touch of the world outside: tests pass their own.
 type env struct {

@@ -68,14 +68,16 @@ type Decision struct {
 
 // Verdict is security.Verdict as a document.
 type Verdict struct {
-	Effect   string `json:"effect"` // allow, deny or silent
-	Policy   string `json:"policy,omitempty"`
-	File     string `json:"file,omitempty"`
-	Line     int    `json:"line,omitempty"`
-	Rule     string `json:"rule,omitempty"`  // or why there is none
-	Until    string `json:"until,omitempty"` // RFC 3339: when time alone may change it
-	Volatile bool   `json:"volatile,omitempty"`
-	QoS      byte   `json:"qos,omitempty"` // that a subscription is granted at
+	Effect string `json:"effect"` // allow, deny or silent
+	Policy string `json:"policy,omitempty"`
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Rule   string `json:"rule,omitempty"`  // or why there is none
+	Until  string `json:"until,omitempty"` // RFC 3339: when time alone may change it
+	// DependsOnMessage says that a condition reads what is not known here, such
+	// as the payload.
+	DependsOnMessage bool  `json:"depends_on_message,omitempty"`
+	GrantedQoS       *byte `json:"granted_qos,omitempty"` // of an allowed subscription
 }
 
 // Policy is what one policy said.
@@ -106,9 +108,12 @@ type Value struct {
 	Missing bool   `json:"missing,omitempty"`
 }
 
-// NewDecision makes the document of d.
-func NewDecision(d security.Decision) *Decision {
+// NewDecision makes the document of d, the answer to q.
+func NewDecision(q *security.Request, d security.Decision) *Decision {
 	out := &Decision{Verdict: NewVerdict(d.Verdict), Opposite: d.Opposite}
+	if q.Action == security.Subscribe && d.Verdict.Allowed() {
+		out.Verdict.GrantedQoS = &d.Verdict.QoS
+	}
 	for _, a := range d.Policies {
 		p := Policy{Policy: a.Policy, Reached: a.Reached, Verdict: NewVerdict(a.Verdict), Omitted: a.Omitted}
 		for _, s := range a.Steps {
@@ -125,7 +130,7 @@ func NewDecision(d security.Decision) *Decision {
 
 // NewVerdict makes the document of v.
 func NewVerdict(v security.Verdict) Verdict {
-	out := Verdict{Effect: v.Effect.String(), Policy: v.Policy, File: v.File, Line: v.Line, Rule: v.Rule, Volatile: v.Volatile, QoS: v.QoS}
+	out := Verdict{Effect: v.Effect.String(), Policy: v.Policy, File: v.File, Line: v.Line, Rule: v.Rule, DependsOnMessage: v.Volatile}
 	if v.Until != 0 {
 		out.Until = time.Unix(0, v.Until).UTC().Format(time.RFC3339Nano)
 	}

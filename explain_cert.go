@@ -1,0 +1,75 @@
+package sallyport
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"sallyport/certs"
+	"sallyport/config"
+	"sallyport/security/authn"
+	"sallyport/security/expect"
+)
+
+// judgeCertificate shows who's certificate to the listener, as a handshake does,
+// and puts it into cr; false refuses. The error says that its file can't be read.
+func (a *admission) judgeCertificate(l *config.Listener, srv *certs.Server, who *expect.Who, cr *authn.Credentials) (bool, error) {
+	s := expect.Said{By: "tls", Reached: true}
+	asked := srv != nil && l.TLS.ClientAuth != config.ClientAuthNone
+	switch {
+	case who.Certificate == "" && (!asked || l.TLS.ClientAuth != config.ClientAuthRequire):
+		return true, nil
+	case who.Certificate == "":
+		s.Says, s.Refuses = "the listener requires a client certificate, and none was given", true
+	case !asked:
+		s.Says = "the listener does not ask for a client certificate: it is not looked at"
+	default:
+		chain, err := readChain(who.Certificate)
+		if err != nil {
+			return false, err
+		}
+		verified, err := verify(srv.Config(), chain)
+		if err != nil {
+			s.Says, s.Refuses = "the client certificate is refused: "+err.Error(), true
+			break
+		}
+		s.Says = "the client certificate " + chain[0].Subject.String() + " is verified"
+		cr.Cert, cr.CertVerified, cr.Anchor = chain[0], true, verified[0][len(verified[0])-1]
+	}
+	a.said = append(a.said, s)
+	return !s.Refuses, nil
+}
+
+// readChain reads a client's certificate and what it sends with it.
+func readChain(path string) ([]*x509.Certificate, error) {
+	chain, err := certs.LoadCertificates(path)
+	if err == nil && len(chain) == 0 {
+		err = fmt.Errorf("%s: holds no certificate", path)
+	}
+	return chain, err
+}
+
+// verify is what the server's side of a handshake does with a client's chain
+// (crypto/tls, ClientAuth), its revocation lists included.
+func verify(c *tls.Config, chain []*x509.Certificate) ([][]*x509.Certificate, error) {
+	now := time.Now
+	if c.Time != nil {
+		now = c.Time
+	}
+	opt := x509.VerifyOptions{
+		Roots: c.ClientCAs, Intermediates: x509.NewCertPool(), CurrentTime: now(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	for _, x := range chain[1:] {
+		opt.Intermediates.AddCert(x)
+	}
+	verified, err := chain[0].Verify(opt)
+	if err != nil {
+		return nil, err
+	}
+	if c.VerifyConnection != nil {
+		err = c.VerifyConnection(tls.ConnectionState{PeerCertificates: chain, VerifiedChains: verified})
+	}
+	return verified, err
+}
