@@ -15,22 +15,25 @@ type Event string
 
 // The events. Each is written with the fields named beside it, where known.
 const (
-	Connected         Event = "connected"          // client, user, addr, listener, method, version
-	ConnectRefused    Event = "connect_refused"    // client, user, addr, listener, reason, code
-	Disconnected      Event = "disconnected"       // client, user, addr, listener, reason, code
-	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule
-	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule
-	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule
-	SessionForeign    Event = "session_foreign"    // client, user, addr, listener, owner, owner_realm
-	SessionTakenOver  Event = "session_taken_over" // client, user, addr, listener, old_addr
-	ProtocolViolation Event = "protocol_violation" // client, user, addr, listener, reason, code
-	LimitReached      Event = "limit_reached"      // client, user, addr, listener, limit
-	MessagesDropped   Event = "messages_dropped"   // client, user, reason, count
-	RiskAccepted      Event = "risk_accepted"      // listener, risk, text
-	Reloaded          Event = "reloaded"           // what, disconnected
-	ReloadRefused     Event = "reload_refused"     // what, error
-	ControlAction     Event = "control_action"     // action, actor, addr, target, result
-	ControlRefused    Event = "control_refused"    // action, actor, addr, reason
+	Connected       Event = "connected"        // client, user, addr, listener, method, version
+	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code
+	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
+	PublishDenied   Event = "publish_denied"   // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule
+	SubscribeDenied Event = "subscribe_denied" // client, user, addr, listener, filter, qos, policy, file, line, rule
+	WillDenied      Event = "will_denied"      // client, user, addr, listener, topic, policy, file, line, rule
+	// Standing subscriptions, when the rules or the client's rights changed; qos as it was.
+	SubscriptionRevoked Event = "subscription_revoked" // client, user, filter, qos, policy, file, line, rule
+	SubscriptionLowered Event = "subscription_lowered" // client, user, filter, qos, policy, file, line, rule
+	SessionForeign      Event = "session_foreign"      // client, user, addr, listener, owner, owner_realm
+	SessionTakenOver    Event = "session_taken_over"   // client, user, addr, listener, old_addr
+	ProtocolViolation   Event = "protocol_violation"   // client, user, addr, listener, reason, code
+	LimitReached        Event = "limit_reached"        // client, user, addr, listener, limit
+	MessagesDropped     Event = "messages_dropped"     // client, user, reason, count
+	RiskAccepted        Event = "risk_accepted"        // listener, risk, text
+	Reloaded            Event = "reloaded"             // what, disconnected
+	ReloadRefused       Event = "reload_refused"       // what, error
+	ControlAction       Event = "control_action"       // action, actor, addr, target, result
+	ControlRefused      Event = "control_refused"      // action, actor, addr, reason
 )
 
 // Log writes events. The zero Log writes nothing.
