@@ -30,8 +30,9 @@ const (
 	LimitReached        Event = "limit_reached"        // client, user, addr, listener, limit
 	MessagesDropped     Event = "messages_dropped"     // client, user, reason, count
 	RiskAccepted        Event = "risk_accepted"        // listener, risk, text
-	Reloaded            Event = "reloaded"             // what, disconnected
+	Reloaded            Event = "reloaded"             // what, disconnected, revoked, lowered
 	ReloadRefused       Event = "reload_refused"       // what, error
+	ShadowDiffers       Event = "shadow_differs"       // client, user, listener, action, topic, qos, live, live_rule, shadow, shadow_rule
 	ControlAction       Event = "control_action"       // action, actor, addr, target, result
 	ControlRefused      Event = "control_refused"      // action, actor, addr, reason
 )
@@ -74,7 +75,7 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused:
+	case ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
 		return true
 	}
 	return false
@@ -118,7 +119,7 @@ func (f *floods) admit(e Event) (suppressed int, write bool) {
 
 func (e Event) level() slog.Level {
 	switch e {
-	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction:
+	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction, ShadowDiffers:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn
