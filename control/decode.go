@@ -9,10 +9,11 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sallyport/security"
-	"sallyport/topic"
+	"sallyport/security/expect"
 )
 
 // bad is the answer to a request that can't be understood.
@@ -63,79 +64,45 @@ func nothing(body []byte) error {
 	return decode(body, &struct{}{})
 }
 
-// decodeExplain reads and checks a request to explain, all but who asks.
-func decodeExplain(body []byte) (*ExplainRequest, error) {
-	q := new(ExplainRequest)
-	if err := decode(body, q); err != nil {
-		return nil, err
+// decodeExplain reads and checks a request to explain; of the question only who
+// asks it is missing.
+func decodeExplain(body []byte) (*ExplainRequest, *security.Request, error) {
+	ask := new(ExplainRequest)
+	if err := decode(body, ask); err != nil {
+		return nil, nil, err
 	}
-	if (q.ClientID == "") == (q.Who == nil) {
-		return nil, bad("either client_id or who says who asks")
+	if (ask.ClientID == "") == (ask.Who == nil) {
+		return nil, nil, bad("either client_id or who says who asks")
 	}
-	if q.QoS > 2 {
-		return nil, bad("qos is 0, 1 or 2")
-	}
-	act, err := q.action()
+	q, err := ask.request()
 	if err != nil {
-		return nil, err
+		return nil, nil, bad("%v", err)
 	}
-	if act == security.Connect {
-		if q.Topic != "" || q.QoS != 0 || q.Retain || q.Will || q.Group != "" {
-			return nil, bad("connect has neither topic, qos, retain, will nor group")
+	return ask, &q, nil
+}
+
+// request is the question for the gate, but for who asks.
+func (e *ExplainRequest) request() (q security.Request, err error) {
+	a := expect.Ask{Topic: e.Topic, QoS: e.QoS, Retain: e.Retain, Will: e.Will, At: time.Now()}
+	if a.Action, err = expect.ParseAction(e.Action); err != nil {
+		return q, fmt.Errorf("action: %w", err)
+	}
+	if e.Group != "" {
+		if a.Action != security.Subscribe && a.Action != security.Receive {
+			return q, errors.New("group is for subscribe and receive")
 		}
-		return q, nil
+		if strings.HasPrefix(e.Topic, "$share/") {
+			return q, errors.New("the topic names a share already: leave group out")
+		}
+		a.Topic = "$share/" + e.Group + "/" + e.Topic
 	}
-	switch {
-	case q.Will && act != security.Publish:
-		return nil, bad("a will is published: will is for publish")
-	case q.Retain && act == security.Subscribe:
-		return nil, bad("retain is for publish and receive")
-	case q.Group != "" && act == security.Publish:
-		return nil, bad("group is for subscribe and receive")
+	if q, err = a.Request(); err != nil {
+		return q, err
 	}
-	if act != security.Subscribe {
-		err = topic.CheckName(q.Topic, topic.Limits{})
-	} else {
-		err = q.checkFilter()
-	}
-	if err != nil {
-		return nil, bad("%v", err)
+	if q.Group != e.Group && e.Group != "" {
+		return q, errors.New("group is no share name")
 	}
 	return q, nil
-}
-
-// checkFilter checks the filter of a subscription, and takes the share name out of it.
-func (q *ExplainRequest) checkFilter() error {
-	group, filter, shared, err := topic.SplitShare(q.Topic)
-	if err != nil {
-		return err
-	}
-	if shared {
-		if q.Group != "" {
-			return errors.New("the topic names a share already: leave group out")
-		}
-		q.Group, q.Topic = group, filter
-	}
-	return topic.CheckFilter(q.Topic, topic.Limits{})
-}
-
-// action is the request's action as the gate knows it.
-func (q *ExplainRequest) action() (security.Action, error) {
-	for _, a := range []security.Action{security.Connect, security.Publish, security.Subscribe, security.Receive} {
-		if q.Action == a.String() {
-			return a, nil
-		}
-	}
-	return 0, bad("action is connect, publish, subscribe or receive")
-}
-
-// request is the question for the gate.
-func (q *ExplainRequest) request(p *security.Principal) *security.Request {
-	a, _ := q.action() // decodeExplain has looked
-	return &security.Request{
-		Principal: p, Action: a, Topic: q.Topic, QoS: q.QoS, Retain: q.Retain, Will: q.Will,
-		Shared: q.Group != "", Group: q.Group, At: time.Now().UnixNano(),
-	}
 }
 
 // principal makes whom w describes; listeners are those that there are.

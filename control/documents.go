@@ -1,10 +1,9 @@
 package control
 
 import (
-	"slices"
 	"time"
 
-	"sallyport/security"
+	"sallyport/security/expect"
 )
 
 // Status is the answer of GET /status.
@@ -63,130 +62,24 @@ type Who struct {
 	Secure     bool              `json:"secure,omitempty"`  // came by TLS or a Unix socket
 }
 
-// ExplainResult is the answer of POST /explain.
+// ExplainResult is the answer of POST /explain: the document of "sallyport
+// explain", of a client that is in already. Of its decisions only one is there:
+// connect where that is the action, else decision.
 type ExplainResult struct {
-	Client  Client  `json:"client"`
-	Request Request `json:"request"`
-	Decision
+	expect.Explained
+	Online *bool `json:"online,omitempty"` // false: away, its session is kept; none for who
+	// PolicyGeneration is that of the rules that answered.
+	PolicyGeneration uint64 `json:"policy_generation"`
 }
 
 // DecisionResult is the answer of GET /decisions/{id}: a refusal, and what the
 // same request would be answered now.
 type DecisionResult struct {
-	ID      string    `json:"id"`
-	At      time.Time `json:"at"`
-	Client  Client    `json:"client"` // as it was when it was refused
-	Request Request   `json:"request"`
-	Then    Verdict   `json:"then"`
-	Now     Decision  `json:"now"`
-	Changed bool      `json:"changed"` // now it would be allowed
-}
-
-// Request is what was or would be asked.
-type Request struct {
-	Action string `json:"action"`
-	Topic  string `json:"topic,omitempty"`
-	QoS    byte   `json:"qos"`
-	Retain bool   `json:"retain,omitempty"`
-	Will   bool   `json:"will,omitempty"`
-	Group  string `json:"group,omitempty"`
-}
-
-// Decision is an answer of the gate with the path to it.
-type Decision struct {
-	Allowed  bool           `json:"allowed"`
-	Verdict  Verdict        `json:"verdict"`
-	Policies []PolicyAnswer `json:"policies"`
-	Opposite []string       `json:"opposite,omitempty"` // what would have to change for the opposite answer
-	// Generation is that of the rules in force when it was asked.
-	Generation uint64 `json:"policy_generation"`
-}
-
-// Verdict is an answer with its reason.
-type Verdict struct {
-	Effect string     `json:"effect"` // allow, deny, or of one policy silent
-	Policy string     `json:"policy,omitempty"`
-	File   string     `json:"file,omitempty"`
-	Line   int        `json:"line,omitempty"`
-	Rule   string     `json:"rule,omitempty"`
-	Until  *time.Time `json:"until,omitempty"` // when time alone may change it
-	// DependsOnMessage says that a condition reads what is not known here, such
-	// as the payload.
-	DependsOnMessage bool `json:"depends_on_message,omitempty"`
-	GrantedQoS       byte `json:"granted_qos,omitempty"` // of an allowed subscription
-}
-
-// PolicyAnswer is what one policy said.
-type PolicyAnswer struct {
-	Policy  string  `json:"policy"`
-	Reached bool    `json:"reached"` // false: a policy before it had the last word
-	Verdict Verdict `json:"verdict"`
-	Steps   []Step  `json:"steps,omitempty"`
-	Omitted int     `json:"omitted,omitempty"` // rules about other topics
-}
-
-// Step is what one rule said.
-type Step struct {
-	File    string  `json:"file,omitempty"`
-	Line    int     `json:"line,omitempty"`
-	Rule    string  `json:"rule"`
-	Effect  string  `json:"effect"`
-	Matches bool    `json:"matches"`
-	Decides bool    `json:"decides,omitempty"`
-	Says    string  `json:"says,omitempty"`
-	Values  []Value `json:"values,omitempty"`
-}
-
-// Value is what a placeholder stood for.
-type Value struct {
-	Name    string `json:"name"`
-	Value   string `json:"value,omitempty"`
-	Missing bool   `json:"missing,omitempty"`
-}
-
-// Explained is d as JSON has it.
-func Explained(d security.Decision, generation uint64) Decision {
-	out := Decision{
-		Allowed: d.Verdict.Allowed(), Verdict: verdictOf(d.Verdict), Opposite: d.Opposite,
-		Policies: []PolicyAnswer{}, Generation: generation,
-	}
-	for _, a := range d.Policies {
-		p := PolicyAnswer{Policy: a.Policy, Reached: a.Reached, Verdict: verdictOf(a.Verdict), Omitted: a.Omitted}
-		for _, s := range a.Steps {
-			p.Steps = append(p.Steps, stepOf(s))
-		}
-		out.Policies = append(out.Policies, p)
-	}
-	return out
-}
-
-func verdictOf(v security.Verdict) Verdict {
-	out := Verdict{Effect: v.Effect.String(), Policy: v.Policy, File: v.File, Line: v.Line, Rule: v.Rule, DependsOnMessage: v.Volatile, GrantedQoS: v.QoS}
-	if v.Until != 0 {
-		at := time.Unix(0, v.Until).UTC()
-		out.Until = &at
-	}
-	return out
-}
-
-func stepOf(s security.Step) Step {
-	out := Step{File: s.File, Line: s.Line, Rule: s.Rule, Effect: s.Effect.String(), Matches: s.Matches, Decides: s.Decides, Says: s.Says}
-	for _, v := range s.Values {
-		out.Values = append(out.Values, Value{Name: v.Name, Value: v.Value, Missing: v.Missing})
-	}
-	return out
-}
-
-func requestOf(q *security.Request) Request {
-	return Request{Action: q.Action.String(), Topic: q.Topic, QoS: q.QoS, Retain: q.Retain, Will: q.Will, Group: q.Group}
-}
-
-// sortedKeys are the names in a map, in order.
-func sortedKeys[V any](m map[string]V) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	ID string `json:"id"`
+	At string `json:"at"` // RFC 3339
+	// Then is why it was refused.
+	Then expect.Verdict `json:"then"`
+	// Changed says that now it would be allowed.
+	Changed bool          `json:"changed"`
+	Now     ExplainResult `json:"now"`
 }

@@ -2,33 +2,27 @@ package control
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"sallyport/security"
+	"sallyport/security/expect"
 )
 
 // Client is the answer of GET /clients/{id}: who a client is, without what it
 // proved that with.
 type Client struct {
-	ClientID   string       `json:"client_id"`
-	User       string       `json:"user"` // empty for anonymous
-	Realm      string       `json:"realm,omitempty"`
-	Listener   string       `json:"listener,omitempty"`
-	Address    string       `json:"address,omitempty"`
-	Secure     bool         `json:"secure"`
-	Method     string       `json:"method,omitempty"` // the authenticator that accepted
-	Groups     []string     `json:"groups,omitempty"`
-	Roles      []string     `json:"roles,omitempty"`
-	Attributes []string     `json:"attributes,omitempty"` // names alone
-	Claims     []string     `json:"claims,omitempty"`     // the same
-	Cert       *Certificate `json:"certificate,omitempty"`
-	Expires    *time.Time   `json:"expires,omitempty"` // of the credential
-
-	// Of a client that there is, in the answer of /clients/{id} and /explain:
-	Online        *bool `json:"online,omitempty"`
-	Subscriptions *int  `json:"subscriptions,omitempty"`
+	expect.Client
+	Online        bool         `json:"online"`               // false: away, its session is kept
+	Subscriptions int          `json:"subscriptions"`        // standing ones
+	Attributes    []string     `json:"attributes,omitempty"` // names alone
+	Claims        []string     `json:"claims,omitempty"`     // the same
+	Certificate   *Certificate `json:"certificate,omitempty"`
+	Expires       *time.Time   `json:"expires,omitempty"` // of the credential
 }
 
 // Certificate is what is told of a client's certificate.
@@ -40,42 +34,44 @@ type Certificate struct {
 	NotAfter time.Time `json:"not_after"`
 }
 
-func clientOf(p *security.Principal) Client {
-	if p == nil {
-		return Client{}
-	}
+// describeClient is what is told of p. The client identifier is the session's:
+// with one that the broker gave, p's is the same.
+func describeClient(p *security.Principal, id string) Client {
 	c := Client{
-		ClientID: p.ClientID, User: p.Name, Realm: p.Realm, Listener: p.Listener, Secure: p.Secure, Method: p.Method,
-		Groups: p.Groups, Roles: p.Roles, Attributes: sortedKeys(p.Attrs), Claims: sortedKeys(p.Claims),
+		Client: expect.NewClient(p), Attributes: slices.Sorted(maps.Keys(p.Attrs)), Claims: slices.Sorted(maps.Keys(p.Claims)),
+		Certificate: describeCertificate(p.Cert),
 	}
+	c.ClientID = id
 	if p.Addr.IsValid() {
-		c.Address = p.Addr.String()
+		c.Address = p.Addr.String() // with the port, by which logs of others know it
 	}
 	if !p.Expires.IsZero() {
 		at := p.Expires.UTC()
 		c.Expires = &at
 	}
-	if x := p.Cert; x != nil {
-		sum := sha256.Sum256(x.Raw)
-		c.Cert = &Certificate{Subject: x.Subject.String(), Issuer: x.Issuer.String(), SHA256: hex.EncodeToString(sum[:]), NotAfter: x.NotAfter.UTC()}
-		if x.SerialNumber != nil {
-			c.Cert.Serial = x.SerialNumber.Text(16)
-		}
-	}
 	return c
 }
 
-var errNoClient = &Error{Status: http.StatusNotFound, Code: "no_client", Message: "no client with this id is connected, and no session of it is kept"}
+func describeCertificate(x *x509.Certificate) *Certificate {
+	if x == nil {
+		return nil
+	}
+	sum := sha256.Sum256(x.Raw)
+	c := &Certificate{Subject: x.Subject.String(), Issuer: x.Issuer.String(), SHA256: hex.EncodeToString(sum[:]), NotAfter: x.NotAfter.UTC()}
+	if x.SerialNumber != nil {
+		c.Serial = x.SerialNumber.Text(16)
+	}
+	return c
+}
 
 // find returns a client that is connected or away.
 func (s *Server) find(id string) (*security.Principal, Client, error) {
 	p, online, ok := s.options.Engine.ClientPrincipal(id)
 	if !ok || p == nil {
-		return nil, Client{}, errNoClient
+		return nil, Client{}, &Error{Status: http.StatusNotFound, Code: "no_client", Message: "no client with this id is connected, and no session of it is kept"}
 	}
-	n := s.options.Engine.ClientSubscriptions(id)
-	c := clientOf(p)
-	c.ClientID, c.Online, c.Subscriptions = id, &online, &n
+	c := describeClient(p, id)
+	c.Online, c.Subscriptions = online, s.options.Engine.ClientSubscriptions(id)
 	return p, c, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"sallyport/security"
+	"sallyport/security/expect"
 )
 
 // ShadowResult is the answer of GET /shadow.
@@ -16,15 +17,15 @@ type ShadowResult struct {
 
 // ShadowDifference is the requests with the same action, user and deciding rules.
 type ShadowDifference struct {
-	Action   string  `json:"action"`
-	User     string  `json:"user"`
-	Listener string  `json:"listener"`
-	Live     Verdict `json:"live"`
-	Shadow   Verdict `json:"shadow"`
-	ClientID string  `json:"client_id"` // of the last such request, as topic and qos
-	Topic    string  `json:"topic,omitempty"`
-	QoS      byte    `json:"qos"`
-	Judged   int64   `json:"judged"` // requests; those whose answer was remembered are in the total alone
+	Action   string         `json:"action"`
+	User     string         `json:"user"`
+	Listener string         `json:"listener"`
+	Live     expect.Verdict `json:"live"`
+	Shadow   expect.Verdict `json:"shadow"`
+	ClientID string         `json:"client_id"` // of the last such request, as topic and qos
+	Topic    string         `json:"topic,omitempty"`
+	QoS      byte           `json:"qos"`
+	Judged   int64          `json:"judged"` // requests; those whose answer was remembered are in the total alone
 }
 
 // shadow is GET /shadow.
@@ -39,7 +40,7 @@ func (s *Server) shadow(*call) (any, error) {
 
 func differenceOf(d security.Difference) ShadowDifference {
 	return ShadowDifference{
-		Action: d.Action.String(), User: d.User, Listener: d.Listener, Live: verdictOf(d.Live), Shadow: verdictOf(d.Shadow),
+		Action: d.Action.String(), User: d.User, Listener: d.Listener, Live: expect.NewVerdict(d.Live), Shadow: expect.NewVerdict(d.Shadow),
 		ClientID: d.ClientID, Topic: d.Topic, QoS: d.QoS, Judged: d.Judged,
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/config"
 	"sallyport/security"
+	"sallyport/security/expect"
 	"sallyport/session"
 )
 
@@ -33,7 +34,7 @@ func TestAClientIsToldWithoutItsSecrets(t *testing.T) {
 	}
 	for _, id := range ids {
 		c := ask[Client](t, p, "GET", ClientPath(id), nil)
-		if c.ClientID != id || c.User != "alice" || c.Online == nil || *c.Online != (id == "phone") || *c.Subscriptions != len(id) {
+		if c.ClientID != id || c.User != "alice" || c.Online != (id == "phone") || c.Subscriptions != len(id) {
 			t.Errorf("client %q: %+v", id, c)
 		}
 	}
@@ -66,11 +67,21 @@ func TestExplainAsksTheRunningGate(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ask[ExplainResult](t, p, "POST", "/explain", tt.ask)
-			if got.Allowed != tt.allowed || got.Verdict.Line != tt.line || got.Generation != 1 || len(got.Policies) != 1 || got.Request.Action != tt.ask.Action {
+			d := got.Decision
+			if tt.ask.Action == "connect" {
+				d = got.Connect
+			}
+			if d == nil || (got.Decision == nil) == (got.Connect == nil) {
+				t.Fatalf("not one decision: %+v", got)
+			}
+			if got.Allowed != tt.allowed || d.Verdict.Line != tt.line || got.PolicyGeneration != 1 || len(d.Policies) != 1 || got.Request.Action != tt.ask.Action {
 				t.Errorf("%+v", got)
 			}
-			if got.Policies[0].Omitted != 7 || len(got.Policies[0].Steps) != 1 {
-				t.Errorf("the path is %+v", got.Policies[0])
+			if d.Policies[0].Omitted != 7 || len(d.Policies[0].Steps) != 1 {
+				t.Errorf("the path is %+v", d.Policies[0])
+			}
+			if (got.Online == nil) != (tt.ask.Who != nil) || got.Online != nil && *got.Online != (tt.ask.ClientID == "phone") {
+				t.Errorf("online is %v", got.Online)
 			}
 		})
 	}
@@ -90,13 +101,13 @@ func TestADecisionIsExplainedAsOfNow(t *testing.T) {
 	q := security.Request{Principal: alice(), Action: security.Publish, Topic: "no/1", QoS: 2, Retain: true}
 	id := p.options.Decisions.Keep(q, p.options.Gate.Decide(&q))
 	got := ask[DecisionResult](t, p, "GET", DecisionPath(strings.ToLower(id)), nil)
-	if got.ID != id || got.Client.User != "alice" || got.Request.Topic != "no/1" || got.Request.QoS != 2 || got.Then.Line != 4 ||
-		got.Now.Allowed || got.Changed || got.Now.Generation != 1 {
+	if got.ID != id || got.Now.Client.User != "alice" || got.Now.Request.Topic != "no/1" || got.Now.Request.QoS != 2 || got.Then.Line != 4 ||
+		got.Now.Allowed || got.Changed || got.Now.PolicyGeneration != 1 {
 		t.Errorf("%+v", got)
 	}
 	p.options.Gate.Swap(&security.Ruleset{ByListener: map[string][]security.Policy{"mqtt": {anything{}}}})
 	got = ask[DecisionResult](t, p, "GET", DecisionPath(id), nil)
-	if got.Then.Line != 4 || !got.Now.Allowed || !got.Changed || got.Now.Generation != 2 {
+	if got.Then.Line != 4 || !got.Now.Allowed || !got.Changed || got.Now.PolicyGeneration != 2 {
 		t.Errorf("after a change of the rules: %+v", got)
 	}
 	for _, unknown := range []string{"AAAAAAAA", "..", "a/b", strings.Repeat("x", 1000)} {
@@ -220,24 +231,23 @@ func FuzzExplain(f *testing.F) {
 	f.Add([]byte(`[`))
 	gate := security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"mqtt": {rules{}}}})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		q, err := decodeExplain(body)
+		ask, r, err := decodeExplain(body)
 		if err != nil {
 			return
 		}
-		p := alice()
-		if q.Who != nil {
-			if p, err = q.Who.principal([]ListenerStatus{{Name: "mqtt"}}); err != nil {
+		r.Principal = alice()
+		if ask.Who != nil {
+			if r.Principal, err = ask.Who.principal([]ListenerStatus{{Name: "mqtt"}}); err != nil {
 				return
 			}
 		}
-		r := q.request(p)
 		if d := gate.Explain(r); d.Verdict.Allowed() != gate.Decide(r).Allowed() || d.Verdict.Effect == security.Silent {
 			t.Errorf("%+v is explained as %+v", r, d.Verdict)
 		}
 		if r.QoS > 2 || r.Shared != (r.Group != "") || r.Action == security.Connect && r.Topic != "" {
 			t.Errorf("%s becomes %+v", body, r)
 		}
-		if _, err := json.Marshal(Explained(gate.Explain(r), 1)); err != nil {
+		if _, err := json.Marshal(expect.NewDecision(r, gate.Explain(r))); err != nil {
 			t.Errorf("the answer is no JSON: %v", err)
 		}
 	})

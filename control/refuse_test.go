@@ -152,12 +152,14 @@ func TestExplainRefusesWhatCanNotBeAsked(t *testing.T) {
 		{"QoS 256", `{"client_id":"a","action":"publish","topic":"a","qos":256}`},
 		{"a control character", `{"client_id":"a","action":"publish","topic":"a\u0000"}`},
 		{"a will to receive", `{"client_id":"a","action":"receive","topic":"a","will":true}`},
+		{"a share name with a level", `{"client_id":"a","action":"subscribe","topic":"a","group":"g/h"}`},
+		{"a share name with a wildcard", `{"client_id":"a","action":"subscribe","topic":"a","group":"+"}`},
 		{"a group to publish", `{"client_id":"a","action":"publish","topic":"a","group":"g"}`},
 		{"retained subscription", `{"client_id":"a","action":"subscribe","topic":"a","retain":true}`},
 		{"a topic to connect to", `{"client_id":"a","action":"connect","topic":"a"}`},
 	}
 	for _, tt := range tests {
-		if q, err := decodeExplain([]byte(tt.body)); err == nil {
+		if _, q, err := decodeExplain([]byte(tt.body)); err == nil {
 			t.Errorf("%s: %s is accepted as %+v", tt.name, tt.body, q)
 		}
 	}
