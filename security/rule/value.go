@@ -46,7 +46,7 @@ func Known(name string) error {
 		return fmt.Errorf("placeholder %.40q... is longer than %d bytes", name, nameBytes)
 	}
 	if !text.ValidUTF8(name) || !text.Clean(name) {
-		return fmt.Errorf("placeholder %q holds characters that can't be seen", name)
+		return fmt.Errorf("placeholder %q holds control characters", name)
 	}
 	switch {
 	case slices.Contains(plainNames[:], name):

@@ -1,0 +1,243 @@
+package rule
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"sallyport/security"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+// Why a variable can't be read.
+var (
+	errNoMessage = errors.New("there is no message")
+	errPayload   = errors.New("the payload is longer than 65535 bytes")
+	errLevels    = errors.New("the topic has more than 1024 levels")
+	errList      = errors.New("a list has more than 1024 entries")
+	errNetwork   = errors.New("the second argument of ip_in is no network")
+)
+
+// The largest sizes: of an MQTT string, of a payload that a condition may read,
+// of names that the operator's side gave, of a value within a token.
+const (
+	stringSize  = 65535
+	payloadSize = 65535
+	nameSize    = 256
+	claimSize   = 1024
+)
+
+const (
+	varPayload = "payload"
+	varSize    = "size"
+)
+
+// exprVar is a variable. size and itemSize are what its cost is judged by: bytes
+// of a string, entries of a list or map; and those of what is in it.
+type exprVar struct {
+	name     string
+	kind     *cel.Type
+	size     uint64
+	itemSize uint64
+}
+
+// exprVars are the variables of conditions. What a client does not have is empty.
+// Those of a certificate are empty unless has_cert.
+var exprVars = [...]exprVar{
+	{"action", cel.StringType, nameSize, 0}, // connect, publish, subscribe, receive
+	{"client_id", cel.StringType, stringSize, 0},
+	{"username", cel.StringType, stringSize, 0},
+	{"groups", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"roles", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"listener", cel.StringType, nameSize, 0},
+	{"address", cel.StringType, nameSize, 0}, // without port
+	{"tls", cel.BoolType, 1, 0},              // or a local transport
+	{"method", cel.StringType, nameSize, 0},
+	{"realm", cel.StringType, nameSize, 0},
+	{"attr", cel.MapType(cel.StringType, cel.StringType), listLimit, claimSize},
+	{"claim", cel.MapType(cel.StringType, cel.DynType), listLimit, claimSize},
+
+	{"has_cert", cel.BoolType, 1, 0},
+	{"cert.cn", cel.StringType, claimSize, 0},
+	{"cert.o", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.ou", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.subject", cel.StringType, claimSize, 0},
+	{"cert.issuer_cn", cel.StringType, claimSize, 0},
+	{"cert.serial", cel.StringType, nameSize, 0},
+	{"cert.fingerprint", cel.StringType, nameSize, 0},
+	{"cert.dns", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.uri", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.email", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.ip", cel.ListType(cel.StringType), listLimit, nameSize},
+
+	{"topic", cel.StringType, stringSize, 0}, // for subscribe a filter; empty for connect
+	{"levels", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"qos", cel.IntType, 1, 0},
+	{"retain", cel.BoolType, 1, 0},
+	{"will", cel.BoolType, 1, 0},
+	{"shared", cel.BoolType, 1, 0},
+	{"group", cel.StringType, stringSize, 0}, // the share name
+	{varPayload, cel.BytesType, payloadSize, 0},
+	{varSize, cel.IntType, 1, 0}, // of the payload, in bytes
+	{"now", cel.TimestampType, 1, 0},
+}
+
+// variables resolves the names of one evaluation when they are asked for.
+type variables struct {
+	q        *security.Request
+	volatile bool // something was read that may differ at the next request
+	now      time.Time
+	levels   ref.Val
+}
+
+// Parent is none.
+func (*variables) Parent() cel.Activation { return nil }
+
+// ResolveName is the value of a variable.
+func (v *variables) ResolveName(name string) (any, bool) {
+	q, p := v.q, v.q.Principal
+	switch name {
+	case "client_id":
+		return types.String(p.ClientID), true
+	case "username":
+		return types.String(p.Username), true
+	case "groups":
+		return strings1024(p.Groups), true
+	case "roles":
+		return strings1024(p.Roles), true
+	case "topic":
+		return types.String(q.Topic), true
+	case "levels":
+		return v.splitTopic(), true
+	case "qos":
+		return types.Int(q.QoS), true
+	case "retain":
+		return types.Bool(q.Retain), true
+	case "will":
+		return types.Bool(q.Will), true
+	case "shared":
+		return types.Bool(q.Shared), true
+	case "group":
+		return types.String(q.Group), true
+	case "action":
+		return types.String(q.Action.String()), true
+	case "listener":
+		return types.String(p.Listener), true
+	case "method":
+		return types.String(p.Method), true
+	case "realm":
+		return types.String(p.Realm), true
+	case "tls":
+		return types.Bool(p.Secure), true
+	case "address":
+		one, _, _ := Lookup(p, "address")
+		return types.String(one), true
+	case "attr":
+		return types.NewStringStringMap(types.DefaultTypeAdapter, p.Attrs), true
+	case "claim":
+		return types.NewStringInterfaceMap(jsonAdapter{}, p.Claims), true
+	case "has_cert":
+		return types.Bool(p.Cert != nil), true
+	}
+	return v.more(name)
+}
+
+// more is the variables that are seldom read, or change from message to message.
+func (v *variables) more(name string) (any, bool) {
+	switch name {
+	case "now":
+		v.volatile = true
+		if v.now.IsZero() {
+			v.now = v.q.Now()
+		}
+		return types.Timestamp{Time: v.now}, true
+	case varSize, varPayload:
+		v.volatile = true
+		switch m := v.q.Message; {
+		case m == nil:
+			return types.WrapErr(errNoMessage), true
+		case name == varSize:
+			return types.Int(len(m.Payload)), true
+		case len(m.Payload) > payloadSize:
+			return types.WrapErr(errPayload), true
+		default:
+			return types.Bytes(m.Payload), true
+		}
+	}
+	field, ok := strings.CutPrefix(name, certPrefix)
+	if !ok {
+		return nil, false
+	}
+	return certVariable(v.q.Principal, field)
+}
+
+func certVariable(p *security.Principal, field string) (any, bool) {
+	if field == "issuer_cn" {
+		field = "issuer.cn"
+	}
+	var one string
+	var several []string
+	if p.Cert != nil {
+		one, several, _ = certField(p.Cert, field)
+	}
+	switch field {
+	case "cn", "subject", "issuer.cn", "serial", "fingerprint":
+		return types.String(one), true
+	case "o", "ou", "dns", "uri", "email", "ip":
+		return strings1024(several), true
+	}
+	return nil, false
+}
+
+// strings1024 is a list, or an error if it is out of bounds.
+func strings1024(list []string) ref.Val {
+	if len(list) > listLimit {
+		return types.WrapErr(errList)
+	}
+	return types.NewStringList(types.DefaultTypeAdapter, list)
+}
+
+func (v *variables) splitTopic() ref.Val {
+	if v.levels != nil {
+		return v.levels
+	}
+	switch {
+	case v.q.Topic == "":
+		v.levels = strings1024(nil)
+	case strings.Count(v.q.Topic, "/") >= listLimit:
+		v.levels = types.WrapErr(errLevels)
+	default:
+		v.levels = strings1024(strings.Split(v.q.Topic, "/"))
+	}
+	return v.levels
+}
+
+// jsonAdapter gives conditions the values of a token's claims, numbers as such
+// however they were decoded.
+type jsonAdapter struct{}
+
+// NativeToValue is the value of a condition for what encoding/json made.
+func (a jsonAdapter) NativeToValue(v any) ref.Val {
+	switch v := v.(type) {
+	case map[string]any:
+		return types.NewStringInterfaceMap(a, v)
+	case []any:
+		if len(v) > listLimit {
+			return types.WrapErr(errList)
+		}
+		return types.NewDynamicList(a, v)
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return types.Int(n)
+		}
+		if f, err := v.Float64(); err == nil {
+			return types.Double(f)
+		}
+		return types.NewErr("no number")
+	}
+	return types.DefaultTypeAdapter.NativeToValue(v)
+}
