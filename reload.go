@@ -3,10 +3,133 @@ package sallyport
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
+	"slices"
+	"strings"
 
+	"sallyport/audit"
 	"sallyport/config"
+	"sallyport/security"
+	"sallyport/security/authn"
 )
+
+// ErrNoReader says that nobody told the server how to read its configuration again.
+var ErrNoReader = errors.New("there is no way to read the configuration again")
+
+var errStopped = errors.New("the broker has stopped")
+
+// ReloadFiles reads the configuration again, by Options.Read, and puts it in
+// force as Reload does. SIGHUP, changed files and sallyport ctl come here. An
+// error is logged as well; one that comes from a file names it.
+func (s *Server) ReloadFiles() error {
+	if s.read == nil {
+		return ErrNoReader
+	}
+	// One at a time: a configuration that was read earlier must not replace one
+	// that was read later.
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	tried := s.watch.present()
+	cfg, err := s.read()
+	if err == nil {
+		for _, f := range cfg.Sources {
+			tried[f.Path] = f.Sum
+		}
+		tried.add(cfg.Files())
+		err = s.Reload(cfg)
+	}
+	if err == nil || errors.Is(err, errStopped) {
+		return err
+	}
+	var list config.Problems
+	if errors.As(err, &list) {
+		for _, p := range list {
+			if p.Lacks != "" {
+				tried[p.Lacks] = config.Sum{} // when it comes, that is a change
+			}
+		}
+	}
+	s.watch.refuse(tried)
+	s.audit.Record(audit.ReloadRefused, slog.String("what", "configuration"), slog.String("error", err.Error()))
+	return err
+}
+
+// Reload puts cfg in the place of the configuration in force: files are read
+// again, and all of them are taken over or none. What only a restart can change
+// (listeners and their sockets, what the engine is made with, the log) and risks
+// that are not accepted are refused. Connections of users whose password is
+// gone or changed are ended, and those of whom the new authenticators, client id
+// rules or policies would not let in; subscriptions that the policies do not
+// allow any more end as mqtt.on_policy_change says. When it returns, nothing that
+// was decided before happens any more.
+func (s *Server) Reload(cfg *config.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return errStopped
+	}
+	if err := cfg.Check(nil).Err(); err != nil {
+		return err
+	}
+	if err := sameForm(s.cfg, cfg); err != nil {
+		return err
+	}
+	if err := s.judgeRisks(cfg); err != nil {
+		return err
+	}
+	files := readingOf(cfg)
+	w, err := s.build(cfg, s.world)
+	if err != nil {
+		return err
+	}
+	w.compared = comparison(cfg, files.sums)
+	s.say(w)
+	s.enforce(cfg, w)
+	s.watch.loaded(files)
+	return nil
+}
+
+// enforce puts world w in the place of the one in force.
+func (s *Server) enforce(cfg *config.Config, w *world) {
+	for name, fresh := range w.tlsFresh {
+		w.tls[name].Adopt(fresh)
+	}
+	s.authn.Replace(w.chains)
+	gone := map[ownerName]bool{}
+	changed := func(realm string, c authn.Changes) {
+		for _, user := range append(c.Removed, c.Changed...) {
+			gone[ownerName{realm, user}] = true
+		}
+	}
+	for name, p := range w.passwords {
+		if acc := w.accounts[name]; acc != nil {
+			changed(p.Realm(), p.Swap(acc))
+		} else if was := s.world.passwords[name]; was != nil {
+			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
+		}
+	}
+	s.cache.Flush()
+	s.gate.Swap(w.rules)
+	if w.compared != s.world.compared {
+		s.gate.Shadow().Reset()
+	}
+	s.cfg, s.world = cfg, w
+	s.broker.SetListeners(s.engineListeners(cfg))
+	n := s.broker.Revoke(func(p *security.Principal) bool {
+		return gone[ownerName{p.Realm, p.Name}] || !s.keeps(w, p)
+	}, "the account was changed or removed, or may not connect any more")
+	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n))
+}
+
+type ownerName struct{ realm, name string }
+
+// keeps reports whether a principal that is connected could still connect in
+// world w, as far as that can be told without its credentials.
+func (s *Server) keeps(w *world, p *security.Principal) bool {
+	c := w.chains[p.Listener]
+	return c != nil && c.Keeps(p) == nil && s.gate.Keeps(p).Allowed()
+}
 
 // sameForm refuses a reload that would change what only a restart can: a key
 // that is read again and has no effect would be taken for one that has.
@@ -53,22 +176,31 @@ func sameDoor(was, is *config.Config, i int) error {
 // sameBroker compares what the parts of the whole broker were made with.
 func sameBroker(was, is *config.Config) error {
 	a, b := &was.Limits, &is.Limits
-	return changed("", []fixed{
+	return changed("", slices.Concat([]fixed{
 		{"limits.sessions", a.Sessions, b.Sessions},
 		{"limits.sessions_per_principal", a.SessionsPerPrincipal, b.SessionsPerPrincipal},
 		{"limits.retained_messages", a.RetainedMessages, b.RetainedMessages},
 		{"limits.retained_bytes", a.RetainedBytes, b.RetainedBytes},
 		{"limits.buffer_bytes", a.BufferBytes, b.BufferBytes},
-		{"mqtt", was.MQTT, is.MQTT},
-		{"hashing", was.Hashing, is.Hashing},
-		{"log", was.Log, is.Log},
 		{"sys_interval", was.SysInterval, is.SysInterval},
 		{"shutdown.publish_wills", was.Shutdown.PublishWills, is.Shutdown.PublishWills},
 		{"storage", was.Storage, is.Storage},
 		{"driver", was.Driver, is.Driver},
 		{"pid_file", was.PIDFile, is.PIDFile},
 		{"run_as", was.RunAs, is.RunAs},
-	})
+		{"control.socket", was.Control.Socket, is.Control.Socket},
+	}, each("mqtt.", was.MQTT, is.MQTT), each("hashing.", was.Hashing, is.Hashing), each("log.", was.Log, is.Log)))
+}
+
+// each lists the settings of a section by the names that they have in the file.
+func each[T any](prefix string, was, is T) []fixed {
+	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
+	var list []fixed
+	for i := range a.NumField() {
+		key, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ",")
+		list = append(list, fixed{prefix + key, a.Field(i).Interface(), b.Field(i).Interface()})
+	}
+	return list
 }
 
 // changed names every setting that is not as it was.

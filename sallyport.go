@@ -6,7 +6,8 @@
 // A world is what a configuration means at one time: chains, policies and key
 // material. A reload builds the new world beside the old one, and only when
 // all of it is good puts it in the old one's place; live sessions are then
-// judged anew.
+// judged anew. Files are watched by asking the file system each second, not by
+// having it tell: see watch.
 package sallyport
 
 import (
@@ -42,6 +43,11 @@ type Server struct {
 	doors  []*listener.Listener
 	hasPID bool // Start has written pid_file: it is not another broker's
 
+	read    func() (*config.Config, error)
+	ticks   <-chan time.Time
+	reading sync.Mutex // one ReloadFiles at a time; taken before mu
+	watch   watch
+
 	serving sync.WaitGroup
 
 	// mu serialises reloads and guards the fields below.
@@ -57,6 +63,12 @@ type Options struct {
 	Log *slog.Logger
 	// Version is told in $SYS/broker/version.
 	Version string
+	// Read reads the configuration again, for ReloadFiles and for watching files;
+	// nil does without both.
+	Read func() (*config.Config, error)
+	// Ticks is the clock of watching files, which are looked at when a time comes;
+	// nil is a second's ticker.
+	Ticks <-chan time.Time
 }
 
 // ErrRisk says that a listener has a danger that the configuration does not
@@ -68,7 +80,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks}
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}
@@ -105,11 +117,14 @@ func (s *Server) assemble(opt Options) (err error) {
 	if err != nil {
 		return err
 	}
+	files := readingOf(cfg)
 	w, err := s.build(cfg, nil)
 	if err != nil {
 		s.pool.Close()
 		return err
 	}
+	w.compared = comparison(cfg, files.sums)
+	s.watch.loaded(files)
 	s.say(w)
 	s.world = w
 	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor})
@@ -118,6 +133,7 @@ func (s *Server) assemble(opt Options) (err error) {
 		return err
 	}
 	s.gate = security.NewGate(w.rules)
+	s.gate.Shadow().Tell(s.tellShadow)
 	s.broker = broker.New(engineOptions(cfg, s.gate, store.NewMemory(), s.log, s.engineListeners(cfg), opt.Version))
 	s.logs.publishTo(s.broker)
 	for i := range cfg.Listeners {
@@ -173,23 +189,38 @@ func (s *Server) Addrs(name string) []net.Addr {
 // Metrics is what the engine counts.
 func (s *Server) Metrics() *metrics.Broker { return s.broker.Metrics() }
 
-// Run starts the broker and stops it when ctx ends; reload brings configurations to put in force.
-func (s *Server) Run(ctx context.Context, reload <-chan func() (*config.Config, error)) error {
+// Run starts the broker and stops it when ctx ends. Meanwhile it calls
+// ReloadFiles when reload asks for it (SIGHUP) and, if the configuration says
+// reload: auto, when files have changed.
+func (s *Server) Run(ctx context.Context, reload <-chan struct{}) error {
 	if err := s.Start(); err != nil {
 		return errors.Join(err, s.Stop())
 	}
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		if s.read == nil {
+			return
+		}
+		ticks := s.ticks
+		if ticks == nil {
+			t := time.NewTicker(watchEvery)
+			defer t.Stop()
+			ticks = t.C
+		}
+		s.watchFiles(ctx, ticks)
+	}()
 	for {
 		select {
 		case <-ctx.Done():
-			return s.Stop()
-		case read := <-reload:
-			cfg, err := read()
-			if err == nil {
-				err = s.Reload(cfg)
+			err := s.Stop()
+			select {
+			case <-watching:
+			case <-time.After(time.Second): // a file system that doesn't answer keeps nobody
 			}
-			if err != nil {
-				s.audit.Record(audit.ReloadRefused, slog.String("what", "configuration"), slog.String("error", err.Error()))
-			}
+			return err
+		case <-reload:
+			_ = s.ReloadFiles() // it has said why not
 		}
 	}
 }

@@ -4,11 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime"
 
-	"sallyport/audit"
 	"sallyport/certs"
 	"sallyport/config"
 	"sallyport/security"
@@ -25,6 +23,8 @@ type world struct {
 	rules     *security.Ruleset
 	tls       map[string]*certs.Server // by listener
 	tlsFresh  map[string]*certs.Server // key material to take over on success
+	empty     map[string]bool          // policy files that hold no rule, by path
+	compared  string                   // of what answers are compared, see comparison
 	warnings  []warning
 }
 
@@ -50,7 +50,10 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	w := &world{
 		passwords: map[string]*authn.Passwords{}, accounts: map[string]*authn.Accounts{},
 		chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
-		rules: &security.Ruleset{ByListener: map[string][]security.Policy{}},
+		empty: map[string]bool{},
+		rules: &security.Ruleset{
+			ByListener: map[string][]security.Policy{}, Shadow: map[string][]security.Policy{}, Downgrade: map[string]bool{},
+		},
 	}
 	var errs []error
 	members := map[string]authn.Authenticator{}
@@ -64,7 +67,7 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	}
 	policies := map[string]security.Policy{}
 	for _, p := range cfg.Policies {
-		pol, err := buildPolicy(w, p, old == nil)
+		pol, err := buildPolicy(w, old, p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -101,10 +104,13 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 		}
 		p, warnings, err := authn.OpenPasswords(authn.PasswordsOptions{
 			Name: a.Name, Realm: a.Realm, Path: a.File, Cache: s.cache,
-			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker()},
+			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker()}, AllowEmpty: a.AllowEmpty,
 		})
 		if err != nil {
 			return nil, err
+		}
+		if old != nil && p.Len() == 0 && !a.AllowEmpty {
+			return nil, fmt.Errorf("%s: %w", a.File, authn.ErrEmpty)
 		}
 		w.warn(warnings...)
 		w.passwords[a.Name] = p
@@ -129,30 +135,49 @@ func (s *Server) sameFile(a config.Authenticator) bool {
 	return false
 }
 
-func buildPolicy(w *world, p config.Policy, start bool) (security.Policy, error) {
-	switch p.Type {
-	case config.AllowAll:
+// buildPolicy reads one policy. At a start a file without a rule is a warning;
+// on a reload it is more likely a mistake, and refused unless it was empty before
+// or allow_empty says that it is meant.
+func buildPolicy(w, old *world, p config.Policy) (security.Policy, error) {
+	if p.Type == config.AllowAll {
 		return roles.AllowAll(p.Name), nil
-	case config.Permissions:
-		pol, err := roles.Load(roles.Options{Name: p.Name, Path: p.File, AllowEmpty: start})
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range pol.Warnings() {
-			w.warnings = append(w.warnings, warning{file: place(x.File, x.Line), text: x.Text})
-		}
-		return pol, nil
-	case config.MosquittoACL:
-		pol, err := acl.Load(acl.Options{Name: p.Name, Path: p.File, AllowEmpty: start})
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range pol.Warnings() {
-			w.warnings = append(w.warnings, warning{file: place(x.File, x.Line), text: x.Text})
-		}
-		return pol, nil
 	}
-	return nil, fmt.Errorf("policy %s: unknown type %q", p.Name, p.Type)
+	pol, warnings, err := readPolicy(p, p.AllowEmpty)
+	if err != nil && (old == nil || old.empty[p.File]) {
+		if again, list, e := readPolicy(p, true); e == nil {
+			pol, warnings, err = again, list, nil
+			w.empty[p.File] = true
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.warnings = append(w.warnings, warnings...)
+	return pol, nil
+}
+
+func readPolicy(p config.Policy, allowEmpty bool) (pol security.Policy, warnings []warning, err error) {
+	switch p.Type {
+	case config.Permissions:
+		pol, err := roles.Load(roles.Options{Name: p.Name, Path: p.File, AllowEmpty: allowEmpty})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, x := range pol.Warnings() {
+			warnings = append(warnings, warning{file: place(x.File, x.Line), text: x.Text})
+		}
+		return pol, warnings, nil
+	case config.MosquittoACL:
+		pol, err := acl.Load(acl.Options{Name: p.Name, Path: p.File, Strict: p.Strict, AllowEmpty: allowEmpty})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, x := range pol.Warnings() {
+			warnings = append(warnings, warning{file: place(x.File, x.Line), text: x.Text})
+		}
+		return pol, warnings, nil
+	}
+	return nil, nil, fmt.Errorf("policy %s: unknown type %q", p.Name, p.Type)
 }
 
 // place is file:line, or the file alone for line 0.
@@ -188,15 +213,31 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
 	w.chains[l.Name] = c
-	for _, name := range l.Policies {
-		if p := policies[name]; p != nil {
-			w.rules.ByListener[l.Name] = append(w.rules.ByListener[l.Name], p)
-		}
+	if list := chosen(policies, l.Policies); list != nil {
+		w.rules.ByListener[l.Name] = list
+	}
+	if list := chosen(policies, l.Shadow); list != nil {
+		w.rules.Shadow[l.Name] = list
+	}
+	if l.OnDeniedQoS == config.QoSDowngrade {
+		w.rules.Downgrade[l.Name] = true
 	}
 	if !l.Transport.Secure() {
 		return nil
 	}
 	return s.buildTLS(w, old, l)
+}
+
+// chosen is the policies with these names; one that could not be built is left
+// out, and its mistake keeps the whole world from being used.
+func chosen(policies map[string]security.Policy, names []string) []security.Policy {
+	var list []security.Policy
+	for _, name := range names {
+		if p := policies[name]; p != nil {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
@@ -245,67 +286,4 @@ func tlsOptions(t *config.TLS) (certs.ServerOptions, error) {
 	}
 	o.CipherSuites, err = certs.ParseCipherSuites(t.CipherSuites)
 	return o, err
-}
-
-// Reload puts cfg in the place of the configuration in force: files are read
-// again, and all of them are taken over or none. What only a restart can change
-// (listeners and their sockets, what the engine is made with, the log) and risks
-// that are not accepted are refused. Connections of users whose password is
-// gone or changed are ended, and those of whom the new authenticators, client id
-// rules or deny rules would not let in.
-func (s *Server) Reload(cfg *config.Config) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return errors.New("the broker has stopped")
-	}
-	if err := cfg.Check(nil).Err(); err != nil {
-		return err
-	}
-	if err := sameForm(s.cfg, cfg); err != nil {
-		return err
-	}
-	if err := s.judgeRisks(cfg); err != nil {
-		return err
-	}
-	w, err := s.build(cfg, s.world)
-	if err != nil {
-		return err
-	}
-	s.say(w)
-	for name, fresh := range w.tlsFresh {
-		w.tls[name].Adopt(fresh)
-	}
-	s.authn.Replace(w.chains)
-	gone := map[ownerName]bool{}
-	changed := func(realm string, c authn.Changes) {
-		for _, user := range append(c.Removed, c.Changed...) {
-			gone[ownerName{realm, user}] = true
-		}
-	}
-	for name, p := range w.passwords {
-		if acc := w.accounts[name]; acc != nil {
-			changed(p.Realm(), p.Swap(acc))
-		} else if was := s.world.passwords[name]; was != nil {
-			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
-		}
-	}
-	s.cache.Flush()
-	s.gate.Swap(w.rules)
-	s.cfg, s.world = cfg, w
-	s.broker.SetListeners(s.engineListeners(cfg))
-	n := s.broker.Revoke(func(p *security.Principal) bool {
-		return gone[ownerName{p.Realm, p.Name}] || !s.keeps(w, p)
-	}, "the account was changed or removed, or may not connect any more")
-	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n))
-	return nil
-}
-
-type ownerName struct{ realm, name string }
-
-// keeps reports whether a principal that is connected could still connect in
-// world w, as far as that can be told without its credentials.
-func (s *Server) keeps(w *world, p *security.Principal) bool {
-	c := w.chains[p.Listener]
-	return c != nil && c.Keeps(p) == nil && s.gate.Keeps(p).Allowed()
 }

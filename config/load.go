@@ -116,7 +116,7 @@ func (ps Problems) once() Problems {
 	out := ps[:0]
 	for _, p := range ps {
 		place := p
-		place.Text = ""
+		place.Text, place.Lacks = "", ""
 		if seen[place] {
 			continue
 		}

@@ -29,8 +29,9 @@ func (serveCmd) Help() string {
   sallyport serve -c sallyport.yaml
   sallyport serve -c /etc/mosquitto/mosquitto.conf -v
 
-SIGHUP reads configuration, passwords, permissions and certificates again; a
-mistake in any of them leaves all as it was. SIGTERM and SIGINT stop in order.`
+Configuration, passwords, permissions and certificates are read again when they
+change (a mosquitto.conf and its files: on SIGHUP only); a mistake in any of them
+leaves all as it was. SIGTERM and SIGINT stop in order.`
 }
 
 // Run serves until the process is told to stop.
@@ -94,7 +95,7 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
-	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version})
+	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, Read: read})
 	if err != nil {
 		f := &failure{what: "start", why: err}
 		switch {
@@ -106,12 +107,12 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 		return f
 	}
 	bound()
-	reload := make(chan func() (*config.Config, error), 1)
+	reload := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	onHangup(ctx, func() {
 		select {
-		case reload <- read:
+		case reload <- struct{}{}:
 		default: // one is waiting already
 		}
 	})

@@ -58,13 +58,14 @@ func OpenPasswords(o PasswordsOptions) (*Passwords, []Warning, error) {
 }
 
 // Load reads and checks the file as it is now, for Swap. Nothing changes yet,
-// so that several files can be reloaded as one.
+// so that several files can be reloaded as one. A file that had users and has
+// none any more is refused, unless AllowEmpty says that it is meant.
 func (p *Passwords) Load() (*Accounts, error) {
 	a, err := readAccounts(p.opts.Path, p.opts.Limits)
 	if err != nil {
 		return nil, err
 	}
-	if len(a.byName) == 0 && !p.opts.AllowEmpty {
+	if a.Len() == 0 && !p.opts.AllowEmpty && p.Len() > 0 {
 		return nil, &FileError{File: p.opts.Path, Text: ErrEmpty.Error()}
 	}
 	a.measure()
@@ -129,6 +130,9 @@ func (p *Passwords) Realm() string { return p.opts.Realm }
 
 // Generation grows with each Swap.
 func (p *Passwords) Generation() uint64 { return p.accounts.Load().number }
+
+// Len is the number of users.
+func (p *Passwords) Len() int { return p.accounts.Load().Len() }
 
 // Has reports whether the file has the user.
 func (p *Passwords) Has(user string) bool {
