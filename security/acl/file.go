@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"runtime"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"sallyport/security"
+	"sallyport/security/rule"
 	"sallyport/topic"
 )
 
@@ -57,16 +57,7 @@ const (
 // Load reads and compiles an acl_file. The error joins every mistake as a
 // *Problem, up to fifty.
 func Load(o Options) (*Policy, error) {
-	f, err := os.Open(o.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // opened for reading: nothing to lose
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, exposed, err := rule.ReadFile(o.Path, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +65,8 @@ func Load(o Options) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mode := st.Mode().Perm(); mode&0o022 != 0 && runtime.GOOS != "windows" {
-		p.warn(0, fmt.Sprintf("mode %04o lets others than the owner change access", mode))
+	if exposed != "" {
+		p.warn(0, "mode "+exposed+" lets others than the owner change access")
 	}
 	return p, nil
 }
@@ -85,8 +76,8 @@ func Parse(o Options, data []byte) (*Policy, error) {
 	if len(data) > maxFile {
 		return nil, &Problem{File: o.Path, Text: fmt.Sprintf("is larger than %d bytes", maxFile)}
 	}
-	r := reader{p: &Policy{name: o.Name, file: o.Path, strict: o.Strict, users: map[string]*entries{}}}
-	r.list = &r.p.anonymous
+	r := reader{p: &Policy{name: o.Name, file: o.Path, strict: o.Strict}, users: map[string]*draft{}}
+	r.list = &r.anonymous
 	for n := 1; len(data) > 0 && len(r.problems) < maxProblems; n++ {
 		line, rest, _ := bytes.Cut(data, []byte{'\n'})
 		data = rest
@@ -104,6 +95,7 @@ func Parse(o Options, data []byte) (*Policy, error) {
 		}
 		r.p.warn(0, "holds no entry: nothing is allowed")
 	}
+	r.compile()
 	return r.p, nil
 }
 
@@ -111,12 +103,29 @@ func (p *Policy) warn(line int, text string) {
 	p.warnings = append(p.warnings, Warning{File: p.file, Line: line, Text: text})
 }
 
-// reader is the state of parsing: whose list topic lines go to.
+// reader is the state of parsing: the lists, and which one topic lines go to.
 type reader struct {
-	p        *Policy
-	list     *entries
-	line     int
-	problems []error
+	p         *Policy
+	anonymous draft
+	users     map[string]*draft
+	patterns  draft
+	list      *draft
+	line      int
+	problems  []error
+}
+
+// draft is a list that is being read.
+type draft struct{ rules []rule.Rule }
+
+// compile makes the lists that decide.
+func (r *reader) compile() {
+	r.p.anonymous = rule.NewSet(r.anonymous.rules)
+	r.p.patterns = rule.NewSet(r.patterns.rules)
+	r.p.nobody = rule.NewSet(nil)
+	r.p.users = make(map[string]*rule.Set, len(r.users))
+	for name, list := range r.users {
+		r.p.users[name] = rule.NewSet(list.rules)
+	}
 }
 
 const space = " \t\r\v\f"
@@ -154,28 +163,30 @@ func (r *reader) user(rest string) error {
 	if name == "" {
 		return errors.New("missing user name")
 	}
-	list, ok := r.p.users[name]
+	list, ok := r.users[name]
 	if !ok {
-		list = &entries{}
-		r.p.users[name] = list
+		list = &draft{}
+		r.users[name] = list
 	}
 	r.list = list
 	return nil
 }
 
+// topic takes the rest of a topic line, in which nothing is a placeholder.
 func (r *reader) topic(line, rest string) error {
 	a, filter, err := splitAccess(rest)
 	if err != nil {
 		return err
 	}
-	if err := topic.CheckFilter(filter, topic.Limits{}); err != nil {
+	pattern, err := topic.PlainPattern(filter)
+	if err != nil {
 		return fmt.Errorf("invalid topic %.80q: %w", filter, err)
 	}
-	r.list.add(entry{access: a, filter: filter, line: r.line, text: line})
-	r.p.count++
+	r.add(r.list, line, a, pattern)
 	return nil
 }
 
+// pattern takes the rest of a pattern line.
 func (r *reader) pattern(line, rest string) error {
 	a, filter, err := splitAccess(rest)
 	if err != nil {
@@ -185,23 +196,29 @@ func (r *reader) pattern(line, rest string) error {
 	if err != nil {
 		return fmt.Errorf("invalid topic %.80q: %w", filter, err)
 	}
-	if partial(filter) {
+	switch {
+	case partial(filter) && a == denied:
 		// As text it would deny nothing, which is not what its author meant.
-		if a == 0 {
-			return errors.New("%c and %u must be a whole level of a deny pattern")
-		}
+		return errors.New("%c and %u must be a whole level of a deny pattern")
+	case partial(filter):
 		r.p.warn(r.line, "%c and %u are placeholders only as a whole level; here they are taken as text")
+	case len(pattern.Names()) == 0 && a != denied:
+		r.p.warn(r.line, "a pattern without %c or %u is for every client, whatever user line stands above it")
 	}
-	e := entry{access: a, pattern: pattern, line: r.line, text: line}
-	for _, name := range pattern.Names() {
-		e.username = e.username || name == topic.Username
-	}
-	if literal, ok := pattern.Literal(); ok {
-		e.filter = literal
-	}
-	r.p.patterns.add(e)
-	r.p.count++
+	added := r.add(&r.patterns, line, a, pattern)
+	added.Optional = slices.Contains(pattern.Names(), topic.Username)
 	return nil
+}
+
+// add puts a rule at the end of a list.
+func (r *reader) add(to *draft, line string, a rule.Actions, pattern topic.Pattern) *rule.Rule {
+	made := rule.Rule{Effect: security.Allow, Actions: a, Topic: pattern, File: r.p.file, Line: r.line, Text: line}
+	if a == denied {
+		made.Effect, made.Actions = security.Deny, reads|writes
+	}
+	to.rules = append(to.rules, made)
+	r.p.count++
+	return &to.rules[len(to.rules)-1]
 }
 
 // partial reports whether %c or %u stands beside other text in a level.
@@ -214,27 +231,30 @@ func partial(filter string) bool {
 	return false
 }
 
+// denied is the access of a deny line: none.
+const denied rule.Actions = 0
+
 // splitAccess reads "[access] filter". One word is the filter; with more, the
 // first is the access, so that a filter with spaces needs one.
-func splitAccess(rest string) (access, string, error) {
+func splitAccess(rest string) (rule.Actions, string, error) {
 	rest = strings.TrimLeft(rest, " ")
 	word, filter, _ := strings.Cut(rest, " ")
 	filter = strings.Trim(filter, space)
 	if word == "" {
-		return 0, "", errors.New("empty topic")
+		return denied, "", errors.New("empty topic")
 	}
 	if filter == "" {
-		return read | write, strings.Trim(word, space), nil
+		return reads | writes, strings.Trim(word, space), nil
 	}
 	switch word {
 	case "read":
-		return read, filter, nil
+		return reads, filter, nil
 	case "write":
-		return write, filter, nil
+		return writes, filter, nil
 	case "readwrite":
-		return read | write, filter, nil
+		return reads | writes, filter, nil
 	case "deny":
-		return 0, filter, nil
+		return denied, filter, nil
 	}
-	return 0, "", fmt.Errorf("invalid topic access type %.40q: must be read, write, readwrite or deny", word)
+	return denied, "", fmt.Errorf("invalid topic access type %.40q: must be read, write, readwrite or deny", word)
 }

@@ -13,7 +13,8 @@
 //
 // Nothing matching is silence, which the Gate takes as deny. SUBSCRIBE is
 // always allowed, since acl_file judges reading at delivery; Strict refuses a
-// subscription that the file does not grant as a whole.
+// subscription that the file does not grant as a whole: the same stages, where a
+// deny counts if it covers all of the filter, and grants may cover it together.
 //
 // Where Mosquitto's versions differ or are insecure by accident, the safer
 // reading holds: %c and %u are placeholders as a whole level only (2.1), and a
@@ -23,71 +24,45 @@
 package acl
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
 	"sallyport/security"
+	"sallyport/security/rule"
 	"sallyport/topic"
 )
 
-// Policy is a compiled acl_file: immutable and safe for concurrent use.
+// Policy is a compiled acl_file: immutable and safe for concurrent use. Each
+// list is one Set, in the order of the file.
 type Policy struct {
 	name      string
 	file      string
 	strict    bool
-	anonymous entries
-	users     map[string]*entries
-	patterns  entries
+	anonymous *rule.Set
+	users     map[string]*rule.Set // every name that has a user line
+	nobody    *rule.Set            // the list of a user without a user line: empty
+	patterns  *rule.Set
 	count     int
 	warnings  []Warning
 }
 
-// entries is a list, denies apart from grants; each in the order of the file.
-type entries struct {
-	denies, grants []entry
-}
-
-func (e *entries) add(x entry) {
-	if x.access == 0 {
-		e.denies = append(e.denies, x)
-	} else {
-		e.grants = append(e.grants, x)
-	}
-}
-
-// access is what an entry grants; 0 is deny.
-type access uint8
-
+// The answers that no line of the file gives.
 const (
-	read access = 1 << iota
-	write
+	saysDangerous  = "user name or client id holds + or #, and there are patterns"
+	saysNotWritten = "$SYS and $share are not written to"
+	saysSubscribe  = "acl_file allows every SUBSCRIBE and judges reading at delivery"
+	saysConnect    = "connections are not judged by acl_file"
 )
 
-// entry is one topic or pattern line.
-type entry struct {
-	access   access
-	filter   string        // of a topic line
-	pattern  topic.Pattern // of a pattern line
-	username bool          // the pattern holds %u
-	line     int
-	text     string
-}
+// bridgeState is the only part of $SYS that Mosquitto lets clients write to.
+const bridgeState = "$SYS/broker/connection/+/state"
 
-// expand is the entry's filter for a principal.
-func (e *entry) expand(p *security.Principal) (string, error) {
-	if e.filter != "" {
-		return e.filter, nil
-	}
-	return e.pattern.Expand(func(name string) (string, bool) { return value(p, name) })
-}
-
-func value(p *security.Principal, name string) (string, bool) {
-	if name == topic.Username {
-		return p.Username, p.Username != ""
-	}
-	return p.ClientID, true
-}
+// What the two kinds of access are to a Set: reading is judged at delivery and,
+// if strict, at SUBSCRIBE.
+const (
+	reads  = rule.Subscribe | rule.Receive
+	writes = rule.Publish
+)
 
 // Decide judges q by the file. Connections are not its matter: see Admit.
 func (p *Policy) Decide(q *security.Request) security.Verdict {
@@ -95,110 +70,116 @@ func (p *Policy) Decide(q *security.Request) security.Verdict {
 	case q.Principal == nil:
 		return p.answer(security.Deny, "nobody asked")
 	case q.Action == security.Publish && forbiddenWrite(q.Topic):
-		return p.answer(security.Deny, "$SYS and $share are not written to")
-	case q.Action == security.Publish:
-		return p.judge(q, write)
-	case q.Action == security.Receive:
-		return p.judge(q, read)
+		return p.answer(security.Deny, saysNotWritten)
 	case q.Action == security.Subscribe && !p.strict:
-		return p.answer(security.Allow, "acl_file allows every SUBSCRIBE and judges reading at delivery")
-	case q.Action == security.Subscribe:
-		return p.judge(q, read)
+		return p.answer(security.Allow, saysSubscribe)
+	case q.Action == security.Publish, q.Action == security.Receive, q.Action == security.Subscribe:
+		return p.judge(q)
 	}
-	return p.answer(security.Silent, "connections are not judged by acl_file")
+	return p.answer(security.Silent, saysConnect)
 }
 
 // forbiddenWrite is Mosquitto's rule before all lists: of what begins with
 // $SYS only a bridge's state may be written, and nothing that begins with $share.
 func forbiddenWrite(name string) bool {
 	if strings.HasPrefix(name, "$SYS") {
-		return !topic.Match("$SYS/broker/connection/+/state", name)
+		return !topic.Match(bridgeState, name)
 	}
 	return strings.HasPrefix(name, "$share")
 }
 
 // judge asks the lists in Mosquitto's order.
-func (p *Policy) judge(q *security.Request, need access) security.Verdict {
-	own := &p.anonymous
-	if q.Principal.Username != "" {
-		if own = p.users[q.Principal.Username]; own == nil {
-			own = &entries{}
+func (p *Policy) judge(q *security.Request) security.Verdict {
+	own := p.own(q.Principal)
+	var held security.Verdict // how long the answers so far hold
+	if v, decided := p.decided(&held, security.Deny, rule.Deny(q, own)); decided {
+		return v
+	}
+	if v, decided := p.decided(&held, security.Allow, rule.Allow(q, own)); decided {
+		return v
+	}
+	if p.hasPatterns() {
+		if dangerous(q.Principal) {
+			return p.answer(security.Deny, saysDangerous)
+		}
+		if v, decided := p.decided(&held, security.Deny, rule.Deny(q, p.patterns)); decided {
+			return v
+		}
+		if v, decided := p.decided(&held, security.Allow, p.granted(q, own)); decided {
+			return v
 		}
 	}
-	granted := grants{need: need}
-	if v, decided := p.list(q, own, &granted); decided {
-		return v
-	}
-	if p.hasPatterns() && dangerous(q.Principal) {
-		return p.answer(security.Deny, "user name or client id holds + or #, and there are patterns")
-	}
-	if v, decided := p.list(q, &p.patterns, &granted); decided {
-		return v
-	}
-	if q.Action == security.Subscribe && topic.CoveredBy(q.Topic, granted.filters) {
-		v := p.verdict(security.Allow, granted.first)
-		v.Rule += fmt.Sprintf(" (and %d more together)", len(granted.filters)-1)
-		return v
-	}
-	return p.answer(security.Silent, "no entry grants it")
+	v := p.answer(security.Silent, p.silence(q))
+	v.Until, v.Volatile = held.Until, held.Volatile
+	return v
 }
 
-// grants is what a subscription was granted in parts.
-type grants struct {
-	need    access
-	filters []string
-	first   *entry
-}
-
-// list asks one list, denies first. A subscription is denied or granted by an
-// entry that covers all of it; grants of parts are gathered.
-func (p *Policy) list(q *security.Request, list *entries, g *grants) (security.Verdict, bool) {
-	matches := topic.Match
+// granted asks the granting patterns. What the own list, which grants no whole,
+// grants of a subscription counts too.
+func (p *Policy) granted(q *security.Request, own *rule.Set) rule.Answer {
 	if q.Action == security.Subscribe {
-		matches = topic.Covers
+		return rule.Allow(q, own, p.patterns)
 	}
-	for i := range list.denies {
-		e := &list.denies[i]
-		if e.skipped(q.Principal) {
-			continue
-		}
-		filter, err := e.expand(q.Principal)
-		if err != nil {
-			v := p.verdict(security.Deny, e)
-			v.Rule += ": " + err.Error()
-			return v, true
-		}
-		if matches(filter, q.Topic) {
-			return p.verdict(security.Deny, e), true
-		}
-	}
-	for i := range list.grants {
-		e := &list.grants[i]
-		if e.access&g.need == 0 || e.skipped(q.Principal) {
-			continue
-		}
-		filter, err := e.expand(q.Principal)
-		if err != nil {
-			continue
-		}
-		if matches(filter, q.Topic) {
-			return p.verdict(security.Allow, e), true
-		}
-		if q.Action == security.Subscribe {
-			g.filters = append(g.filters, filter)
-			if g.first == nil {
-				g.first = e
-			}
-		}
-	}
-	return security.Verdict{}, false
+	return rule.Allow(q, p.patterns)
 }
 
-// skipped reports whether the entry says nothing about p: a pattern with %u
-// about a client without a user name.
-func (e *entry) skipped(p *security.Principal) bool { return e.username && p.Username == "" }
+// own is the list of a principal.
+func (p *Policy) own(pr *security.Principal) *rule.Set {
+	if pr.Username == "" {
+		return p.anonymous
+	}
+	if set := p.users[pr.Username]; set != nil {
+		return set
+	}
+	return p.nobody
+}
 
-func (p *Policy) hasPatterns() bool { return len(p.patterns.denies)+len(p.patterns.grants) > 0 }
+// decided is the verdict of an answer that has one. held gathers how long the
+// answers hold, since an earlier one that changes changes what follows.
+func (p *Policy) decided(held *security.Verdict, effect security.Effect, a rule.Answer) (v security.Verdict, decided bool) {
+	held.Until = security.Sooner(held.Until, a.Until)
+	held.Volatile = held.Volatile || a.Volatile
+	if a.Rule == nil {
+		return v, false
+	}
+	v = security.Verdict{
+		Effect: effect, Policy: p.name, File: a.Rule.File, Line: a.Rule.Line, Rule: a.Rule.Text,
+		Until: held.Until, Volatile: held.Volatile,
+	}
+	switch {
+	case a.Err != nil:
+		v.Rule += ": " + a.Err.Error()
+	case a.More > 0:
+		v.Rule += " (and " + strconv.Itoa(a.More) + " more together)"
+	}
+	return v, true
+}
+
+// silence says why nothing matched q.
+func (p *Policy) silence(q *security.Request) string {
+	grants := "grants reading it"
+	switch q.Action {
+	case security.Publish:
+		grants = "grants writing it"
+	case security.Subscribe:
+		grants = "grants reading all of it"
+	}
+	patterns := ""
+	if p.hasPatterns() {
+		patterns = " and no pattern"
+	}
+	switch {
+	case q.Principal.Username == "":
+		return "no line before the first user" + patterns + " " + grants
+	case p.users[q.Principal.Username] == nil && patterns == "":
+		return "the user has no line"
+	case p.users[q.Principal.Username] == nil:
+		return "the user has no line and no pattern " + grants
+	}
+	return "no line of the user" + patterns + " " + grants
+}
+
+func (p *Policy) hasPatterns() bool { return len(p.patterns.Rules()) > 0 }
 
 // dangerous reports whether a name would widen a pattern (CVE-2017-7650).
 func dangerous(p *security.Principal) bool {
@@ -212,29 +193,7 @@ func (p *Policy) Admit(pr *security.Principal) error {
 	if dangerous(pr) {
 		return nil
 	}
-	for i := range p.patterns.denies {
-		e := &p.patterns.denies[i]
-		if e.skipped(pr) {
-			continue
-		}
-		if _, err := e.expand(pr); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w (client id %s, user name %s)", p.file, e.line, e.text, err,
-				quote(pr.ClientID), quote(pr.Username))
-		}
-	}
-	return nil
-}
-
-// quote shows the first 64 bytes of s.
-func quote(s string) string {
-	if len(s) > 64 {
-		s = s[:64]
-	}
-	return strconv.Quote(s)
-}
-
-func (p *Policy) verdict(effect security.Effect, e *entry) security.Verdict {
-	return security.Verdict{Effect: effect, Policy: p.name, File: p.file, Line: e.line, Rule: e.text}
+	return rule.Admit(pr, p.patterns)
 }
 
 func (p *Policy) answer(effect security.Effect, why string) security.Verdict {
@@ -249,3 +208,23 @@ func (p *Policy) Entries() int { return p.count }
 
 // Warnings is what the caller should log.
 func (p *Policy) Warnings() []Warning { return p.warnings }
+
+// Filters is the topic filters of all lines that are about pr, denying ones too,
+// each once, in the order in which they are asked. Patterns whose placeholders
+// have no usable value for pr have none.
+func (p *Policy) Filters(pr *security.Principal) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, set := range []*rule.Set{p.own(pr), p.patterns} {
+		rules := set.Rules()
+		for i := range rules {
+			for _, f := range rules[i].Filters(pr) {
+				if !seen[f] {
+					seen[f] = true
+					out = append(out, f)
+				}
+			}
+		}
+	}
+	return out
+}

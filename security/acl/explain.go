@@ -1,0 +1,119 @@
+package acl
+
+import (
+	"strings"
+
+	"sallyport/security"
+	"sallyport/security/rule"
+)
+
+const (
+	maxSteps = 200 // of one list in an explanation
+	maxLines = 10  // to take out in one suggestion
+)
+
+// Explain tells what each line that has to do with q says, in the order of
+// evaluation: own denies, own grants, the check of the names, deny patterns,
+// granting patterns. Lines behind the one that decides are told too.
+func (p *Policy) Explain(q *security.Request) security.Explanation {
+	x := security.Explanation{Verdict: p.Decide(q)}
+	if q.Principal == nil {
+		return x
+	}
+	if !p.listed(q) {
+		if x.Verdict.Effect != security.Silent {
+			x.Steps = []security.Step{{File: p.file, Rule: x.Verdict.Rule, Effect: x.Verdict.Effect, Matches: true, Decides: true}}
+		}
+		x.Opposite = p.opposite(q, x.Verdict)
+		return x
+	}
+	denies, grants := p.steps(&x, q, p.own(q.Principal))
+	x.Steps = append(x.Steps, denies...)
+	x.Steps = append(x.Steps, grants...)
+	if p.hasPatterns() {
+		x.Steps = append(x.Steps, p.names(q, x.Verdict))
+		denies, grants = p.steps(&x, q, p.patterns)
+		x.Steps = append(x.Steps, denies...)
+		x.Steps = append(x.Steps, grants...)
+	}
+	x.Opposite = p.opposite(q, x.Verdict)
+	return x
+}
+
+// listed reports whether the lists are asked about q at all.
+func (p *Policy) listed(q *security.Request) bool {
+	switch q.Action {
+	case security.Publish:
+		return !forbiddenWrite(q.Topic)
+	case security.Receive:
+		return true
+	case security.Subscribe:
+		return p.strict
+	}
+	return false
+}
+
+// steps is what the lines of one list say, denies and grants apart. The line
+// that decides is always among them.
+func (p *Policy) steps(x *security.Explanation, q *security.Request, set *rule.Set) (denies, grants []security.Step) {
+	near, omitted := set.Near(q, maxSteps)
+	x.Omitted += omitted
+	told := false
+	for i := range near {
+		if near[i].Line == x.Verdict.Line {
+			near[i].Decides, told = true, true
+		}
+	}
+	if r := lineOf(set, x.Verdict.Line); r != nil && !told {
+		step := r.Says(q)
+		step.Decides = true
+		near, x.Omitted = append(near, step), x.Omitted-1
+	}
+	for _, s := range near {
+		if s.Effect == security.Deny {
+			denies = append(denies, s)
+		} else {
+			grants = append(grants, s)
+		}
+	}
+	return denies, grants
+}
+
+// lineOf finds the rule of a line; nil if the set has none of it.
+func lineOf(set *rule.Set, line int) *rule.Rule {
+	rules := set.Rules()
+	for i := range rules {
+		if rules[i].Line == line {
+			return &rules[i]
+		}
+	}
+	return nil
+}
+
+// names is the step between the own list and the patterns.
+func (p *Policy) names(q *security.Request, v security.Verdict) security.Step {
+	s := security.Step{
+		File: p.file, Rule: "names with + or # are refused where there are patterns", Effect: security.Deny,
+		Says:   "neither user name nor client id holds + or #",
+		Values: []security.Value{value("clientid", q.Principal.ClientID), value("username", q.Principal.Username)},
+	}
+	switch {
+	case strings.ContainsAny(q.Principal.Username, "+#"):
+		s.Says = "the user name holds + or #"
+	case dangerous(q.Principal):
+		s.Says = "the client id holds + or #"
+	default:
+		return s
+	}
+	s.Matches, s.Decides = true, v.Effect == security.Deny && v.Rule == saysDangerous
+	return s
+}
+
+// value shows at most 64 bytes of a name.
+func value(name, v string) security.Value {
+	shown := v
+	if len(shown) > 64 {
+		shown = strings.ToValidUTF8(shown[:64], "") + "..."
+	}
+	return security.Value{Name: name, Value: shown, Missing: v == ""}
+}
