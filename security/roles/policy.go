@@ -1,289 +1,187 @@
-// Package roles is Sallyport's own policy language: the permission file. It
-// hides the file's form, roles, placeholders, and how rules add up.
-//
-// Words: a permission is one allow or deny for a topic pattern with conditions.
-// A role is a named list of them. The permissions of a principal are those of
-// everyone, of its user, of the user's roles, and of the roles that its
-// authenticator gave it.
-//
-// Invariants, whatever the order in the file:
-//   - A matching deny beats every allow. Nothing matching is silence, which the
-//     Gate takes as deny.
-//   - A subscription is allowed only if allow rules cover all of it: every name
-//     that its filter matches.
-//   - To deny subscribing is to deny receiving. A deny that covers a filter
-//     refuses the subscription; one that merely overlaps withholds messages at
-//     delivery.
-//   - An allow rule whose placeholder has no usable value does not match; a
-//     deny rule in that case refuses the connection (Admit), and everything
-//     that it could have denied.
 package roles
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
+	"slices"
 
 	"sallyport/security"
-	"sallyport/topic"
+	"sallyport/security/rule"
 )
 
 // Policy is a compiled permission file: immutable and safe for concurrent use.
 type Policy struct {
-	name     string
-	file     string
-	everyone *ruleSet
-	users    map[string][]*ruleSet // a user's own rules, and those of its roles
-	roles    map[string]*ruleSet
-	count    int
-	warnings []Warning
+	name         string
+	file         string
+	needsConnect bool        // defaults.connect is deny
+	everyone     []*rule.Set // one, or none where the section is empty
+	users        map[string]*userRules
+	groups       map[string]*groupRules
+	roles        map[string]*rule.Set // nil where a role has no permission
+	count        int
+	warnings     []Warning
 }
 
-// ruleSet is rules by effect; within one, their order is without meaning.
-type ruleSet struct {
-	denies, allows []*rule
+// userRules is what the file gives to one user name.
+type userRules struct {
+	line   int
+	own    *rule.Set // nil: no permission of its own
+	groups []*groupRules
+	roles  []*rule.Set
+	// sets is all of that, everyone's first: complete for a principal that brings
+	// neither groups nor roles.
+	sets []*rule.Set
 }
 
-func (s *ruleSet) add(r *rule) {
-	if r.effect == security.Deny {
-		s.denies = append(s.denies, r)
-	} else {
-		s.allows = append(s.allows, r)
-	}
+type groupRules struct {
+	own   *rule.Set
+	roles []*rule.Set
 }
 
-// actions is a set of what a rule speaks about.
-type actions uint8
-
+// The reasons of a silent verdict.
 const (
-	publishing actions = 1 << iota
-	subscribing
+	saysNoMatch   = "no permission matches"
+	saysNoCover   = "no permission covers the filter"
+	saysNoConnect = "no permission allows the connection"
+	saysConnect   = "no permission is about the connection"
 )
 
-// condition is what a rule asks of a yes-or-no property.
-type condition uint8
-
-const (
-	either condition = iota
-	required
-	forbidden
-)
-
-func (c condition) fits(is bool) bool { return c == either || (c == required) == is }
-
-// anyGroup as a rule's group fits every shared subscription.
-const anyGroup = "#"
-
-// rule is one compiled permission.
-type rule struct {
-	effect  security.Effect
-	actions actions
-	pattern topic.Pattern
-	literal string // the filter, if the pattern has no placeholder
-	qos     uint8  // a bit for each QoS
-	retain  condition
-	shared  condition
-	group   string
-	line    int
-	text    string
-}
-
-// filter is the rule's topic filter for a principal.
-func (r *rule) filter(p *security.Principal) (string, error) {
-	if r.literal != "" {
-		return r.literal, nil
-	}
-	return r.pattern.Expand(func(name string) (string, bool) { return value(p, name) })
-}
-
-// value is what a placeholder stands for.
-func value(p *security.Principal, name string) (string, bool) {
-	switch name {
-	case topic.ClientID:
-		return p.ClientID, true
-	case topic.Username:
-		return p.Username, p.Username != ""
-	}
-	return "", false
-}
-
-// fits reports whether the rule speaks about q, its topic aside.
-func (r *rule) fits(q *security.Request) bool {
-	switch q.Action {
-	case security.Publish:
-		return r.actions&publishing != 0 && r.hasQoS(q.QoS) && r.retain.fits(q.Retain)
-	case security.Subscribe:
-		return r.actions&subscribing != 0 && r.hasQoS(q.QoS) && r.shared.fits(q.Shared) && r.fitsGroup(q)
-	case security.Receive:
-		if r.actions&subscribing == 0 {
-			return false
-		}
-		if r.effect == security.Deny {
-			// How the subscription came about is not known at delivery: a deny that
-			// asks for it has refused every subscription that it overlaps.
-			return r.hasQoS(q.QoS) && !r.aboutSharing()
-		}
-		// A subscription at QoS 2 brings messages of a lower QoS too (MQTT 5.0, 3.8.4).
-		return q.QoS <= 2 && r.qos>>q.QoS != 0
-	}
-	return false
-}
-
-func (r *rule) hasQoS(qos byte) bool { return qos <= 2 && r.qos&(1<<qos) != 0 }
-
-func (r *rule) fitsGroup(q *security.Request) bool {
-	return !q.Shared || r.group == "" || r.group == anyGroup || r.group == q.Group
-}
-
-// aboutSharing reports whether the rule asks how a topic is subscribed to.
-func (r *rule) aboutSharing() bool {
-	return r.shared != either || r.group != "" && r.group != anyGroup
-}
-
-// Decide judges q by the file. Connections are not its matter: see Admit.
+// Decide judges q by the file.
 func (p *Policy) Decide(q *security.Request) security.Verdict {
 	if q.Principal == nil {
 		return security.Verdict{Effect: security.Deny, Policy: p.name, File: p.file, Rule: "nobody asked"}
 	}
-	if q.Action == security.Connect {
-		return p.silent("connections are not judged by permissions")
+	var buf [16]*rule.Set
+	return p.decide(q, p.sets(q.Principal, buf[:0]))
+}
+
+// decide judges q by the sets of its principal.
+func (p *Policy) decide(q *security.Request, sets []*rule.Set) security.Verdict {
+	denied := rule.Deny(q, sets...)
+	if denied.Rule != nil {
+		return p.verdict(denied)
 	}
-	var buf [8]*ruleSet
-	sets := p.sets(q.Principal, buf[:0])
-	if v := p.denied(q, sets); v.Effect == security.Deny {
-		return v
+	allowed := rule.Allow(q, sets...)
+	v := p.silence(q)
+	if allowed.Rule != nil {
+		v = p.verdict(allowed)
 	}
-	if q.Action == security.Subscribe {
-		return p.covered(q, sets)
+	v.Until = security.Sooner(denied.Until, allowed.Until)
+	v.Volatile = denied.Volatile || allowed.Volatile
+	return v
+}
+
+// verdict is what the rule of an answer says.
+func (p *Policy) verdict(a rule.Answer) security.Verdict {
+	v := security.Verdict{
+		Effect: a.Rule.Effect, Policy: p.name, File: p.file, Line: a.Rule.Line, Rule: a.Rule.Text,
+		Until: a.Until, Volatile: a.Volatile,
 	}
-	for _, s := range sets {
-		for _, r := range s.allows {
-			if !r.fits(q) {
-				continue
-			}
-			if filter, err := r.filter(q.Principal); err == nil && topic.Match(filter, q.Topic) {
-				return p.verdict(r)
-			}
+	if a.More > 0 {
+		v.Rule += fmt.Sprintf(" (and %d more together)", a.More)
+	}
+	if a.Err != nil {
+		v.Rule += ": " + a.Err.Error()
+	}
+	return v
+}
+
+// silence says why nothing matched. Its line is where the user stands in the
+// file, 0 if it doesn't.
+func (p *Policy) silence(q *security.Request) security.Verdict {
+	v := security.Verdict{Policy: p.name, File: p.file, Rule: saysNoMatch}
+	switch {
+	case q.Action == security.Connect && p.needsConnect:
+		v.Rule = saysNoConnect
+	case q.Action == security.Connect:
+		v.Rule = saysConnect
+	case q.Action == security.Subscribe:
+		v.Rule = saysNoCover
+	}
+	if u := p.user(q.Principal); u != nil {
+		v.Line = u.line
+	}
+	return v
+}
+
+// user is a principal's entry in the file, nil if it has none. Anonymous is no user.
+func (p *Policy) user(pr *security.Principal) *userRules {
+	if pr.Name == "" {
+		return nil
+	}
+	return p.users[pr.Name]
+}
+
+// sets gathers the rules of a principal, in the order everyone, user, groups,
+// roles, each once. The result is in buf or must not be changed.
+func (p *Policy) sets(pr *security.Principal, buf []*rule.Set) []*rule.Set {
+	u := p.user(pr)
+	if len(pr.Groups) == 0 && len(pr.Roles) == 0 {
+		if u == nil {
+			return p.everyone
+		}
+		return u.sets
+	}
+	if u == nil {
+		u = &userRules{}
+	}
+	buf = append(buf, p.everyone...)
+	buf = with(buf, u.own)
+	for _, g := range u.groups {
+		buf = with(buf, g.own)
+	}
+	for _, name := range pr.Groups {
+		if g, known := p.groups[name]; known {
+			buf = with(buf, g.own)
 		}
 	}
-	return p.silent("no permission matches")
-}
-
-// denied is the verdict of the first deny rule that matches, else silence.
-func (p *Policy) denied(q *security.Request, sets []*ruleSet) security.Verdict {
-	for _, s := range sets {
-		for _, r := range s.denies {
-			if !r.fits(q) {
-				continue
-			}
-			filter, err := r.filter(q.Principal)
-			if err != nil {
-				v := p.verdict(r)
-				v.Rule += ": " + err.Error()
-				return v
-			}
-			if r.hits(filter, q) {
-				return p.verdict(r)
-			}
+	buf = with(buf, u.roles...)
+	for _, g := range u.groups {
+		buf = with(buf, g.roles...)
+	}
+	for _, name := range pr.Groups {
+		if g, known := p.groups[name]; known {
+			buf = with(buf, g.roles...)
 		}
-	}
-	return security.Verdict{}
-}
-
-// hits reports whether a deny rule, whose filter is given, refuses q.
-func (r *rule) hits(filter string, q *security.Request) bool {
-	if q.Action != security.Subscribe {
-		return topic.Match(filter, q.Topic)
-	}
-	if r.aboutSharing() {
-		return topic.Overlaps(filter, q.Topic)
-	}
-	return topic.Covers(filter, q.Topic)
-}
-
-// covered judges a subscription by the allow rules: one that covers it, or all
-// that fit together.
-func (p *Policy) covered(q *security.Request, sets []*ruleSet) security.Verdict {
-	var filters []string
-	var first *rule
-	for _, s := range sets {
-		for _, r := range s.allows {
-			if !r.fits(q) {
-				continue
-			}
-			filter, err := r.filter(q.Principal)
-			if err != nil {
-				continue
-			}
-			if topic.Covers(filter, q.Topic) {
-				return p.verdict(r)
-			}
-			if topic.Overlaps(filter, q.Topic) {
-				filters = append(filters, filter)
-				if first == nil {
-					first = r
-				}
-			}
-		}
-	}
-	if len(filters) > 1 && topic.CoveredBy(q.Topic, filters) {
-		v := p.verdict(first)
-		v.Rule += fmt.Sprintf(" (and %d more together)", len(filters)-1)
-		return v
-	}
-	return p.silent("no permission covers the filter")
-}
-
-// sets gathers the rules of a principal.
-func (p *Policy) sets(pr *security.Principal, buf []*ruleSet) []*ruleSet {
-	buf = append(buf, p.everyone)
-	if pr.Name != "" { // anonymous is no user
-		buf = append(buf, p.users[pr.Name]...)
 	}
 	for _, name := range pr.Roles {
-		if s, ok := p.roles[name]; ok {
-			buf = append(buf, s)
-		}
+		buf = with(buf, p.roles[name])
 	}
 	return buf
 }
 
+// with appends the sets that hold something and are not there yet.
+func with(sets []*rule.Set, more ...*rule.Set) []*rule.Set {
+	for _, s := range more {
+		if s != nil && !slices.Contains(sets, s) {
+			sets = append(sets, s)
+		}
+	}
+	return sets
+}
+
 // Admit refuses a principal for whom a deny rule of its can't be expanded: what
 // the rule was to deny could not be told. The error names rule and value.
-func (p *Policy) Admit(pr *security.Principal) error {
+func (p *Policy) Admit(pr *security.Principal) error { return rule.Admit(pr, p.sets(pr, nil)...) }
+
+// NeedsConnect reports whether a client connects only where a rule says so.
+func (p *Policy) NeedsConnect() bool { return p.needsConnect }
+
+// Filters returns the topic filters that the file's rules have for a principal,
+// each once.
+func (p *Policy) Filters(pr *security.Principal) []string {
+	var out []string
+	seen := map[string]bool{}
 	for _, s := range p.sets(pr, nil) {
-		for _, r := range s.denies {
-			if _, err := r.filter(pr); err != nil {
-				return fmt.Errorf("%s:%d: %s: %w (%s)", p.file, r.line, r.text, err, placeholderValues(r, pr))
+		for _, r := range s.Rules() {
+			for _, filter := range r.Filters(pr) {
+				if !seen[filter] {
+					seen[filter] = true
+					out = append(out, filter)
+				}
 			}
 		}
 	}
-	return nil
-}
-
-// placeholderValues shows what a rule's placeholders stand for, bounded and quoted.
-func placeholderValues(r *rule, pr *security.Principal) string {
-	var shown []string
-	for _, name := range r.pattern.Names() {
-		v, ok := value(pr, name)
-		if !ok {
-			shown = append(shown, name+" absent")
-			continue
-		}
-		if len(v) > 64 {
-			v = v[:64]
-		}
-		shown = append(shown, name+" "+strconv.Quote(v))
-	}
-	return strings.Join(shown, ", ")
-}
-
-func (p *Policy) verdict(r *rule) security.Verdict {
-	return security.Verdict{Effect: r.effect, Policy: p.name, File: p.file, Line: r.line, Rule: r.text}
-}
-
-func (p *Policy) silent(why string) security.Verdict {
-	return security.Verdict{Effect: security.Silent, Policy: p.name, File: p.file, Rule: why}
+	return out
 }
 
 // Name is the policy's name in the configuration.

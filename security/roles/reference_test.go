@@ -3,42 +3,134 @@ package roles
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/security"
 )
 
-// plainRule is a permission as the reference interpreter sees it.
+// plainRule is a permission as the reference interpreter sees it, which was
+// written from docs/permissions.md.
 type plainRule struct {
 	deny          bool
-	does          string
-	topic         string
+	does          []string
+	topics        []string
 	qos           []int
 	retain, share string
-	group         string
+	groups        []string
+	from          string
+	listener      string
+	tls           string
+	hours         [2]int // of the day in UTC; 0, 0 is any
+	when          string // one of plainConditions
+}
+
+// plainFile is a permission file: rules by the place where they stand.
+type plainFile struct {
+	connectDeny, sharedDeny bool
+	rules                   map[string][]plainRule // everyone, user a, group g, role r, role s
+	links                   map[string][]string    // user a -> group g, role r; group g -> role r
+}
+
+// plainConditions is expressions and what they mean.
+var plainConditions = map[string]func(q *security.Request) bool{
+	`"g" in groups`:              func(q *security.Request) bool { return slices.Contains(q.Principal.Groups, "g") },
+	`qos < 2`:                    func(q *security.Request) bool { return q.QoS < 2 },
+	`client_id != "a"`:           func(q *security.Request) bool { return q.Principal.ClientID != "a" },
+	`levels.exists(l, l == "b")`: func(q *security.Request) bool { return slices.Contains(strings.Split(q.Topic, "/"), "b") },
+}
+
+func list[T any](name string, values []T) string {
+	if len(values) == 0 {
+		return ""
+	}
+	var words []string
+	for _, v := range values {
+		words = append(words, fmt.Sprintf("'%v'", v))
+	}
+	text := strings.Join(words, ", ")
+	if len(words) > 1 {
+		text = "[" + text + "]"
+	}
+	return fmt.Sprintf(", %s: %s", name, strings.ReplaceAll(text, "'", map[bool]string{true: "", false: "'"}[name == "qos"]))
 }
 
 func (r plainRule) yaml() string {
-	verb := "allow"
+	effect := "allow"
 	if r.deny {
-		verb = "deny"
+		effect = "deny"
 	}
-	s := fmt.Sprintf("  - {%s: %s, topic: '%s'", verb, r.does, r.topic)
-	if r.qos != nil {
-		s += fmt.Sprintf(", qos: [%s]", strings.Trim(strings.ReplaceAll(fmt.Sprint(r.qos), " ", ", "), "[]"))
+	s := strings.TrimPrefix(list(effect, r.does), ", ") + list("topic", r.topics) + list("qos", r.qos) + list("group", r.groups)
+	for _, one := range [][2]string{{"retain", r.retain}, {"shared", r.share}, {"from", r.from}, {"listener", r.listener}, {"tls", r.tls}, {"when", r.when}} {
+		if one[1] != "" {
+			s += list(one[0], []string{one[1]})
+		}
 	}
-	if r.retain != "" {
-		s += ", retain: " + r.retain
+	if r.hours != [2]int{} {
+		s += fmt.Sprintf(", time: {from: '%02d:00', to: '%02d:00'}", r.hours[0], r.hours[1])
 	}
-	if r.share != "" {
-		s += ", shared: " + r.share
+	return "{" + s + "}"
+}
+
+func (f plainFile) yaml() string {
+	var b strings.Builder
+	word := map[bool]string{true: "deny", false: "allow"}
+	fmt.Fprintf(&b, "defaults: {connect: %s, shared: %s}\n", word[f.connectDeny], word[f.sharedDeny])
+	rules := func(indent, place string) {
+		for _, r := range f.rules[place] {
+			fmt.Fprintf(&b, "%s- %s\n", indent, r.yaml())
+		}
 	}
-	if r.group != "" {
-		s += fmt.Sprintf(", group: '%s'", r.group)
+	b.WriteString("everyone:\n")
+	rules("  ", "everyone")
+	for _, section := range []string{"user", "group", "role"} {
+		fmt.Fprintf(&b, "%ss:\n", section)
+		for _, name := range []string{"a", "g", "r", "s"} {
+			place := section + " " + name
+			if _, there := f.rules[place]; !there {
+				continue
+			}
+			fmt.Fprintf(&b, "  %s:\n    permissions:\n", name)
+			rules("      ", place)
+			for _, kind := range []string{"group", "role"} {
+				var names []string
+				for _, l := range f.links[place] {
+					if n, is := strings.CutPrefix(l, kind+" "); is {
+						names = append(names, n)
+					}
+				}
+				if names != nil {
+					fmt.Fprintf(&b, "    %ss: [%s]\n", kind, strings.Join(names, ", "))
+				}
+			}
+		}
 	}
-	return s + "}\n"
+	return b.String()
+}
+
+// of is the rules that a principal has.
+func (f plainFile) of(p *security.Principal) (out []plainRule) {
+	places := []string{"everyone"}
+	if p.Name != "" {
+		places = append(places, "user "+p.Name)
+	}
+	for _, g := range p.Groups {
+		places = append(places, "group "+g)
+	}
+	for _, r := range p.Roles {
+		places = append(places, "role "+r)
+	}
+	for i := 0; i < len(places); i++ {
+		if _, there := f.rules[places[i]]; !there {
+			continue
+		}
+		out = append(out, f.rules[places[i]]...)
+		places = append(places, f.links[places[i]]...)
+	}
+	return out
 }
 
 // matchPlain is MQTT's matching, by splitting.
@@ -57,7 +149,7 @@ func matchPlain(filter, name []string) bool {
 	return len(filter) == len(name)
 }
 
-// names is every name of up to four levels over a small alphabet; z stands for
+// names is every name of up to five levels over a small alphabet; z stands for
 // whatever no rule mentions.
 var names = func() [][]string {
 	var all, last [][]string
@@ -77,74 +169,167 @@ var names = func() [][]string {
 	return all
 }()
 
-func expandPlain(topic string, p *security.Principal) []string {
-	return strings.Split(strings.ReplaceAll(topic, "${clientid}", p.ClientID), "/")
+// expandPlain is the filters of a topic; unfit says that one of its values can't
+// stand in a level.
+func expandPlain(topic string, p *security.Principal) (filters [][]string, unfit bool) {
+	put := func(name string, values ...string) {
+		for _, v := range values {
+			if v == "" || strings.ContainsAny(v, "/+#") || strings.HasPrefix(v, "$") && strings.HasPrefix(topic, name) {
+				unfit = true
+				continue
+			}
+			filters = append(filters, strings.Split(strings.ReplaceAll(topic, name, v), "/"))
+		}
+	}
+	switch {
+	case strings.Contains(topic, "${clientid}"):
+		put("${clientid}", p.ClientID)
+	case strings.Contains(topic, "${username}"):
+		put("${username}", p.Username)
+	case strings.Contains(topic, "${groups}"):
+		put("${groups}", p.Groups...)
+	default:
+		put("none", "none")
+	}
+	return filters, unfit
 }
 
 func fitsPlain(cond string, is bool) bool {
 	return cond == "" || cond == "allowed" || cond == "required" && is || cond == "forbidden" && !is
 }
 
+// aboutPlain reports whether one of the rule's actions is what q asks.
+func (r plainRule) aboutPlain(q *security.Request) bool {
+	for _, word := range r.does {
+		switch word {
+		case "publish":
+			if q.Action == security.Publish {
+				return true
+			}
+		case "subscribe":
+			if q.Action == security.Subscribe || q.Action == security.Receive {
+				return true
+			}
+		case "both", "all":
+			if q.Action != security.Connect {
+				return true
+			}
+		case "receive":
+			if q.Action == security.Receive {
+				return true
+			}
+		case "retain":
+			if q.Action == security.Publish && q.Retain {
+				return true
+			}
+		case "will":
+			if q.Action == security.Publish && q.Will {
+				return true
+			}
+		case "connect":
+			if q.Action == security.Connect {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fits reports whether everything but the topic of the rule fits q.
+func (r plainRule) fits(q *security.Request, sharedDeny bool) bool {
+	p := q.Principal
+	if !r.aboutPlain(q) || !fitsPlain(r.tls, p.Secure) || r.listener != "" && r.listener != p.Listener ||
+		r.from != "" && !strings.HasPrefix(p.Addr.Addr().String(), strings.TrimSuffix(r.from, "0/24")) {
+		return false
+	}
+	hour := time.Unix(0, q.At).UTC().Hour()
+	if r.hours != [2]int{} && (hour < r.hours[0] || hour >= r.hours[1]) {
+		return false
+	}
+	if r.when != "" && !plainConditions[r.when](q) {
+		return false
+	}
+	if q.Action == security.Connect {
+		return true
+	}
+	level := int(q.QoS)
+	switch {
+	case r.qos == nil:
+	case q.Action == security.Receive && !r.deny && r.aboutPlain(&security.Request{Action: security.Subscribe}):
+		// A subscription at a higher QoS brings lower messages.
+		if slices.Max(r.qos) < level {
+			return false
+		}
+	case !slices.Contains(r.qos, level):
+		return false
+	}
+	if q.Action == security.Publish {
+		return fitsPlain(r.retain, q.Retain)
+	}
+	share := r.share
+	named := len(r.groups) > 0 && !slices.Contains(r.groups, "#")
+	switch {
+	case share == "" && named:
+		share = "required"
+	case share == "" && len(r.groups) == 0 && sharedDeny && !r.deny:
+		share = "forbidden"
+	}
+	return fitsPlain(share, q.Shared) && (!q.Shared || !named || slices.Contains(r.groups, q.Group))
+}
+
 // decidePlain judges one request by looking at every rule and every name.
-func decidePlain(rules []plainRule, q *security.Request) security.Effect {
-	matched := func(r plainRule) [][]string {
-		var out [][]string
+func decidePlain(f plainFile, q *security.Request) security.Effect {
+	rules := f.of(q.Principal)
+	if q.Action == security.Connect {
+		answer := security.Silent
+		for _, r := range rules {
+			switch {
+			case !r.fits(q, f.sharedDeny):
+			case r.deny:
+				return security.Deny
+			default:
+				answer = security.Allow
+			}
+		}
+		return answer
+	}
+	matched := func(filter []string) (out []string) {
 		for _, n := range names {
-			if matchPlain(expandPlain(r.topic, q.Principal), n) {
-				out = append(out, n)
+			if matchPlain(filter, n) {
+				out = append(out, strings.Join(n, "/"))
 			}
 		}
 		return out
 	}
-	asked := matched(plainRule{topic: q.Topic})
-	var granted [][]string
-	for _, deny := range []bool{true, false} {
-		for _, r := range rules {
-			if r.deny != deny || r.does != "both" && (r.does == "publish") != (q.Action == security.Publish) {
-				continue
-			}
-			share := r.share
-			if r.group != "" && r.group != "#" && share == "" {
-				share = "required"
-			}
-			aboutSharing := share == "required" || share == "forbidden" || r.group != "" && r.group != "#"
-			hasQoS := r.qos == nil || slices.Contains(r.qos, int(q.QoS))
-			switch q.Action {
-			case security.Publish:
-				if !hasQoS || !fitsPlain(r.retain, q.Retain) {
-					continue
-				}
-			case security.Subscribe:
-				if !hasQoS || !fitsPlain(share, q.Shared) || q.Shared && r.group != "" && r.group != "#" && r.group != q.Group {
-					continue
-				}
-			case security.Receive:
-				if deny && (!hasQoS || aboutSharing) || !deny && r.qos != nil && slices.Max(r.qos) < int(q.QoS) {
-					continue
-				}
-			}
-			hit := matched(r)
-			common := 0
-			for _, n := range asked {
-				if slices.ContainsFunc(hit, func(h []string) bool { return slices.Equal(h, n) }) {
-					common++
-					granted = append(granted, n)
-				}
-			}
-			all := common == len(asked)
-			switch {
-			case deny && (all || q.Action == security.Subscribe && aboutSharing && common > 0):
-				return security.Deny
-			case !deny && all:
-				return security.Allow
-			}
+	asked := matched(strings.Split(q.Topic, "/"))
+	granted := map[string]bool{}
+	for _, r := range rules {
+		if !r.fits(q, f.sharedDeny) {
+			continue
 		}
-		if deny {
-			granted = nil
+		for _, t := range r.topics {
+			filters, unfit := expandPlain(t, q.Principal)
+			if unfit && r.deny {
+				return security.Deny
+			}
+			for _, filter := range filters {
+				hit := map[string]bool{}
+				for _, n := range matched(filter) {
+					hit[n] = true
+				}
+				all := true
+				for _, n := range asked {
+					all = all && hit[n]
+					granted[n] = granted[n] || !r.deny && hit[n]
+				}
+				if all && r.deny {
+					return security.Deny
+				}
+			}
 		}
 	}
 	for _, n := range asked {
-		if !slices.ContainsFunc(granted, func(g []string) bool { return slices.Equal(g, n) }) {
+		if !granted[n] {
 			return security.Silent
 		}
 	}
@@ -168,24 +353,89 @@ func randomTopic(r *rand.Rand, levels ...string) string {
 }
 
 func randomRule(r *rand.Rand) plainRule {
-	p := plainRule{
-		deny:  r.IntN(4) == 0,
-		does:  pick(r, "publish", "subscribe", "both"),
-		topic: randomTopic(r, "a", "b", "+", "${clientid}"),
+	p := plainRule{deny: r.IntN(4) == 0, does: pick(r, []string{"publish"}, []string{"subscribe"}, []string{"both"}, []string{"all"},
+		[]string{"receive"}, []string{"retain", "subscribe"}, []string{"will", "receive"}, []string{"connect"}, []string{"connect", "publish"})}
+	subscribes := slices.ContainsFunc(p.does, func(w string) bool { return slices.Contains([]string{"subscribe", "receive", "both", "all"}, w) })
+	publishes := slices.ContainsFunc(p.does, func(w string) bool {
+		return slices.Contains([]string{"publish", "retain", "will", "both", "all"}, w)
+	})
+	if subscribes || publishes {
+		for range 1 + r.IntN(2) {
+			levels := []string{"a", "b", "+", "+"}
+			if r.IntN(4) == 0 {
+				levels = append(levels[:2], pick(r, "${clientid}", "${groups}", "${username}"))
+			}
+			p.topics = append(p.topics, randomTopic(r, levels...))
+		}
+		if r.IntN(3) == 0 {
+			p.qos = pick(r, []int{0}, []int{1}, []int{0, 2}, []int{1, 2})
+		}
 	}
-	if r.IntN(3) == 0 {
-		p.qos = pick(r, []int{0}, []int{1}, []int{0, 2}, []int{1, 2})
-	}
-	if p.does != "subscribe" && r.IntN(4) == 0 {
+	if publishes && p.does[0] != "retain" && r.IntN(4) == 0 {
 		p.retain = pick(r, "allowed", "required", "forbidden")
 	}
-	if p.does != "publish" && r.IntN(3) == 0 {
+	if subscribes && r.IntN(3) == 0 {
 		p.share = pick(r, "", "allowed", "required", "forbidden")
 		if p.share != "forbidden" {
-			p.group = pick(r, "", "#", "g", "h")
+			p.groups = pick(r, nil, []string{"#"}, []string{"g"}, []string{"g", "h"})
+		}
+	}
+	switch r.IntN(12) {
+	case 0:
+		p.from = pick(r, "192.0.2.0/24", "198.51.100.0/24")
+	case 1:
+		p.listener = pick(r, "x", "y")
+	case 2:
+		p.tls = pick(r, "required", "forbidden", "allowed")
+	case 3:
+		p.hours = pick(r, [2]int{8, 18}, [2]int{0, 12})
+	case 4:
+		p.when = pick(r, `"g" in groups`, `qos < 2`, `client_id != "a"`, `levels.exists(l, l == "b")`)
+		if slices.Contains(p.does, "connect") {
+			p.when = `"g" in groups` // a connection has neither topic nor QoS
 		}
 	}
 	return p
+}
+
+func randomFile(r *rand.Rand) plainFile {
+	f := plainFile{connectDeny: r.IntN(2) == 0, sharedDeny: r.IntN(4) == 0, rules: map[string][]plainRule{}, links: map[string][]string{}}
+	for _, place := range []string{"everyone", "user a", "group g", "role r", "role s"} {
+		f.rules[place] = []plainRule{randomRule(r)}
+		for range r.IntN(3) {
+			f.rules[place] = append(f.rules[place], randomRule(r))
+		}
+	}
+	f.links["user a"] = pick(r, nil, []string{"group g"}, []string{"role r", "group g"})
+	f.links["group g"] = pick(r, nil, []string{"role s"})
+	return f
+}
+
+func randomRequest(r *rand.Rand) *security.Request {
+	q := as(pick(r, pub, pub, sub, sub, rcv, rcv, con), "")
+	p := q.Principal
+	p.Name = pick(r, "a", "a", "z", "")
+	p.Username = p.Name
+	p.ClientID = pick(r, "a", "b", "q", "q", "x/y")
+	p.Groups = pick(r, nil, []string{"g"}, []string{"a", "b"}, []string{"h", "a", "g"})
+	p.Roles = pick(r, nil, nil, []string{"r"}, []string{"s", "unknown"})
+	p.Secure, p.Listener = r.IntN(2) == 0, pick(r, "x", "y")
+	p.Addr = netip.AddrPortFrom(netip.MustParseAddr(pick(r, "192.0.2.1", "198.51.100.1")), 1)
+	q.At = time.Date(2026, 11, 23, r.IntN(24), r.IntN(60), 0, 0, time.UTC).UnixNano()
+	if q.Action == con {
+		return q
+	}
+	q.QoS = byte(r.IntN(3))
+	if q.Action != pub && r.IntN(2) == 0 {
+		q.Shared, q.Group = true, pick(r, "g", "h", "i")
+	}
+	if q.Action == sub {
+		q.Topic = randomTopic(r, "a", "b", "+")
+		return q
+	}
+	q.Topic = strings.Join(names[r.IntN(len(names))], "/")
+	q.Retain, q.Will = r.IntN(2) == 0, q.Action == pub && r.IntN(4) == 0
+	return q
 }
 
 // TestDecideAgreesWithAPlainInterpreter compares the compiled form with one
@@ -194,37 +444,26 @@ func TestDecideAgreesWithAPlainInterpreter(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	seen := map[security.Effect]int{}
 	for range 300 {
-		var rules []plainRule
-		text := "everyone:\n"
-		for range 1 + r.IntN(6) {
-			rule := randomRule(r)
-			rules = append(rules, rule)
-			text += rule.yaml()
-		}
+		f := randomFile(r)
+		text := f.yaml()
 		p := parse(t, text)
+		if p.NeedsConnect() != f.connectDeny {
+			t.Fatalf("NeedsConnect = %t, with\n%s", p.NeedsConnect(), text)
+		}
 		for range 20 {
-			q := as(pick(r, pub, sub, rcv), "")
-			q.Principal.ClientID = pick(r, "a", "b", "q")
-			q.QoS = byte(r.IntN(3))
-			if q.Action == sub {
-				q.Topic = randomTopic(r, "a", "b", "+")
-				if r.IntN(2) == 0 {
-					q.Shared, q.Group = true, pick(r, "g", "h")
-				}
-			} else {
-				q.Topic = strings.Join(names[r.IntN(len(names))], "/")
-				q.Retain = r.IntN(2) == 0
-			}
-			got, want := p.Decide(q), decidePlain(rules, q)
+			q := randomRequest(r)
+			got, want := p.Decide(q), decidePlain(f, q)
 			seen[want]++
 			if got.Effect != want {
-				t.Fatalf("Decide(%v %q qos %d retain %t shared %t %q of client %q) = %+v, want %v, with\n%s",
-					q.Action, q.Topic, q.QoS, q.Retain, q.Shared, q.Group, q.Principal.ClientID, got, want, text)
+				t.Fatalf("Decide(%+v of %+v) = %+v, want %v, with\n%s", q, q.Principal, got, want, text)
+			}
+			if x := p.Explain(q); x.Verdict != got {
+				t.Fatalf("Explain(%+v of %+v) = %+v, Decide %+v", q, q.Principal, x.Verdict, got)
 			}
 		}
 	}
 	for _, e := range []security.Effect{security.Silent, security.Allow, security.Deny} {
-		if seen[e] < 100 {
+		if seen[e] < 300 {
 			t.Errorf("only %d cases of %v: the comparison shows little", seen[e], e)
 		}
 	}

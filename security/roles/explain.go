@@ -1,0 +1,130 @@
+package roles
+
+import (
+	"sallyport/security"
+	"sallyport/security/rule"
+)
+
+// shownSteps bounds the steps of an explanation.
+const shownSteps = 200
+
+// Explain tells how the file comes to its answer on q.
+func (p *Policy) Explain(q *security.Request) security.Explanation {
+	if q.Principal == nil {
+		return security.Explanation{Verdict: p.Decide(q)}
+	}
+	asked := *q
+	asked.At = q.Now().UnixNano() // all that follows is about one moment
+	e := explainer{Policy: p, q: &asked, sets: p.sets(q.Principal, nil)}
+	x := security.Explanation{Verdict: p.decide(&asked, e.sets)}
+	for _, s := range e.sets {
+		steps, omitted := near(s, &asked, shownSteps-len(x.Steps))
+		x.Steps = append(x.Steps, steps...)
+		x.Omitted += omitted
+	}
+	e.markDeciding(x.Steps, x.Verdict.Effect)
+	if x.Verdict.Allowed() {
+		x.Opposite = e.refusals()
+	} else {
+		x.Opposite = e.allowances()
+	}
+	return x
+}
+
+// explainer looks for what would change an answer.
+type explainer struct {
+	*Policy
+	q    *security.Request
+	sets []*rule.Set
+}
+
+// markDeciding marks the step of the rule that the answer rests on; where rules
+// cover a subscription only together, all of those.
+func (e *explainer) markDeciding(steps []security.Step, effect security.Effect) {
+	var a rule.Answer
+	switch effect {
+	case security.Deny:
+		a = rule.Deny(e.q, e.sets...)
+	case security.Allow:
+		a = rule.Allow(e.q, e.sets...)
+	}
+	if a.Rule == nil {
+		return
+	}
+	for i := range steps {
+		s := &steps[i]
+		if s.Line == a.Rule.Line && s.Rule == a.Rule.Text {
+			s.Decides = true
+			return
+		}
+	}
+}
+
+// alone reports whether the rule by itself decides q.
+func alone(q *security.Request, r *rule.Rule) bool {
+	set := rule.NewSet([]rule.Rule{*r})
+	if r.Effect == security.Deny {
+		return rule.Deny(q, set).Rule != nil
+	}
+	return rule.Allow(q, set).Rule != nil
+}
+
+// matching is every rule for an effect that decides q by itself.
+func (e *explainer) matching(effect security.Effect) (out []*rule.Rule) {
+	for _, s := range e.sets {
+		rules := s.Rules()
+		for i := range rules {
+			if rules[i].Effect == effect && alone(e.q, &rules[i]) {
+				out = append(out, &rules[i])
+			}
+		}
+	}
+	return out
+}
+
+// allowing is the allow rules without which q would not be allowed: those that
+// allow it alone, and, until no others do so together, the first of those.
+func (e *explainer) allowing() []*rule.Rule {
+	out := e.matching(security.Allow)
+	if e.q.Action != security.Subscribe {
+		return out
+	}
+	gone := map[*rule.Rule]bool{}
+	for _, r := range out {
+		gone[r] = true
+	}
+	for {
+		var rest []rule.Rule
+		var from []*rule.Rule
+		for _, s := range e.sets {
+			rules := s.Rules()
+			for i := range rules {
+				if r := &rules[i]; r.Effect == security.Allow && r.Actions&rule.Subscribe != 0 && !gone[r] {
+					rest, from = append(rest, *r), append(from, r)
+				}
+			}
+		}
+		set := rule.NewSet(rest)
+		a := rule.Allow(e.q, set)
+		if a.Rule == nil {
+			return out
+		}
+		for i := range set.Rules() {
+			if &set.Rules()[i] == a.Rule {
+				out = append(out, from[i])
+				gone[from[i]] = true
+			}
+		}
+	}
+}
+
+func near(s *rule.Set, q *security.Request, limit int) (steps []security.Step, omitted int) {
+	for i := range s.Rules() {
+		if len(steps) == limit {
+			omitted++
+			continue
+		}
+		steps = append(steps, s.Rules()[i].Says(q))
+	}
+	return steps, omitted
+}
