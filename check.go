@@ -1,17 +1,59 @@
 package sallyport
 
 import (
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+
 	"sallyport/config"
+	"sallyport/security"
 	"sallyport/security/authn"
 )
 
+// Findings is what a check has to say about a configuration that would start.
+type Findings struct {
+	Warnings []string // about files that would be used all the same
+	// Open is what lets in or allows without asking who it is, listener by
+	// listener, whether other machines can reach it or not.
+	Open []string
+	// Shadow is which policies are asked and not obeyed.
+	Shadow []string
+}
+
 // Check builds everything that cfg names, as a start would, and opens no port.
-// The warnings are about files that would be used all the same.
-func Check(cfg *config.Config) (warnings []string, err error) {
+func Check(cfg *config.Config) (*Findings, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
-		return nil, err
+		return &Findings{}, err
 	}
+	w, err := buildAlone(cfg)
+	if w == nil {
+		return &Findings{}, err
+	}
+	f := &Findings{}
+	for _, x := range w.warnings {
+		if !x.exposed { // the modes of files are judged by config.Warnings
+			f.Warnings = append(f.Warnings, x.file+": "+x.text)
+		}
+	}
+	if err != nil {
+		return f, err
+	}
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		f.open(cfg, w, l)
+		if len(l.Shadow) > 0 {
+			f.Shadow = append(f.Shadow, fmt.Sprintf("listener %s: %s would be asked beside the policies in force, and not obeyed", l.Name, strings.Join(l.Shadow, ", ")))
+		}
+	}
+	return f, nil
+}
+
+// buildAlone makes the world of cfg without a broker around it. The world comes
+// with the error as far as it could be built, nil if not at all.
+func buildAlone(cfg *config.Config) (*world, error) {
 	s := &Server{cfg: cfg}
+	var err error
 	if s.pool, err = newPool(cfg); err != nil {
 		return nil, err
 	}
@@ -19,13 +61,50 @@ func Check(cfg *config.Config) (warnings []string, err error) {
 	if s.cache, err = authn.NewCache(authn.CacheOptions{}); err != nil {
 		return nil, err
 	}
-	w, err := s.build(cfg, nil)
-	for _, x := range w.warnings {
-		if !x.exposed { // the modes of files are judged by config.Warnings
-			warnings = append(warnings, x.file+": "+x.text)
+	return s.build(cfg, nil)
+}
+
+// open finds what of listener l is open.
+func (f *Findings) open(cfg *config.Config, w *world, l *config.Listener) {
+	say := func(format string, args ...any) {
+		f.Open = append(f.Open, "listener "+l.Name+": "+fmt.Sprintf(format, args...))
+	}
+	for _, a := range cfg.Authenticators {
+		switch {
+		case a.Type != config.Anonymous || !slices.Contains(l.Authenticators, a.Name):
+		case a.BelieveUsername:
+			say("authenticator %s lets everyone in, under any user name", a.Name)
+		default:
+			say("authenticator %s lets clients in without credentials", a.Name)
 		}
 	}
-	return warnings, err
+	all := false
+	for _, p := range cfg.Policies {
+		if p.Type == config.AllowAll && slices.Contains(l.Policies, p.Name) {
+			say("policy %s allows every topic to everyone who is let in", p.Name)
+			all = true
+		}
+	}
+	if all {
+		return
+	}
+	// Whether a file does the same is found out by asking for somebody and a
+	// topic that no rule can mean.
+	gate, topic := security.NewGate(w.rules), rand.Text()+"/"+rand.Text()
+	who := &security.Principal{
+		Realm: rand.Text(), Name: rand.Text(), ClientID: rand.Text(), Listener: l.Name,
+		Secure: l.Transport.Secure() || l.Transport == config.Unix,
+	}
+	who.Username = who.Name
+	for _, x := range []struct {
+		action security.Action
+		text   string
+	}{{security.Publish, "publish to any topic"}, {security.Receive, "receive any message"}} {
+		v := gate.Decide(&security.Request{Principal: who, Action: x.action, Topic: topic})
+		if v.Allowed() {
+			say("everyone who is let in may %s (%s)", x.text, ruleOf(v))
+		}
+	}
 }
 
 // newPool makes the workers that hash passwords.

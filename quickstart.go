@@ -62,9 +62,13 @@ func PrepareQuickstart(dir string) (*Quickstart, error) {
 		}
 		q.Notes = append(q.Notes, "made the user "+q.User+" in "+passwd)
 	}
+	text := quickstartConfig
+	if len(filepath.Join(dir, quickstartSocket)) <= config.MaxSocketPath {
+		text += quickstartControl
+	}
 	for _, f := range []struct{ path, text string }{
 		{filepath.Join(dir, "permissions.yaml"), fmt.Sprintf(quickstartPermissions, q.User)},
-		{q.Config, quickstartConfig},
+		{q.Config, text},
 	} {
 		made, err := writeOnce(f.path, f.text)
 		if err != nil {
@@ -106,7 +110,7 @@ func writeOnce(path, text string) (made bool, err error) {
 func (q *Quickstart) Load() (*config.Config, error) { return config.Load(q.Config) }
 
 const quickstartPermissions = `# Who may do what. Nothing is allowed that no rule allows; a deny beats every allow.
-# After a change: kill -HUP the broker.
+# A change is in force two seconds after it was written.
 users:
   %s:
     permissions:
@@ -120,6 +124,15 @@ users:
 #       - {allow: publish, topic: "sensors/${clientid}/#", qos: [0, 1]}
 # everyone:
 #   - {allow: subscribe, topic: "announcements/#"}
+`
+
+const quickstartSocket = "control.sock"
+
+// quickstartControl is left out in a folder whose path is too long for a socket.
+const quickstartControl = `
+# For "sallyport ctl", which asks the running broker.
+control:
+  socket: ` + quickstartSocket + `
 `
 
 const quickstartConfig = `# Sallyport. Every key is described in docs/configuration.md.

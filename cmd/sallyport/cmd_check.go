@@ -18,8 +18,10 @@ func (checkCmd) Help() string {
   sallyport check -c sallyport.yaml
   sallyport check -c /etc/mosquitto/mosquitto.conf
 
-Prints every mistake as file:line:column: key: what is wrong, and the risks of
-each listener; exit 1 if the broker would not start with it.`
+Prints every mistake as file:line:column: key: what is wrong, the risks of each
+listener, and what is open: who gets in without credentials, which policies allow
+everything, which are only asked and not obeyed. Exit 1 if the broker would not
+start with it.`
 }
 
 // Run checks the file and everything it names.
@@ -40,8 +42,8 @@ func (c *checkCmd) Run(e *env) error {
 			fmt.Fprintf(e.stderr, "refused: %s\n", r.Error())
 		}
 	}
-	warnings, err := sallyport.Check(cfg)
-	for _, w := range warnings {
+	found, err := sallyport.Check(cfg)
+	for _, w := range found.Warnings {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w)
 	}
 	if err != nil {
@@ -53,6 +55,12 @@ func (c *checkCmd) Run(e *env) error {
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		fmt.Fprintf(e.stdout, "listener %s: %s on %s, authenticators %v, policies %v\n", l.Name, l.Transport, l.Address, l.Authenticators, l.Policies)
+	}
+	for _, text := range found.Open {
+		fmt.Fprintf(e.stdout, "open: %s\n", text)
+	}
+	for _, text := range found.Shadow {
+		fmt.Fprintf(e.stdout, "shadow: %s\n", text)
 	}
 	fmt.Fprintf(e.stdout, "%s is valid\n", c.Config)
 	return nil
