@@ -31,13 +31,18 @@ func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 // judge asks the gate about the principal and its will; a refusal ends the connection.
 func (c *Conn) judge() (allowed bool) {
 	if v := c.b.gate.Admit(c.principal); !v.Allowed() {
-		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule)
+		r := c.refusal(security.Request{Action: security.Connect}, v)
+		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule, r)
 		return false
 	}
 	if w := c.connect.Will; w != nil {
-		if _, v := c.b.gate.Publish(willRequest(c.principal, w.Topic, w.QoS, w.Retain, w.Payload)); !v.Allowed() {
-			c.b.audit.Record(audit.WillDenied, c.who(verdictAttrs(v, slog.String("topic", w.Topic))...)...)
-			c.refuseConnect(packet.NotAuthorized, "will not allowed")
+		in := inbound{topic: w.Topic, qos: w.QoS, retain: w.Retain, will: true, payload: w.Payload}
+		q := in.request(c.principal)
+		if _, v := c.b.gate.Publish(q); !v.Allowed() {
+			q.Action = security.Publish
+			r := c.refusal(q, v)
+			c.b.audit.Record(audit.WillDenied, c.who(r.attrs(v, slog.String("topic", w.Topic))...)...)
+			c.refuseConnect(packet.NotAuthorized, "will not allowed", r)
 			return false
 		}
 	}
@@ -108,7 +113,6 @@ func (c *Conn) accept(a *attached, failed error) {
 func (c *Conn) configure(p *packet.Connect) {
 	lim := c.lis.Limits
 	c.access = security.NewAccess(c.b.gate, c.principal)
-	c.publisher = &session.Origin{Realm: c.principal.Realm, Name: c.principal.Name, ClientID: c.clientID}
 	ka := p.KeepAlive
 	if lim.KeepAliveMax > 0 && (ka == 0 || ka > lim.KeepAliveMax) {
 		ka = lim.KeepAliveMax
@@ -133,6 +137,14 @@ func (c *Conn) configure(p *packet.Connect) {
 	if p.Props.Has(packet.PropTopicAliasMaximum) {
 		c.aliasMax = min(p.Props.TopicAliasMaximum, lim.TopicAliasOut)
 	}
+}
+
+// from is whom the connection's messages come from, made when there is a first one.
+func (c *Conn) from() *session.Origin {
+	if c.publisher == nil {
+		c.publisher = originOf(c.principal)
+	}
+	return c.publisher
 }
 
 // describe fills the properties of an MQTT 5 CONNACK (3.2.2.3).

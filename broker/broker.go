@@ -17,6 +17,9 @@
 //	client.mu   a session, its replays, its present connection
 //	Conn.mu     a connection's output and pending acknowledgements (a leaf)
 //
+// What is decided is done under the lock or in the turn in which it was decided:
+// so Enforce knows when nothing of earlier rules is under way any more.
+//
 // The registry's, the subscription tree's, the store's and the timer wheel's
 // own locks are leaves as well. No lock is held across a system call, but for a
 // line of the log; a receiver's rights are judged under client.mu, without I/O.
@@ -129,7 +132,11 @@ type Options struct {
 	RedeliverOnDisconnect bool // shared QoS 1 messages move when a member disconnects
 	OwnedByClientID       bool // any principal may use any session
 	WillsOnShutdown       bool
-	ReasonStrings         bool // MQTT 5 clients are told in words what was wrong with their packet
+	OnPolicyChange        PolicyChange
+	KeepRetainedSource    bool                // retained messages are sent whatever their publisher may do by now
+	DenyIDs               bool                // MQTT 5 clients are told an identifier of each refusal
+	Decisions             *security.Decisions // where it is found again; nil: one of the broker's own, with DenyIDs
+	ReasonStrings         bool                // MQTT 5 clients are told in words what was wrong with their packet
 	ResponseInformation   string
 	Sessions              int   // at most; 0: none
 	SessionsPerPrincipal  int   // at most; 0: none
@@ -157,6 +164,14 @@ type Broker struct {
 	buffers      sync.Pool // *[outputBuffer]byte
 	largeBuffers sync.Pool // *[largeBuffer]byte
 	readBuffers  sync.Pool // *[readBuffer]byte
+	sources      sources
+	internal     *security.Principal // publishes what is under $SYS
+	internalFrom *session.Origin
+
+	// outside is held for reading while something is published outside of any turn:
+	// a will, for one. Whoever holds it waits for nobody, and takes it once.
+	outside   sync.RWMutex
+	enforcing sync.Mutex // one Enforce at a time
 
 	closing atomic.Bool
 	conns   connSet
@@ -189,11 +204,16 @@ func New(opt Options) *Broker {
 	if opt.Store == nil {
 		opt.Store = store.NewMemory()
 	}
+	if opt.DenyIDs && opt.Decisions == nil {
+		opt.Decisions = &security.Decisions{}
+	}
 	b := &Broker{
 		opt: opt, gate: opt.Gate, store: opt.Store, log: opt.Log, audit: audit.New(opt.Log),
 		started: opt.Now(), tree: topic.NewTree[target, *session.Subscription](),
 		done: make(chan struct{}), listeners: opt.Listeners,
 	}
+	b.internal = &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
+	b.internalFrom = originOf(b.internal)
 	b.reg.init()
 	b.groups.byFilter = make(map[string]*group)
 	b.conns.init()

@@ -23,13 +23,14 @@ type client struct {
 	gone      bool
 	session   *session.Session // nil until the first attach
 	principal *security.Principal
-	owner     session.Origin
+	owner     ownerKey
 	lis       *Listener
 	conn      *Conn // the present connection, nil while offline
 	live      bool  // conn has its CONNACK: output may be appended
 	access    security.Access
 	replays   []replay
 	shared    []*group
+	moved     []session.Entry // shared messages that the client may not have: see dues
 	will      *will
 	expiry    timer
 	willTimer timer
@@ -55,6 +56,8 @@ type aftermath struct {
 	leave  []leaving
 	gone   bool
 	redeal []session.Entry // shared messages for other members
+	// restood is the standing subscriptions that ended or changed by the rules.
+	restood []restood
 }
 
 type leaving struct {
@@ -67,6 +70,9 @@ func (cl *client) settle(t *turn, after *aftermath) {
 	b := cl.b
 	if after.gone {
 		b.reg.remove(cl)
+	}
+	for _, s := range after.restood {
+		s.record(cl)
 	}
 	for _, l := range after.leave {
 		l.g.leave(cl, l.sub)
@@ -116,9 +122,9 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 	if cl.gone {
 		return nil, nil, true
 	}
-	owner := session.Origin{Realm: c.principal.Realm, Name: c.principal.Name}
+	owner := ownerOf(c.principal)
 	if cl.session != nil && cl.owner != owner && !b.opt.OwnedByClientID {
-		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.owner.Name), slog.String("owner_realm", cl.owner.Realm))...)
+		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.owner.name), slog.String("owner_realm", cl.owner.realm))...)
 		return nil, &packet.Error{Code: packet.NotAuthorized, Text: "the session belongs to another principal; session_owner: client_id allows this"}, false
 	}
 	if old := cl.conn; old != nil {
@@ -165,7 +171,7 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		// It ends with this connection, and so it must if the broker ends first.
 		a.batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
 	case a.expiry > 0:
-		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: cl.owner, Expiry: a.expiry})
+		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(c.principal), Expiry: a.expiry})
 	}
 	cl.principal, cl.lis, cl.conn, cl.live = c.principal, c.lis, c, false
 	cl.access = security.NewAccess(b.gate, c.principal)
@@ -176,23 +182,27 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 
 // goLive lets messages flow to c, which has sent its CONNACK.
 func (cl *client) goLive(t *turn, c *Conn) {
-	for _, g := range cl.begin(t, c) {
-		g.drain(t)
-	}
+	var after aftermath
+	d := cl.begin(t, c, &after)
+	cl.settle(t, &after)
+	d.pay(t)
 }
 
-// begin is goLive under the client's lock; it returns the groups that now have room.
-func (cl *client) begin(t *turn, c *Conn) []*group {
+// begin is goLive under the client's lock. What the session holds was judged for
+// the principal of an earlier connection: subscriptions are judged again here,
+// messages when they are sent.
+func (cl *client) begin(t *turn, c *Conn, after *aftermath) dues {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn != c {
-		return nil
+		return dues{}
 	}
+	cl.restand(after)
 	// MQTT-3.3.4-9: the client's receive maximum, 65,535 where it says nothing.
 	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, c.receiveMax))
 	cl.live = true
 	cl.pump(t)
-	return cl.shared
+	return cl.owed(true)
 }
 
 // detach ends c's hold on the session.
@@ -222,7 +232,7 @@ func (cl *client) detach(c *Conn, why ending) {
 			cl.b.wheel.arm(&cl.expiry, cl.expiresAt)
 		}
 		if cl.b.opt.RedeliverOnDisconnect {
-			after.redeal = cl.session.TakeShared()
+			after.redeal = cl.session.TakeShared(nil)
 			for _, e := range after.redeal {
 				cl.forget(&batch, e)
 			}
@@ -264,13 +274,13 @@ func (cl *client) clear(after *aftermath) {
 	for _, sub := range s.Subs {
 		cl.drop(sub, after)
 	}
-	after.redeal = append(after.redeal, s.TakeShared()...)
+	after.redeal = append(append(after.redeal, cl.moved...), s.TakeShared(nil)...)
 	if s.Kept() {
 		var batch store.Batch
 		batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
 		cl.b.commit(&batch, func(error) {}) // a failure is logged by commit; the session is over in any case
 	}
-	cl.session, cl.replays, cl.shared = nil, nil, nil
+	cl.session, cl.replays, cl.shared, cl.moved = nil, nil, nil, nil
 	cl.b.metrics.BufferedBytes.Add(-cl.buffered)
 	cl.b.metrics.Queued.Add(-int64(cl.queued))
 	cl.buffered, cl.queued = 0, 0
@@ -321,19 +331,15 @@ func (cl *client) account() {
 }
 
 // refill goes on where output had become too much: c has written it all.
-func (cl *client) refill(t *turn, c *Conn) {
-	for _, g := range cl.goOn(t, c) {
-		g.drain(t)
-	}
-}
+func (cl *client) refill(t *turn, c *Conn) { cl.goOn(t, c).pay(t) }
 
-// goOn is refill under the client's lock; it returns the groups that may have room now.
-func (cl *client) goOn(t *turn, c *Conn) []*group {
+// goOn is refill under the client's lock.
+func (cl *client) goOn(t *turn, c *Conn) dues {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn != c || !cl.live {
-		return nil
+		return dues{}
 	}
 	cl.pump(t)
-	return cl.shared
+	return cl.owed(true)
 }

@@ -64,6 +64,7 @@ type ending struct {
 	shutdown bool
 	taken    bool   // by another connection, which has detached the client
 	violated bool   // the peer broke a rule
+	say      string // what an MQTT 5 client is told in words, which judge nobody else; empty: nothing
 	server   string // the server to use instead, with UseAnotherServer and ServerMoved
 	silence  bool   // the principal may not act any more: no will
 }
@@ -96,7 +97,9 @@ type Conn struct {
 	tally       tally
 	denied      int // publishes denied since the last log line
 	deniedAt    int64
-	publisher   *session.Origin
+	ids         int // identifiers of refusals made in the second since idsAt
+	idsAt       int64
+	publisher   *session.Origin // made by from
 	problemInfo bool
 	epoch       authn.Epoch
 	receiveMax  int         // the client's receive maximum
@@ -128,8 +131,10 @@ type Conn struct {
 	written                  int64 // the same of what the driver has taken and not yet written
 	dirty                    bool  // in some turn's list
 	inTurn                   bool
-	cancel                   func() // gives up an authentication under way
-	wantDrain                bool   // somebody waits for output to be written
+	over                     chan struct{} // closed when the turn ends; nil: nobody waits for that
+	gone                     bool          // it is forgotten when the turn ends
+	cancel                   func()        // gives up an authentication under way
+	wantDrain                bool          // somebody waits for output to be written
 	next                     func()
 	acks                     []*pendingAck
 	ackWait                  func(func())
@@ -271,7 +276,16 @@ func (c *Conn) Gone(err error) {
 	c.mu.Lock()
 	c.b.metrics.BufferedBytes.Add(-c.accounted - c.written)
 	c.out, c.accounted, c.written = nil, 0, 0
+	c.gone = true
+	inTurn := c.inTurn // which Enforce may have to wait for
 	c.mu.Unlock()
+	if !inTurn {
+		c.forget()
+	}
+}
+
+// forget takes the connection off the list.
+func (c *Conn) forget() {
 	// The count first: who waits for the last connection looks at it then.
 	c.b.metrics.Connections.Add(-1)
 	c.b.conns.remove(c)
@@ -312,9 +326,16 @@ func (c *Conn) finish() {
 	m.BytesReceived.Add(c.tally.bytes)
 	c.tally = tally{}
 	c.mu.Lock()
-	c.inTurn = false
+	over, gone := c.over, c.gone
+	c.inTurn, c.over = false, nil
 	c.mu.Unlock()
+	if over != nil {
+		close(over)
+	}
 	c.turn.flush()
+	if gone {
+		c.forget()
+	}
 	if cap(c.turn.touched) > 256 {
 		c.turn.touched = nil
 	}
@@ -389,7 +410,10 @@ func (c *Conn) farewell(why ending) {
 	}
 	bare := d
 	if why.violated && c.b.opt.ReasonStrings {
-		d.Props.ReasonString = why.reason
+		why.say = why.reason
+	}
+	if why.say != "" {
+		d.Props.ReasonString = why.say
 		d.Props.Mark(packet.PropReasonString)
 	}
 	c.room()

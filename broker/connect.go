@@ -181,10 +181,16 @@ func (c *Conn) redirect(r *security.Redirect) {
 }
 
 // refuseConnect answers a CONNECT with a failure and ends the connection. What
-// was no CONNECT gets no answer.
-func (c *Conn) refuseConnect(code packet.Code, reason string) {
+// was no CONNECT gets no answer. Of the refusals only the log is told.
+func (c *Conn) refuseConnect(code packet.Code, reason string, refused ...refusal) {
 	c.b.metrics.ConnectsRefused.Add(1)
-	c.b.audit.Record(audit.ConnectRefused, c.who(slog.String("reason", reason), slog.String("code", codeText(code)))...)
+	attrs := []slog.Attr{slog.String("reason", reason), slog.String("code", codeText(code))}
+	for _, r := range refused {
+		if r.id != "" {
+			attrs = append(attrs, slog.String("decision", r.id))
+		}
+	}
+	c.b.audit.Record(audit.ConnectRefused, c.who(attrs...)...)
 	if c.version != 0 {
 		if v, answer := c.connackCode(code); answer {
 			// One that is too large for the client is left out: the close tells as much.

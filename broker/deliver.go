@@ -167,7 +167,7 @@ func (b *Broker) dropped(d *drops, now int64) bool {
 // complain logs that messages are dropped. The caller holds cl.mu.
 func (cl *client) complain(t *turn, reason string) {
 	if cl.b.dropped(&cl.drops, t.now) {
-		cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.Name),
+		cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.name),
 			slog.String("reason", reason), slog.Int64("count", cl.count))
 	}
 }
@@ -246,10 +246,11 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 		Dup: snd.Dup, QoS: snd.QoS, Retain: snd.Retain, Topic: m.Topic, PacketID: snd.ID, Props: m.Props,
 		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.SubIDs, Payload: m.Payload,
 	}
-	d := cl.access.Receive(m.Topic, "", snd.QoS, m.Retain, m.Payload)
+	d := cl.access.Receive(m.Topic, shareOf(snd.Entry), snd.QoS, m.Retain, m.Payload)
 	switch {
 	case !d.Granted():
-		b.metrics.DroppedDenied.Add(1)
+		cl.withhold(t, snd, batch)
+		return
 	case c.tooLarge(f):
 		b.metrics.DroppedTooLarge.Add(1)
 	default:
@@ -265,4 +266,40 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 		cl.session.Forget(snd.ID)
 	}
 	cl.forget(batch, snd.Entry)
+}
+
+// withhold takes back an entry that the client may not have any more. A QoS 2
+// exchange that has begun is completed without its payload, since the client may
+// know the identifier already; what came by a shared subscription is for another
+// member. The caller holds cl.mu.
+func (cl *client) withhold(t *turn, snd session.Send, batch *store.Batch) {
+	b, c, s := cl.b, cl.conn, cl.session
+	if snd.QoS == 2 && !snd.Fresh {
+		b.metrics.DroppedDenied.Add(1)
+		s.Hollow(snd.ID)
+		if s.Kept() {
+			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID, State: session.AwaitComp})
+		}
+		c.sendTouch(t, func(dst []byte) []byte {
+			return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: snd.ID})
+		})
+		return
+	}
+	if snd.QoS > 0 {
+		s.Forget(snd.ID)
+	}
+	cl.forget(batch, snd.Entry)
+	if snd.Share != nil {
+		cl.moved = append(cl.moved, snd.Entry)
+		return
+	}
+	b.metrics.DroppedDenied.Add(1)
+}
+
+// shareOf is the share name that an entry came by, empty for none.
+func shareOf(e session.Entry) string {
+	if g, ok := e.Share.(*group); ok {
+		return g.share
+	}
+	return ""
 }

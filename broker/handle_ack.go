@@ -16,21 +16,18 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 		return c.handlePubrel(a)
 	}
 	batch := c.scratchBatch()
-	groups, err := c.client.Load().advance(c, h.Type, a, batch)
+	owed, err := c.client.Load().advance(c, h.Type, a, batch)
 	c.b.commit(batch, func(error) {}) // lost, it is only sent once more
-	for _, g := range groups {
-		g.drain(&c.turn)
-	}
+	owed.pay(&c.turn)
 	return err
 }
 
-// advance takes one acknowledgement of c and sends what it made room for. It
-// returns the groups that now have room.
-func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.Batch) (groups []*group, err error) {
+// advance takes one acknowledgement of c and sends what it made room for.
+func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.Batch) (owed dues, err error) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn != c {
-		return nil, errTaken
+		return dues{}, errTaken
 	}
 	switch typ {
 	case packet.PUBACK:
@@ -41,13 +38,10 @@ func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.B
 		err = cl.acked(batch, a, 2, session.AwaitComp)
 	}
 	if err != nil {
-		return nil, err
+		return dues{}, err
 	}
 	cl.pump(&c.turn)
-	if !cl.session.Room() {
-		return nil, nil
-	}
-	return cl.shared, nil
+	return cl.owed(cl.session.Room()), nil
 }
 
 // acked ends an exchange. An identifier that is not in flight is ignored: the
@@ -121,7 +115,7 @@ func (c *Conn) handlePubrel(a packet.Ack) error {
 		code = packet.PacketIDNotFound
 	}
 	if !known || !kept {
-		c.acknowledge(packet.PUBCOMP, a.PacketID, code, counts)
+		c.acknowledge(packet.PUBCOMP, packet.Ack{PacketID: a.PacketID, Code: code}, counts)
 		return nil
 	}
 	ack := c.reserve(&pendingAck{typ: packet.PUBCOMP, ack: packet.Ack{PacketID: a.PacketID, Code: code}, counts: counts})
@@ -171,7 +165,7 @@ func (cl *client) setExpiry(seconds uint32) {
 	if seconds == 0 {
 		batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
 	} else {
-		batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: cl.owner, Expiry: seconds})
+		batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(cl.principal), Expiry: seconds})
 	}
 	cl.session.Expiry = seconds
 	cl.b.commit(&batch, func(error) {}) // a failure is logged; the interval in force is the new one

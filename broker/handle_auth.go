@@ -66,19 +66,34 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 	}
 	named := *who
 	named.ClientID, named.Listener, named.Addr, named.Secure = c.clientID, c.lis.Name, c.info.Remote, c.info.Secure
+	if v := c.b.gate.Admit(&named); !v.Allowed() {
+		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Policy + ": " + v.Rule, notify: true})
+		return
+	}
+	var after aftermath
 	cl := c.client.Load()
-	cl.mu.Lock()
-	if cl.conn != c {
-		cl.mu.Unlock()
+	if !cl.renew(c, &named, &after) {
 		c.fail(errTaken)
 		return
 	}
-	cl.principal = &named
-	cl.access = security.NewAccess(c.b.gate, &named)
-	cl.mu.Unlock()
-	c.principal = &named
+	c.principal, c.publisher = &named, nil
 	c.access = security.NewAccess(c.b.gate, &named)
 	c.sendAuth(packet.Success, reply)
+	cl.settle(&c.turn, &after)
+}
+
+// renew puts who in the place of the connection's principal, and judges what
+// stands by its rights; false if c is not the present connection.
+func (cl *client) renew(c *Conn, who *security.Principal, after *aftermath) bool {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.conn != c {
+		return false
+	}
+	cl.principal = who
+	cl.access = security.NewAccess(cl.b.gate, who)
+	cl.restand(after)
+	return true
 }
 
 func (c *Conn) sendAuth(code packet.Code, data []byte) {

@@ -2,11 +2,9 @@ package broker
 
 import (
 	"errors"
-	"log/slog"
 	"strings"
 	"unsafe"
 
-	"sallyport/audit"
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/session"
@@ -48,12 +46,12 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 	if max := c.lis.Limits.MessageBytes; max > 0 && len(p.Payload) > max {
 		c.limit("message_size")
 		c.b.metrics.PublishDropped.Add(1)
-		c.finishPublish(&p, packet.QuotaExceeded)
+		c.finishPublish(&p, packet.QuotaExceeded, "")
 		return nil
 	}
 	in := &c.in
 	*in = inbound{
-		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.publisher,
+		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.from(),
 	}
 	defer func() { // nothing of the message stays with the connection
 		*in = inbound{}
@@ -69,7 +67,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		}
 	}
 	if p.QoS == 0 {
-		return c.publishAtMostOnce(permit, in)
+		return c.publishAtMostOnce(permit, in, &p)
 	}
 	return c.publishAcked(permit, in, &p)
 }
@@ -206,32 +204,13 @@ func (c *Conn) markIncoming(id uint16) {
 // errTaken ends a connection that finds itself no longer the present one of its client.
 var errTaken = &leave{ending{code: packet.SessionTakenOver, reason: "the session was taken over", notify: true, taken: true}}
 
-// denyPublish refuses a message as configured.
-func (c *Conn) denyPublish(p *packet.Publish, name string, v security.Verdict) error {
-	c.b.metrics.PublishDenied.Add(1)
-	c.denied++
-	if c.deniedAt == 0 || c.turn.now-c.deniedAt > 1e9 {
-		// One line a second and connection: a flood of refusals must not become a flood of log.
-		c.b.audit.Record(audit.PublishDenied, c.who(verdictAttrs(v, slog.String("topic", strings.Clone(name)),
-			slog.Int("qos", int(p.QoS)), slog.Bool("retain", p.Retain), slog.Int("repeated", c.denied-1))...)...)
-		c.denied, c.deniedAt = 0, c.turn.now
-	}
-	if c.lis.DisconnectDenied {
-		return &leave{ending{code: packet.NotAuthorized, reason: "publish denied", notify: true}}
-	}
-	code := packet.NotAuthorized
-	if c.version < packet.V5 {
-		code = packet.Success // 3.1.1 can't say no: acknowledged and dropped (MQTT-3.3.5-2)
-	}
-	c.finishPublish(p, code)
-	return nil
-}
-
-// finishPublish acknowledges a message that was not routed.
-func (c *Conn) finishPublish(p *packet.Publish, code packet.Code) {
+// finishPublish acknowledges a message that was not routed; reason, which may be
+// empty, is for an MQTT 5 client.
+func (c *Conn) finishPublish(p *packet.Publish, code packet.Code, reason string) {
+	ack := packet.Ack{PacketID: p.PacketID, Code: c.ackCode(code), Reason: reason}
 	switch p.QoS {
 	case 1:
-		c.acknowledge(packet.PUBACK, p.PacketID, c.ackCode(code), true)
+		c.acknowledge(packet.PUBACK, ack, true)
 	case 2:
 		if c.version < packet.V5 {
 			// The exchange goes on as if nothing had happened.
@@ -242,11 +221,11 @@ func (c *Conn) finishPublish(p *packet.Publish, code packet.Code) {
 				c.markIncoming(p.PacketID)
 			}
 			cl.mu.Unlock()
-			c.acknowledge(packet.PUBREC, p.PacketID, packet.Success, false)
+			c.acknowledge(packet.PUBREC, ack, false)
 			return
 		}
 		// A PUBREC with an error ends the exchange (MQTT 5.0, 4.3.3).
-		c.acknowledge(packet.PUBREC, p.PacketID, code, code >= 0x80)
+		c.acknowledge(packet.PUBREC, ack, code >= 0x80)
 	}
 }
 
@@ -257,9 +236,11 @@ func (c *Conn) ackCode(code packet.Code) packet.Code {
 	return code
 }
 
-func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound) error {
+func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound, p *packet.Publish) error {
 	batch := c.scratchBatch()
-	c.b.publish(&c.turn, permit, in, batch)
+	if res := c.b.publish(&c.turn, permit, in, batch); res.denied != nil {
+		return c.denyPublish(p, in.topic, *res.denied)
+	}
 	c.b.commit(batch, func(error) {}) // QoS 0 promises nothing
 	return nil
 }
@@ -286,31 +267,41 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 		cl.mu.Unlock()
 		c.markIncoming(p.PacketID)
 		defer func() {
-			if w := in.waiting; w != nil { // a panic: nobody else lets the copies go
+			if w := in.waiting; w != nil { // the end, or a panic: nobody else lets the copies go
 				cl.releaseIncoming(s, p.PacketID)
 				w.release(c.b, errLost)
 			}
 		}()
 	}
 	res := c.b.publish(&c.turn, permit, in, batch)
+	reason := ""
+	if res.denied != nil {
+		var err error
+		if reason, err = c.refusePublish(p, in.topic, *res.denied); err != nil {
+			return err
+		}
+	}
 	typ := packet.PUBACK
 	if p.QoS == 2 {
 		typ = packet.PUBREC
 		if res.code >= 0x80 && c.version == packet.V5 {
 			cl.releaseIncoming(s, p.PacketID)
 			c.incomingHere.Remove(p.PacketID)
+			if !batch.Empty() {
+				batch.Add(store.Op{Kind: store.DeleteIncoming, Client: cl.id, PacketID: p.PacketID})
+			}
 		}
 	}
 	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5
-	code := c.ackCode(res.code)
 	id, waiting := p.PacketID, in.waiting
 	in.waiting = nil
+	ans := packet.Ack{PacketID: id, Code: c.ackCode(res.code), Reason: reason}
 	if batch.Empty() {
-		c.acknowledge(typ, id, code, counts)
+		c.acknowledge(typ, ans, counts)
 		waiting.release(c.b, nil)
 		return nil
 	}
-	ack := c.reserve(&pendingAck{typ: typ, ack: packet.Ack{PacketID: id, Code: code}, counts: counts})
+	ack := c.reserve(&pendingAck{typ: typ, ack: ans, counts: counts})
 	c.b.commit(batch, func(err error) {
 		if err == nil {
 			ack.complete(nil)

@@ -7,6 +7,7 @@ import (
 
 	"sallyport/audit"
 	"sallyport/packet"
+	"sallyport/security"
 	"sallyport/session"
 	"sallyport/store"
 	"sallyport/topic"
@@ -23,8 +24,7 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 	if p.SubID != 0 && c.b.opt.NoSubscriptionIDs {
 		return &packet.Error{Code: packet.SubIDsNotSupported, Text: "subscription identifier"}
 	}
-	var batch store.Batch
-	var replays []replay
+	var into subscribing
 	codes := make([]packet.Code, len(p.Filters))
 	subs := make([]*session.Subscription, len(p.Filters))
 	// All filters are judged by their form before one is entered: a SUBSCRIBE that
@@ -38,39 +38,47 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 		if sub == nil {
 			continue
 		}
-		var r *replay
-		if codes[i], r, err = c.subscribe(&p.Filters[i], sub, &batch); err != nil {
+		if codes[i], err = c.subscribe(&p.Filters[i], sub, &into); err != nil {
 			return err
-		}
-		if r != nil {
-			replays = append(replays, *r)
 		}
 	}
 	cl := c.client.Load()
-	ack := c.reserve(&pendingAck{typ: packet.SUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes}})
-	ack.after = func() { cl.subscribed(c, replays) }
-	c.b.commit(&batch, ack.complete)
+	ack := c.reserve(&pendingAck{typ: packet.SUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes, Reason: c.tell(into.refused...)}})
+	ack.after = func() { cl.subscribed(c, into.replays) }
+	c.b.commit(&into.batch, ack.complete)
 	return nil
 }
 
+// subscribing is what a SUBSCRIBE has led to so far.
+type subscribing struct {
+	batch   store.Batch
+	replays []replay
+	refused []refusal
+}
+
 // subscribe enters one subscription. The code is for the SUBACK; an error ends the connection.
-func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, batch *store.Batch) (packet.Code, *replay, error) {
-	if v := c.b.gate.Subscribe(c.principal, sub.Topic, sub.Group, sub.QoS); !v.Allowed() {
+func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into *subscribing) (packet.Code, error) {
+	v := c.b.gate.Subscribe(c.principal, sub.Topic, sub.Group, sub.QoS)
+	if !v.Allowed() {
 		c.b.metrics.SubscribeDenied.Add(1)
-		c.b.audit.Record(audit.SubscribeDenied, c.who(verdictAttrs(v, slog.String("filter", f.Filter), slog.Int("qos", int(sub.QoS)))...)...)
-		return c.subackCode(f, packet.NotAuthorized), nil, nil
+		r := c.refusal(security.Request{Action: security.Subscribe, Topic: sub.Topic, QoS: sub.QoS, Shared: sub.Group != "", Group: sub.Group}, v)
+		into.refused = append(into.refused, r)
+		c.b.audit.Record(audit.SubscribeDenied, c.who(r.attrs(v, slog.String("filter", f.Filter), slog.Int("qos", int(sub.QoS)))...)...)
+		return c.subackCode(f, packet.NotAuthorized), nil
 	}
+	sub.QoS = min(sub.QoS, v.QoS) // a listener may grant less than was asked for, rather than nothing
+	granted := packet.Code(sub.QoS)
 	cl := c.client.Load()
 	cl.mu.Lock()
 	if cl.conn != c {
 		cl.mu.Unlock()
-		return 0, nil, errTaken
+		return 0, errTaken
 	}
 	s := cl.session
 	if s.Subs[sub.Filter] == nil && len(s.Subs) >= c.lis.Limits.Subscriptions {
 		cl.mu.Unlock()
 		c.limit("subscriptions")
-		return c.subackCode(f, packet.QuotaExceeded), nil, nil
+		return c.subackCode(f, packet.QuotaExceeded), nil
 	}
 	old := s.SetSubscription(sub)
 	if old != nil {
@@ -79,7 +87,7 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, batc
 		c.b.metrics.Subscriptions.Add(1)
 	}
 	if s.Kept() {
-		batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: sub})
+		into.batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: sub})
 	}
 	if sub.Group == "" {
 		c.b.tree.Set(sub.Topic, target{client: cl}, sub)
@@ -90,12 +98,13 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, batc
 	if sub.Group != "" {
 		// group.mu comes before client.mu, so the group is joined with no lock held.
 		cl.join(c, sub)
-		return packet.Code(sub.QoS), nil, nil
+		return granted, nil
 	}
 	if sub.RetainHandling == 2 || sub.RetainHandling == 1 && old != nil {
-		return packet.Code(sub.QoS), nil, nil
+		return granted, nil
 	}
-	return packet.Code(sub.QoS), &replay{sub: sub}, nil
+	into.replays = append(into.replays, replay{sub: sub})
+	return granted, nil
 }
 
 // newSubscription judges a filter's form; it is nil where the code or the error refuses.

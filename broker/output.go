@@ -199,7 +199,10 @@ func (c *Conn) appendAck(p *pendingAck) (fits bool) {
 	if p.sub != nil {
 		fits = c.bounded(func(dst []byte, bare bool) []byte {
 			s := *p.sub
-			if !bare && c.version == packet.V5 && c.b.opt.ReasonStrings {
+			switch {
+			case bare:
+				s.Reason = ""
+			case s.Reason == "" && c.version == packet.V5 && c.b.opt.ReasonStrings:
 				s.Reason = firstReason(s.Codes)
 			}
 			return packet.AppendSubAck(dst, c.version, p.typ, &s)
@@ -207,7 +210,10 @@ func (c *Conn) appendAck(p *pendingAck) (fits bool) {
 	} else {
 		fits = c.bounded(func(dst []byte, bare bool) []byte {
 			a := p.ack
-			if !bare && c.version == packet.V5 && c.b.opt.ReasonStrings {
+			switch {
+			case bare:
+				a.Reason = ""
+			case a.Reason == "" && c.version == packet.V5 && c.b.opt.ReasonStrings:
 				a.Reason = reason(a.Code)
 			}
 			return packet.AppendAck(dst, c.version, p.typ, &a)
@@ -257,9 +263,9 @@ func tooLargeToSend() ending {
 
 // acknowledge sends an acknowledgement that needs no commit of its own; it
 // still waits for those before it.
-func (c *Conn) acknowledge(typ packet.Type, id uint16, code packet.Code, counts bool) {
+func (c *Conn) acknowledge(typ packet.Type, ack packet.Ack, counts bool) {
 	c.mu.Lock()
-	p := pendingAck{c: c, ready: true, typ: typ, ack: packet.Ack{PacketID: id, Code: code}, counts: counts}
+	p := pendingAck{c: c, ready: true, typ: typ, ack: ack, counts: counts}
 	if len(c.acks) == 0 {
 		fits := c.appendAck(&p)
 		c.mu.Unlock()

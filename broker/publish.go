@@ -20,6 +20,7 @@ type inbound struct {
 	expires  int64
 	qos      byte
 	retain   bool
+	will     bool
 	origin   *session.Origin
 	kept     *session.Message
 	waiting  *waiting // of a QoS 2 message: its copies wait for the commit
@@ -44,10 +45,18 @@ func (in *inbound) message() *session.Message {
 		t, p := len(in.topic), len(in.topic)+len(in.payload)
 		in.kept = &session.Message{
 			Topic: unsafe.String(unsafe.SliceData(buf), t), Payload: buf[t:p:p], Props: buf[p:],
-			ExpiryAt: in.expiryAt, Expires: in.expires, QoS: in.qos, Retain: in.retain, Origin: in.origin,
+			ExpiryAt: in.expiryAt, Expires: in.expires, QoS: in.qos, Retain: in.retain, Will: in.will, Origin: in.origin,
 		}
 	}
 	return in.kept
+}
+
+// request asks for leave to publish the message.
+func (in *inbound) request(by *security.Principal) security.Request {
+	return security.Request{
+		Principal: by, Topic: in.topic, QoS: in.qos, Retain: in.retain, Will: in.will,
+		Message: &security.Message{Payload: in.payload},
+	}
 }
 
 // size is what a copy of the message would count against limits.
@@ -73,9 +82,7 @@ func (w *waiting) release(b *Broker, err error) {
 		w.held.Store(false)
 	}
 	for _, cl := range w.clients {
-		for _, g := range cl.unhold(&t, w, err) {
-			g.drain(&t)
-		}
+		cl.unhold(&t, w, err).pay(&t)
 	}
 	for _, g := range w.groups {
 		if err != nil {
@@ -87,27 +94,24 @@ func (w *waiting) release(b *Broker, err error) {
 }
 
 // unhold lets the copies that wait in w go, or forgets them after a failed commit.
-// It returns the groups that now have room.
-func (cl *client) unhold(t *turn, w *waiting, err error) []*group {
+func (cl *client) unhold(t *turn, w *waiting, err error) dues {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.session == nil {
-		return nil
+		return dues{}
 	}
 	if err != nil {
 		cl.session.DropHeld(&w.held)
 	}
 	cl.pump(t)
 	cl.account()
-	if !cl.live || !cl.session.Room() {
-		return nil
-	}
-	return cl.shared
+	return cl.owed(cl.live && cl.session.Room())
 }
 
 // result is what became of a published message.
 type result struct {
-	code packet.Code // Success, NoMatchingSubscribers, QuotaExceeded, NotAuthorized
+	code   packet.Code       // Success, NoMatchingSubscribers, QuotaExceeded, NotAuthorized
+	denied *security.Verdict // why not, where rules that came in between refuse it
 }
 
 // outcome is what became of one copy.
@@ -125,20 +129,18 @@ const (
 // Permit is refused, and one from before a change of rules is judged again.
 // What has to be kept is added to batch.
 func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *store.Batch) result {
-	if !b.gate.Valid(permit) {
-		if permit.By() == nil {
-			return result{packet.NotAuthorized}
+	for !b.gate.Valid(permit) { // again only if the rules were swapped once more meanwhile
+		by := permit.By()
+		if by == nil {
+			return result{code: packet.NotAuthorized}
 		}
-		again, v := b.gate.Publish(security.Request{
-			Principal: permit.By(), Topic: in.topic, QoS: in.qos, Retain: in.retain, Will: permit.Will(),
-			Message: &security.Message{Payload: in.payload},
-		})
-		if !v.Allowed() || !b.gate.Valid(again) {
-			return result{packet.NotAuthorized}
+		var v security.Verdict
+		if permit, v = b.gate.Publish(in.request(by)); !v.Allowed() {
+			return result{code: packet.NotAuthorized, denied: &v}
 		}
 	}
 	if in.retain && !b.keepRetained(in, batch) {
-		return result{packet.QuotaExceeded}
+		return result{code: packet.QuotaExceeded}
 	}
 	r := b.routers.Get().(*router)
 	r.b, r.t, r.in, r.batch = b, t, in, batch
@@ -146,7 +148,7 @@ func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *st
 	for _, m := range r.merged {
 		r.count(m.cl.offer(t, in, batch, m.subs...))
 	}
-	res := result{packet.Success}
+	res := result{code: packet.Success}
 	switch {
 	case r.matched == 0 && b.opt.TellNoSubscribers:
 		res.code = packet.NoMatchingSubscribers

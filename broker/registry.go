@@ -4,7 +4,7 @@ import (
 	"hash/maphash"
 	"sync"
 
-	"sallyport/session"
+	"sallyport/security"
 )
 
 const registryShards = 64
@@ -25,7 +25,10 @@ type registryShard struct {
 	clients map[string]*client
 }
 
+// ownerKey is whom a session belongs to: equal when the principals are (DESIGN: realm and name).
 type ownerKey struct{ realm, name string }
+
+func ownerOf(p *security.Principal) ownerKey { return ownerKey{p.Realm, p.Name} }
 
 func (r *registry) init() {
 	r.seed = maphash.MakeSeed()
@@ -86,12 +89,11 @@ func (r *registry) each(f func(*client)) {
 	}
 }
 
-// admit counts a new session of owner unless a bound is reached. Anonymous
+// admit counts a new session of owner k unless a bound is reached. Anonymous
 // clients are one principal that nobody owns: the bound per owner isn't for them.
-func (r *registry) admit(owner session.Origin, total, perOwner int) bool {
+func (r *registry) admit(k ownerKey, total, perOwner int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := ownerKey{owner.Realm, owner.Name}
 	if total > 0 && r.total >= total || perOwner > 0 && k.name != "" && r.owners[k] >= perOwner {
 		return false
 	}
@@ -101,10 +103,9 @@ func (r *registry) admit(owner session.Origin, total, perOwner int) bool {
 }
 
 // release takes back what admit counted.
-func (r *registry) release(owner session.Origin) {
+func (r *registry) release(k ownerKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := ownerKey{owner.Realm, owner.Name}
 	r.total--
 	if r.owners[k]--; r.owners[k] <= 0 {
 		delete(r.owners, k)

@@ -65,13 +65,11 @@ func (b *Broker) overLimit(name string, in *inbound) bool {
 func (cl *client) subscribed(c *Conn, list []replay) {
 	t := turn{now: cl.b.now()}
 	defer t.flush()
-	for _, g := range cl.beginReplays(&t, c, list) {
-		g.drain(&t)
-	}
+	cl.beginReplays(&t, c, list).pay(&t)
 }
 
-// beginReplays is subscribed under the client's lock; it returns the groups that may have room.
-func (cl *client) beginReplays(t *turn, c *Conn, list []replay) []*group {
+// beginReplays is subscribed under the client's lock.
+func (cl *client) beginReplays(t *turn, c *Conn, list []replay) dues {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn == c {
@@ -81,7 +79,7 @@ func (cl *client) beginReplays(t *turn, c *Conn, list []replay) []*group {
 		cl.replays = append(cl.replays, list...)
 		cl.pump(t)
 	}
-	return cl.shared
+	return cl.owed(true)
 }
 
 // replay goes on with the first replay. The caller holds cl.mu, and so no live
@@ -147,6 +145,10 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 	if qos > 0 && !s.Room() || !c.roomy() {
 		return false
 	}
+	if !b.stillAllowed(m) {
+		b.metrics.DroppedSource.Add(1)
+		return true
+	}
 	d := cl.access.Receive(m.Topic, "", qos, true, m.Payload)
 	if !d.Granted() {
 		b.metrics.DroppedDenied.Add(1)
@@ -154,7 +156,7 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 	}
 	in := inbound{
 		topic: m.Topic, payload: m.Payload, props: m.Props, expiryAt: m.ExpiryAt, expires: m.Expires,
-		qos: m.QoS, retain: true, origin: m.Origin, kept: m,
+		qos: m.QoS, retain: true, will: m.Will, origin: m.Origin, kept: m,
 	}
 	// MQTT-3.3.1-8: sent because of a new subscription, the retain flag is set.
 	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, ids: sub.IDs}, nil)
@@ -166,7 +168,7 @@ func (b *Broker) sweepRetained() {
 	now, cursor := b.now(), ""
 	for complete := false; !complete; {
 		var old []string
-		cursor, complete = b.store.ScanRetained("#", cursor, replayWork, func(m *session.Message) bool {
+		cursor, complete = b.store.EachRetained(cursor, replayWork, func(m *session.Message) bool {
 			if m.Expired(now) {
 				old = append(old, m.Topic)
 			}
@@ -174,12 +176,45 @@ func (b *Broker) sweepRetained() {
 		})
 		var batch store.Batch
 		for _, name := range old {
-			if b.store.ExpireRetained(name, now) {
+			if b.store.UnretainIf(name, func(m *session.Message) bool { return m.Expired(now) }) {
 				batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
 			}
 		}
 		b.commit(&batch, func(error) {}) // an expired message is never delivered, kept or not
 	}
+}
+
+// PurgeRetained removes the retained messages for whose publisher match is true
+// (nil, where it is not known, is never asked about), a bounded piece at a time.
+// It returns how many there were, when their removal is kept; an error is the
+// store's, and means that some may be back after a restart. match is called
+// under a lock: it must not block.
+func (b *Broker) PurgeRetained(match func(session.Origin) bool) (n int, err error) {
+	of := func(m *session.Message) bool { return m.Origin != nil && match(*m.Origin) }
+	cursor := ""
+	for complete := false; !complete; {
+		var names []string
+		cursor, complete = b.store.EachRetained(cursor, replayWork, func(m *session.Message) bool {
+			if of(m) {
+				names = append(names, m.Topic)
+			}
+			return true
+		})
+		var batch store.Batch
+		for _, name := range names {
+			// Another publisher's message may have taken its place.
+			if b.store.UnretainIf(name, of) {
+				batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
+				n++
+			}
+		}
+		kept := make(chan error, 1)
+		b.commit(&batch, func(err error) { kept <- err })
+		if failed := <-kept; err == nil {
+			err = failed
+		}
+	}
+	return n, err
 }
 
 // sweepInterval is how often expired retained messages are looked for.

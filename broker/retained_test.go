@@ -11,8 +11,9 @@ import (
 )
 
 func fillRetained(x *bed, n int) {
+	from := &session.Origin{Realm: "test", Name: "filler", Listener: "test"}
 	for i := range n {
-		x.b.store.Retain(&session.Message{Topic: fmt.Sprintf("r/%06d", i), Payload: []byte("x"), QoS: 1, ExpiryAt: -1})
+		x.b.store.Retain(&session.Message{Topic: fmt.Sprintf("r/%06d", i), Payload: []byte("x"), QoS: 1, ExpiryAt: -1, Origin: from})
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"sallyport/security"
-	"sallyport/session"
 	"sallyport/store"
 )
 
@@ -19,7 +17,7 @@ func (b *Broker) housekeep() {
 	var publish <-chan time.Time
 	var last *sysState
 	if b.opt.SysInterval > 0 {
-		last = &sysState{sent: make(map[string]string), principal: &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}}
+		last = &sysState{sent: make(map[string]string)}
 		t := time.NewTicker(b.opt.SysInterval)
 		defer t.Stop()
 		publish = t.C
@@ -39,10 +37,9 @@ func (b *Broker) housekeep() {
 
 // sysState remembers what was published, since unchanged values are not repeated.
 type sysState struct {
-	sent      map[string]string
-	principal *security.Principal
-	load      [6]loads
-	at        int64
+	sent map[string]string
+	load [6]loads
+	at   int64
 }
 
 // loads is a rate per minute, averaged over 1, 5 and 15 minutes.
@@ -119,34 +116,22 @@ func (b *Broker) publishSys(s *sysState) {
 			continue
 		}
 		s.sent[name] = v[1]
-		b.publishInternal(&t, s.principal, name, []byte(v[1]))
+		b.publishInternal(&t, inbound{topic: name, payload: []byte(v[1]), retain: true})
 	}
 	t.flush()
 }
 
-// publishInternal publishes a retained message of the broker itself, through the same gate.
-func (b *Broker) publishInternal(t *turn, who *security.Principal, name string, payload []byte) {
-	permit, v := b.gate.Publish(security.Request{Principal: who, Topic: name, Retain: true})
-	if !v.Allowed() {
-		return
-	}
-	in := inbound{topic: name, payload: payload, expiryAt: -1, retain: true, origin: &session.Origin{Realm: who.Realm, Name: who.Name}}
+// publishInternal publishes a message of the broker itself, through the same gate.
+func (b *Broker) publishInternal(t *turn, in inbound) {
+	in.expiryAt, in.origin = -1, b.internalFrom
 	var batch store.Batch
-	b.publish(t, permit, &in, &batch)
-	b.commit(&batch, func(error) {}) // the next interval tries again
+	b.publishOutside(t, b.internal, &in, &batch)
+	b.commit(&batch, func(error) {}) // a value is published again when it changes; else nothing is promised
 }
 
 // Announce publishes a message of the broker itself, not retained, under $SYS.
 func (b *Broker) Announce(name string, payload []byte) {
 	t := turn{now: b.now()}
-	who := &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
-	permit, v := b.gate.Publish(security.Request{Principal: who, Topic: name})
-	if !v.Allowed() {
-		return
-	}
-	in := inbound{topic: name, payload: payload, expiryAt: -1, origin: &session.Origin{Realm: who.Realm, Name: who.Name}}
-	var batch store.Batch
-	b.publish(&t, permit, &in, &batch)
-	b.commit(&batch, func(error) {}) // nothing is promised of it
+	b.publishInternal(&t, inbound{topic: name, payload: payload})
 	t.flush()
 }

@@ -26,7 +26,7 @@ func newWill(c *Conn, now int64) *will {
 		delay: w.Props.WillDelay, expiry: w.Props.MessageExpiry, principal: c.principal,
 		msg: &session.Message{
 			Topic: w.Topic, Payload: w.Payload, Props: w.Forward, ExpiryAt: w.ExpiryAt, QoS: w.QoS, Retain: w.Retain,
-			Origin: &session.Origin{Realm: c.principal.Realm, Name: c.principal.Name, ClientID: c.clientID},
+			Will: true, Origin: c.from(),
 		},
 	}
 }
@@ -80,29 +80,35 @@ func (cl *client) willDue() {
 
 // publishWill judges a will again and publishes it.
 func (b *Broker) publishWill(t *turn, w *will) {
-	permit, v := b.gate.Publish(willRequest(w.principal, w.msg.Topic, w.msg.QoS, w.msg.Retain, w.msg.Payload))
-	if !v.Allowed() {
-		b.metrics.PublishDenied.Add(1)
-		b.audit.Record(audit.WillDenied, verdictAttrs(v, slog.String("client", w.msg.Origin.ClientID),
-			slog.String("user", w.principal.Name), slog.String("topic", w.msg.Topic))...)
-		return
-	}
-	msg := *w.msg
-	if msg.ExpiryAt >= 0 {
-		msg.Expires = t.now + int64(w.expiry)*1e9
-	}
+	m := w.msg
 	in := inbound{
-		topic: msg.Topic, payload: msg.Payload, qos: msg.QoS, retain: msg.Retain,
-		props: msg.Props, expiryAt: msg.ExpiryAt, expires: msg.Expires, origin: msg.Origin, kept: &msg,
+		topic: m.Topic, payload: m.Payload, qos: m.QoS, retain: m.Retain, will: true,
+		props: m.Props, expiryAt: m.ExpiryAt, origin: m.Origin,
+	}
+	if m.ExpiryAt >= 0 {
+		in.expires = t.now + int64(w.expiry)*1e9
+	} else {
+		in.kept = m // nothing is added to it
 	}
 	var batch store.Batch
-	b.publish(t, permit, &in, &batch)
+	if v := b.publishOutside(t, w.principal, &in, &batch); !v.Allowed() {
+		b.metrics.PublishDenied.Add(1)
+		b.audit.Record(audit.WillDenied, verdictAttrs(v, slog.String("client", m.Origin.ClientID),
+			slog.String("user", w.principal.Name), slog.String("topic", m.Topic))...)
+	}
 	b.commit(&batch, func(error) {}) // nobody waits for an acknowledgement of a will
 }
 
-// willRequest asks for leave to publish a will.
-func willRequest(p *security.Principal, topic string, qos byte, retain bool, payload []byte) security.Request {
-	return security.Request{
-		Principal: p, Topic: topic, QoS: qos, Retain: retain, Will: true, Message: &security.Message{Payload: payload},
+// publishOutside judges what is published outside of any turn, and publishes it
+// if that is allowed.
+func (b *Broker) publishOutside(t *turn, by *security.Principal, in *inbound, batch *store.Batch) security.Verdict {
+	b.outside.RLock()
+	defer b.outside.RUnlock()
+	permit, v := b.gate.Publish(in.request(by))
+	if v.Allowed() {
+		if res := b.publish(t, permit, in, batch); res.denied != nil {
+			return *res.denied
+		}
 	}
+	return v
 }

@@ -25,8 +25,12 @@ type Broker struct {
 	DroppedTooLarge   atomic.Int64 // larger than the receiver's maximum packet size
 	DroppedDenied     atomic.Int64 // the receiver may not have it
 	DroppedNoMember   atomic.Int64 // shared: no member may or can have it
+	DroppedSource     atomic.Int64 // retained: its publisher may not publish it any more
 	PublishDenied     atomic.Int64
 	SubscribeDenied   atomic.Int64
+	// Standing subscriptions, after a change of rules or of their client's rights:
+	SubscriptionsRevoked atomic.Int64
+	SubscriptionsLowered atomic.Int64
 	SessionsExpired   atomic.Int64
 	Limits            Limits // crossings, by the limit's name in the configuration
 	StoreFailures     atomic.Int64
@@ -44,7 +48,7 @@ type Broker struct {
 // Dropped is the number of messages that some receiver did not get, for whatever reason.
 func (m *Broker) Dropped() int64 {
 	return m.DroppedQueueFull.Load() + m.DroppedOutputFull.Load() + m.DroppedExpired.Load() + m.DroppedTooLarge.Load() +
-		m.DroppedDenied.Load() + m.DroppedNoMember.Load() + m.PublishDropped.Load()
+		m.DroppedDenied.Load() + m.DroppedNoMember.Load() + m.DroppedSource.Load() + m.PublishDropped.Load()
 }
 
 // Limits counts how often each limit was crossed. The zero Limits is ready for use.

@@ -11,6 +11,7 @@
 package session
 
 import (
+	"net/netip"
 	"sync/atomic"
 
 	"sallyport/packet"
@@ -19,9 +20,20 @@ import (
 // NeverExpires is the session expiry interval of a session without end (MQTT 5.0, 3.1.2.11.2).
 const NeverExpires = 0xFFFFFFFF
 
-// Origin is who published a message.
+// Origin is who published a message, or owns a session, as plain data that a
+// store can write down. It is immutable: all messages of a connection share one.
 type Origin struct {
 	Realm, Name, ClientID string
+	Username              string // as placeholders see it
+	Listener              string
+	Method                string // of authentication
+	Groups, Roles         []string
+	Attrs                 map[string]string
+	Claims                map[string]any // as encoding/json decodes them
+	Cert                  []byte         // leaf certificate in DER; nil: none
+	Addr                  netip.AddrPort
+	Secure                bool
+	Internal              bool // the broker itself
 }
 
 // Message is an application message that is kept: queued, in flight or
@@ -34,7 +46,12 @@ type Message struct {
 	Expires  int64  // nanoseconds since 1970, 0: never
 	QoS      byte
 	Retain   bool
+	Will     bool // it was left as a will
 	Origin   *Origin
+
+	// Memo is where the engine notes whether Origin may still publish the message;
+	// 0: nothing is noted. It is no part of the message, and no store keeps it.
+	Memo atomic.Uint64
 }
 
 // Size is what the message counts against limits, in bytes.
@@ -327,12 +344,32 @@ func (s *Session) Forget(id uint16) (Entry, bool) {
 	return o.Entry, true
 }
 
-// TakeShared removes what is in flight by shared subscriptions at QoS 1, for another member.
-func (s *Session) TakeShared() []Entry {
+// Hollow gives up the message of the QoS 2 exchange of id, which has begun, and
+// releases it: what is left is a PUBREL, which the caller sends, and its PUBCOMP.
+func (s *Session) Hollow(id uint16) (Entry, bool) {
+	o, ok := s.inflight[id]
+	if !ok || o.QoS != 2 {
+		return Entry{}, false
+	}
+	s.inflightBytes -= o.Msg.Size()
+	o.Msg = &Message{ExpiryAt: -1, QoS: 2}
+	o.SubIDs, o.State = nil, AwaitComp
+	s.inflightBytes += o.Msg.Size()
+	if o.counted {
+		// No PUBLISH left on this connection, so none of its window is taken.
+		o.counted = false
+		s.quota = min(s.quota+1, s.window)
+	}
+	return o.Entry, true
+}
+
+// TakeShared removes what is in flight by the shared subscription of, or by any
+// where of is nil, at QoS 1, for another member.
+func (s *Session) TakeShared(of any) []Entry {
 	var out []Entry
 	for o := s.first; o != nil; {
 		next := o.next
-		if o.Share != nil && o.QoS == 1 {
+		if o.Share != nil && (of == nil || o.Share == of) && o.QoS == 1 {
 			s.Forget(o.ID)
 			out = append(out, o.Entry)
 		}

@@ -238,7 +238,7 @@ func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
 		}
 		s.Track(e)
 	}
-	taken := s.TakeShared()
+	taken := s.TakeShared(nil)
 	if len(taken) != 2 {
 		t.Fatalf("%d taken, want 2", len(taken))
 	}
@@ -248,7 +248,7 @@ func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
 	if _, ok := s.Outgoing(2); !ok {
 		t.Error("a QoS 2 flight was taken")
 	}
-	if len(s.TakeShared()) != 0 {
+	if len(s.TakeShared(nil)) != 0 {
 		t.Error("they were taken twice")
 	}
 }

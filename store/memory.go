@@ -41,12 +41,12 @@ func (m *Memory) Unretain(name string) {
 	m.unretain(name)
 }
 
-// ExpireRetained implements Store.
-func (m *Memory) ExpireRetained(name string, now int64) bool {
+// UnretainIf implements Store.
+func (m *Memory) UnretainIf(name string, over func(*session.Message) bool) bool {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	msg, ok := m.retained.Get(name)
-	if !ok || !msg.Expired(now) {
+	if !ok || !over(msg) {
 		return false
 	}
 	m.unretain(name)
@@ -74,6 +74,11 @@ func (m *Memory) Retained(name string) (*session.Message, bool) { return m.retai
 // ScanRetained implements Store.
 func (m *Memory) ScanRetained(filter, after string, work int, yield func(*session.Message) bool) (string, bool) {
 	return m.retained.Scan(filter, after, work, func(_ string, v *session.Message) bool { return yield(v) })
+}
+
+// EachRetained implements Store.
+func (m *Memory) EachRetained(after string, work int, yield func(*session.Message) bool) (string, bool) {
+	return m.retained.Each(after, work, func(_ string, v *session.Message) bool { return yield(v) })
 }
 
 // RetainedCount implements Store.

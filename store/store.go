@@ -43,7 +43,7 @@ const (
 type Op struct {
 	Kind     Kind
 	Client   string
-	Owner    session.Origin
+	Owner    *session.Origin // whose rights count while the client is away, too
 	Expiry   uint32
 	Sub      *session.Subscription
 	Topic    string
@@ -77,9 +77,9 @@ type Store interface {
 	// Unretain likewise, with DeleteRetained.
 	Retain(m *session.Message)
 	Unretain(topic string)
-	// ExpireRetained is Unretain if the message of that moment is past its expiry
-	// at now, and reports whether it was.
-	ExpireRetained(topic string, now int64) bool
+	// UnretainIf is Unretain if over is true of the message of that moment, and
+	// reports whether it was. over may not call the store.
+	UnretainIf(topic string, over func(*session.Message) bool) bool
 	// Commit keeps b, which the store doesn't use after it has returned.
 	Commit(b *Batch, done func(error))
 	// Retained returns the retained message of a topic.
@@ -89,6 +89,9 @@ type Store interface {
 	// false or work entries were looked at. It returns where to go on and
 	// whether the scan is complete. yield may not call the store.
 	ScanRetained(filter, after string, work int, yield func(*session.Message) bool) (cursor string, complete bool)
+	// EachRetained is ScanRetained for the messages of all topics, those that begin
+	// with $ included.
+	EachRetained(after string, work int, yield func(*session.Message) bool) (cursor string, complete bool)
 	// RetainedCount is the number of retained messages and their bytes.
 	RetainedCount() (messages, bytes int64)
 	// Close ends the store; pending batches are completed first.

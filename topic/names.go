@@ -93,3 +93,22 @@ func (n *Names[V]) Scan(filter, after string, work int, yield func(name string, 
 		}
 	}
 }
+
+// Each is Scan for all names, those that begin with $ included.
+func (n *Names[V]) Each(after string, work int, yield func(name string, v V) bool) (cursor string, complete bool) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	it := n.m.Iter()
+	if !it.Seek(after) || it.Key() == after && after != "" && !it.Next() {
+		return after, true
+	}
+	for ; ; work-- {
+		name := it.Key()
+		if !yield(name, it.Value()) || work <= 1 {
+			return name, false
+		}
+		if !it.Next() {
+			return name, true
+		}
+	}
+}

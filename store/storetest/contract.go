@@ -24,6 +24,7 @@ func Contract(t *testing.T, open func(t *testing.T) store.Store) {
 		{"a scan is in order, by filter, and goes on from its cursor", scans},
 		{"a scan sees what stays, once, while others change", scanUnderChange},
 		{"only an expired message is expired", expiry},
+		{"every message is walked over once, whatever its topic", walk},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := open(t)
@@ -222,11 +223,35 @@ func expiry(t *testing.T, s store.Store) {
 		now   int64
 		want  bool
 	}{{"a", 99, false}, {"none", 100, false}, {"b", 1 << 60, false}, {"a", 100, true}, {"a", 100, false}} {
-		if got := s.ExpireRetained(c.topic, c.now); got != c.want {
-			t.Errorf("ExpireRetained(%q, %d) = %v, want %v", c.topic, c.now, got, c.want)
+		if got := s.UnretainIf(c.topic, func(m *session.Message) bool { return m.Expired(c.now) }); got != c.want {
+			t.Errorf("UnretainIf(%q) expired at %d = %v, want %v", c.topic, c.now, got, c.want)
 		}
 	}
 	if n, _ := s.RetainedCount(); n != 1 {
 		t.Errorf("%d messages, want 1", n)
+	}
+}
+
+func walk(t *testing.T, s store.Store) {
+	want := []string{"$SYS/x", "$other", "/", "a", "a/b", "b"}
+	for _, name := range want {
+		s.Retain(message(name, "v"))
+	}
+	for _, work := range []int{0, 1, 2, 1000} {
+		for _, stop := range []int{1, 4, 1000} {
+			var got []string
+			cursor, complete := "", false
+			for !complete {
+				n := 0
+				cursor, complete = s.EachRetained(cursor, work, func(m *session.Message) bool {
+					got = append(got, m.Topic)
+					n++
+					return n < stop
+				})
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("work %d, stopping after %d: %v", work, stop, got)
+			}
+		}
 	}
 }

@@ -1,0 +1,116 @@
+package broker
+
+import (
+	"crypto/x509"
+	"math"
+	"sync"
+	"time"
+
+	"sallyport/security"
+	"sallyport/session"
+)
+
+// originOf is a principal as plain data, which shares p's lists and maps.
+func originOf(p *security.Principal) *session.Origin {
+	o := &session.Origin{
+		Realm: p.Realm, Name: p.Name, ClientID: p.ClientID, Username: p.Username, Listener: p.Listener, Method: p.Method,
+		Groups: p.Groups, Roles: p.Roles, Attrs: p.Attrs, Claims: p.Claims, Addr: p.Addr, Secure: p.Secure, Internal: p.Internal,
+	}
+	if p.Cert != nil {
+		o.Cert = p.Cert.Raw
+	}
+	return o
+}
+
+// principalOf is the reverse of originOf. The expiry of the credential is not
+// among it: that silences nobody's kept messages. A certificate that can't be
+// read makes the principal nil, to whom nothing is allowed.
+func principalOf(o *session.Origin) *security.Principal {
+	if o == nil {
+		return nil
+	}
+	p := &security.Principal{
+		Realm: o.Realm, Name: o.Name, ClientID: o.ClientID, Username: o.Username, Listener: o.Listener, Method: o.Method,
+		Groups: o.Groups, Roles: o.Roles, Attrs: o.Attrs, Claims: o.Claims, Addr: o.Addr, Secure: o.Secure, Internal: o.Internal,
+	}
+	if len(o.Cert) > 0 {
+		cert, err := x509.ParseCertificate(o.Cert)
+		if err != nil {
+			return nil
+		}
+		p.Cert = cert
+	}
+	return p
+}
+
+// sources remembers the principals of publishers whose retained messages were
+// judged lately. The zero sources is ready for use.
+type sources struct {
+	mu sync.Mutex // guards of
+	of map[*session.Origin]*security.Principal
+}
+
+// sourcesKept bounds how many publishers are remembered.
+const sourcesKept = 1024
+
+func (s *sources) principal(o *session.Origin) *security.Principal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, known := s.of[o]
+	if known {
+		return p
+	}
+	if s.of == nil || len(s.of) >= sourcesKept {
+		s.of = make(map[*session.Origin]*security.Principal)
+	}
+	p = principalOf(o)
+	s.of[o] = p
+	return p
+}
+
+// stillAllowed reports whether the publisher of a retained message would be
+// allowed to publish it now. A message whose publisher is not known is not
+// allowed. The answer is noted with the message, for as long as it holds.
+func (b *Broker) stillAllowed(m *session.Message) bool {
+	if b.opt.KeepRetainedSource {
+		return true
+	}
+	// The generation first: an answer of newer rules is at worst noted under an older one.
+	generation := b.gate.Generation()
+	if allowed, noted := readNote(m.Memo.Load(), generation); noted {
+		return allowed
+	}
+	v := b.gate.Decide(&security.Request{
+		Principal: b.sources.principal(m.Origin), Action: security.Publish, Topic: m.Topic, QoS: m.QoS, Retain: true,
+		Will: m.Will, Message: &security.Message{Payload: m.Payload},
+	})
+	if !v.Volatile {
+		m.Memo.Store(makeNote(v, generation))
+	}
+	return v.Allowed()
+}
+
+// A note is an answer with the generation of the rules that gave it (31 bits),
+// the second since 1970 at which it ends (32 bits, 0: never), and what it was (1 bit).
+
+func makeNote(v security.Verdict, generation uint64) uint64 {
+	note := generation << 33
+	if v.Until != 0 {
+		// A whole second early rather than late.
+		note |= uint64(min(max(v.Until/1e9, 1), math.MaxUint32)) << 1
+	}
+	if v.Allowed() {
+		note |= 1
+	}
+	return note
+}
+
+func readNote(note, generation uint64) (allowed, noted bool) {
+	if note == 0 || note>>33 != generation<<33>>33 {
+		return false, false
+	}
+	if until := int64(uint32(note >> 1)); until != 0 && time.Now().Unix() >= until {
+		return false, false
+	}
+	return note&1 != 0, true
+}
