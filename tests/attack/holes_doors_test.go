@@ -149,6 +149,7 @@ func TestARevokedCertificateIsRefusedAtEveryDoor(t *testing.T) {
 	s := byCertificate(t, a, ownTree)
 	for _, door := range []string{"tls", "wss"} {
 		sessions := tls.NewLRUClientSessionCache(4) // with the ticket of the bad one
+		var stays *peer
 		for d, kept := range map[*tls.Certificate]tls.ClientSessionCache{&good: nil, &bad: sessions} {
 			p, code, err := s.enter(door, *d, kept, id(d.Leaf.Subject.CommonName+door))
 			if err != nil || code != 0 {
@@ -156,6 +157,9 @@ func TestARevokedCertificateIsRefusedAtEveryDoor(t *testing.T) {
 			}
 			if code := p.publish(d.Leaf.Subject.CommonName+"/x", "x", 1, false); code != 0 {
 				t.Errorf("%s: publish: 0x%02x", door, byte(code))
+			}
+			if d == &good {
+				stays = p
 			}
 		}
 		s.write("clients.crl", a.list(bad))
@@ -168,6 +172,9 @@ func TestARevokedCertificateIsRefusedAtEveryDoor(t *testing.T) {
 		}
 		if _, code, err := s.enter(door, good, nil, id("other"+door)); err != nil || code != 0 {
 			t.Errorf("%s: the other certificate: 0x%02x, %v", door, byte(code), err)
+		}
+		if code := stays.publish("good/x", "x", 1, false); code != 0 {
+			t.Errorf("%s: its connection from before: 0x%02x", door, byte(code))
 		}
 		s.write("clients.crl", a.list())
 		s.reload()
@@ -218,6 +225,37 @@ func TestACertificateIsItsOwnNameAndGrantsNothing(t *testing.T) {
 	}
 }
 
+func TestACertificateOfAnUnknownUserIsKeptOut(t *testing.T) {
+	a := newAuthority(t, "clients")
+	const known = `
+defaults: {connect: deny}
+users:
+  pump:
+    permissions: [{allow: connect}, {allow: both, topic: "pump/#"}]
+`
+	s := byCertificate(t, a, known)
+	pump := a.device("pump")
+	for _, door := range []string{"tls", "wss"} {
+		p, code, err := s.enter(door, pump, nil, id(door))
+		if err != nil || code != 0 {
+			t.Fatalf("%s: the known user: 0x%02x, %v", door, byte(code), err)
+		}
+		if _, code, err := s.enter(door, a.device("stranger"), nil, id("stranger"+door)); err != nil || code != packet.NotAuthorized {
+			t.Errorf("%s: an unknown user: 0x%02x, %v, want 0x87", door, byte(code), err)
+		}
+		s.write("permissions.yaml", strings.Replace(known, "[{allow: connect}, ", "[{allow: connect}, {deny: connect}, ", 1))
+		s.reload()
+		if code := p.ended(); code != packet.NotAuthorized {
+			t.Errorf("%s: the disabled user's connection got 0x%02x, want 0x87", door, byte(code))
+		}
+		if _, code, err := s.enter(door, pump, nil, id(door)); err != nil || code != packet.NotAuthorized {
+			t.Errorf("%s: the disabled user: 0x%02x, %v, want 0x87", door, byte(code), err)
+		}
+		s.write("permissions.yaml", known)
+		s.reload()
+	}
+}
+
 func TestAProxyHeaderFromAnyoneIsRefused(t *testing.T) {
 	s := everyDoor(t, "", "")
 	connect := packet.AppendConnect(nil, login(packet.V5, "alice"))
@@ -233,5 +271,41 @@ func TestAProxyHeaderFromAnyoneIsRefused(t *testing.T) {
 		if strings.Contains(s.log.String(), "10.0.0.1") {
 			t.Errorf("%s: the forged address is in the log", claim)
 		}
+	}
+}
+
+func TestAForwardedForFieldIsNotBelieved(t *testing.T) {
+	text := strings.Replace(plain("", ""), "\nauthenticators:\n", `
+  - name: ws
+    transport: ws
+    address: "127.0.0.1:0"
+    authenticators: [pw]
+    policies: [perm]
+
+authenticators:
+`, 1)
+	s := siege(t, text, `
+everyone:
+  - {allow: both, topic: "inside/#", from: 10.0.0.0/8}
+  - {allow: both, topic: "here/#", from: 127.0.0.0/8}
+`)
+	w := &webConn{Conn: s.socket("ws")}
+	if status := w.upgrade(request("/mqtt", map[string]string{
+		"X-Forwarded-For": "10.0.0.1", "X-Real-IP": "10.0.0.1", "Forwarded": "for=10.0.0.1", "X-Client-IP": "10.0.0.1",
+	})); status != 101 {
+		t.Fatalf("upgrade: %d", status)
+	}
+	p := newPeer(t, w)
+	if ack := p.connect(login(packet.V5, "alice")); ack.Code != 0 {
+		t.Fatalf("CONNACK 0x%02x", byte(ack.Code))
+	}
+	if code := p.publish("inside/x", "x", 1, false); code != packet.NotAuthorized {
+		t.Errorf("publish by a forged address: 0x%02x, want 0x87", byte(code))
+	}
+	if code := p.publish("here/x", "x", 1, false); code != 0 {
+		t.Errorf("publish by the true address: 0x%02x", byte(code))
+	}
+	if strings.Contains(s.log.String(), "10.0.0.1") {
+		t.Error("the forged address is in the log")
 	}
 }
