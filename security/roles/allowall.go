@@ -16,3 +16,6 @@ func (a allowAll) Decide(q *security.Request) security.Verdict {
 	}
 	return security.Verdict{Effect: security.Allow, Policy: a.name, Rule: "allow_all"}
 }
+
+// Filters is every topic.
+func (a allowAll) Filters(*security.Principal) []string { return []string{"#"} }

@@ -18,11 +18,11 @@ func (p *Policy) Explain(q *security.Request) security.Explanation {
 	e := explainer{Policy: p, q: &asked, sets: p.sets(q.Principal, nil)}
 	x := security.Explanation{Verdict: p.decide(&asked, e.sets)}
 	for _, s := range e.sets {
-		steps, omitted := near(s, &asked, shownSteps-len(x.Steps))
+		steps, omitted := s.Near(&asked, shownSteps-len(x.Steps))
 		x.Steps = append(x.Steps, steps...)
 		x.Omitted += omitted
 	}
-	e.markDeciding(x.Steps, x.Verdict.Effect)
+	e.markDeciding(&x)
 	if x.Verdict.Allowed() {
 		x.Opposite = e.refusals()
 	} else {
@@ -40,9 +40,9 @@ type explainer struct {
 
 // markDeciding marks the step of the rule that the answer rests on; where rules
 // cover a subscription only together, all of those.
-func (e *explainer) markDeciding(steps []security.Step, effect security.Effect) {
+func (e *explainer) markDeciding(x *security.Explanation) {
 	var a rule.Answer
-	switch effect {
+	switch x.Verdict.Effect {
 	case security.Deny:
 		a = rule.Deny(e.q, e.sets...)
 	case security.Allow:
@@ -51,14 +51,26 @@ func (e *explainer) markDeciding(steps []security.Step, effect security.Effect) 
 	if a.Rule == nil {
 		return
 	}
-	for i := range steps {
-		s := &steps[i]
-		if s.Line == a.Rule.Line && s.Rule == a.Rule.Text {
+	found := false
+	for i := range x.Steps {
+		s := &x.Steps[i]
+		switch {
+		case !found && s.Line == a.Rule.Line && s.Rule == a.Rule.Text && s.Matches == (a.More == 0):
+			s.Decides, found = true, true
+		case a.More > 0 && s.Effect == security.Allow && s.Says == saysPart:
 			s.Decides = true
-			return
 		}
 	}
+	if !found { // it was one too many to be shown
+		s := a.Rule.Says(e.q)
+		s.Decides = true
+		x.Steps = append(x.Steps, s)
+		x.Omitted--
+	}
 }
+
+// saysPart is what a rule says that takes part in covering a filter.
+const saysPart = "covers a part of the filter"
 
 // alone reports whether the rule by itself decides q.
 func alone(q *security.Request, r *rule.Rule) bool {
@@ -116,15 +128,4 @@ func (e *explainer) allowing() []*rule.Rule {
 			}
 		}
 	}
-}
-
-func near(s *rule.Set, q *security.Request, limit int) (steps []security.Step, omitted int) {
-	for i := range s.Rules() {
-		if len(steps) == limit {
-			omitted++
-			continue
-		}
-		steps = append(steps, s.Rules()[i].Says(q))
-	}
-	return steps, omitted
 }
