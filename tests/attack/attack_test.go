@@ -59,6 +59,19 @@
 //	An insecure start is refused by name                 AnInsecureStartIsRefusedByName
 //	Files are the owner's alone, loose ones are told     FilesAreMadeForTheOwnerAlone, LooseFilesAreWarnedOfOrRefused
 //	A broken file stops the start                        ABrokenFileStopsTheStart
+//	A session brings no rights from elsewhere            ASessionBringsNoRightsFromAnotherListener
+//	A rule grants one spelling, and no $ topic           ARuleGrantsOneSpellingOfATopic, AllTopicsAreNotTheDollarTopics
+//	No rules allow nothing, to anonymous too             ARuleFileWithoutRulesAllowsNothing, AnonymousIsJudgedByTheRules
+//	A broken acl_file opens nothing                      ABrokenACLFileIsRefusedAtStartAndOnReload
+//	A reload disturbs nobody who may stay                AReloadDisturbsNobodyWhoMayStay
+//	Retained messages fall with their publisher          ARetainedMessageOfOneWhoMayLeaveItNoMoreIsWithheld
+//	A certificate is its own name, and can be revoked    ACertificateIsItsOwnNameAndGrantsNothing,
+//	                                                     ACertificateOfAnUnknownUserIsKeptOut,
+//	                                                     ARevokedCertificateIsRefusedAtEveryDoor,
+//	                                                     AnAuthorityThatWasTakenOutIsTrustedNoMore
+//	Nobody forges its address                            AProxyHeaderFromAnyoneIsRefused, AForwardedForFieldIsNotBelieved
+//	A default listener has its own rules                 TheDefaultListenerOfAMosquittoConfHasItsRules
+//	Each known hole of other brokers has a test          EveryKnownHoleHasATest
 //	Nothing is left behind, nothing panics               TestMain, and the end of every site
 package attack_test
 

@@ -8,6 +8,7 @@ import (
 
 	"sallyport"
 	"sallyport/config"
+	"sallyport/config/mosquitto"
 	"sallyport/packet"
 )
 
@@ -247,5 +248,31 @@ authenticators:
 				p.only("t", "x")
 			}
 		}
+	}
+}
+
+func TestTheDefaultListenerOfAMosquittoConfHasItsRules(t *testing.T) {
+	s := prepare(t, "", freely)
+	s.write("acl", "topic read public/#\n")
+	s.write("mosquitto.conf", `per_listener_settings true
+port 1883
+acl_file `+s.path("acl")+`
+listener 1884 127.0.0.1
+acl_file `+s.path("acl")+"\n")
+	cfg, _, err := mosquitto.Read(s.path("mosquitto.conf"), mosquitto.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	types := map[string]config.PolicyType{}
+	for _, p := range cfg.Policies {
+		types[p.Name] = p.Type
+	}
+	for _, l := range cfg.Listeners {
+		if len(l.Policies) != 1 || types[l.Policies[0]] != config.MosquittoACL {
+			t.Errorf("listener %s has the policies %q", l.Name, l.Policies)
+		}
+	}
+	if len(cfg.Listeners) != 2 {
+		t.Errorf("%d listeners, want 2", len(cfg.Listeners))
 	}
 }
