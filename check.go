@@ -36,6 +36,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 			f.Warnings = append(f.Warnings, x.file+": "+x.text)
 		}
 	}
+	f.Warnings = append(f.Warnings, controlWarnings(cfg)...)
 	if err != nil {
 		return f, err
 	}

@@ -23,6 +23,7 @@ import (
 	"sallyport/audit"
 	"sallyport/broker"
 	"sallyport/config"
+	"sallyport/control"
 	"sallyport/listener"
 	"sallyport/metrics"
 	"sallyport/security"
@@ -42,6 +43,10 @@ type Server struct {
 	cache  *authn.Cache
 	doors  []*listener.Listener
 	hasPID bool // Start has written pid_file: it is not another broker's
+
+	version   string
+	decisions security.Decisions
+	control   *control.Server // nil without control.socket
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time
@@ -80,7 +85,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version}
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}
@@ -134,7 +139,9 @@ func (s *Server) assemble(opt Options) (err error) {
 	}
 	s.gate = security.NewGate(w.rules)
 	s.gate.Shadow().Tell(s.tellShadow)
-	s.broker = broker.New(engineOptions(cfg, s.gate, store.NewMemory(), s.log, s.engineListeners(cfg), opt.Version))
+	eo := engineOptions(cfg, s.gate, store.NewMemory(), s.log, s.engineListeners(cfg), opt.Version)
+	eo.Decisions = &s.decisions
+	s.broker = broker.New(eo)
 	s.logs.publishTo(s.broker)
 	for i := range cfg.Listeners {
 		d, err := s.openDoor(cfg, i)
@@ -159,6 +166,9 @@ func (s *Server) Start() error {
 	}
 	if err := becomeUser(s.cfg.RunAs); err != nil {
 		return fmt.Errorf("run_as: %w", err)
+	}
+	if err := s.openControl(s.cfg); err != nil {
+		return err
 	}
 	for i, d := range s.doors {
 		name := s.cfg.Listeners[i].Name
@@ -236,6 +246,7 @@ func (s *Server) Stop() error {
 	s.stopped = true
 	s.mu.Unlock()
 	s.log.Info("stopping")
+	s.closeControl()
 	for _, d := range s.doors {
 		if err := d.Close(); err != nil {
 			s.log.Warn("close listener", "error", err)

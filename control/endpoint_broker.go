@@ -90,9 +90,10 @@ func (s *Server) purge(c *call) (any, error) {
 	return PurgeResult{Messages: n, DryRun: q.DryRun}, nil
 }
 
+// matches leaves the broker's own messages alone, whatever it is called.
 func (q *PurgeRequest) matches(o session.Origin) bool {
 	is := func(want *string, got string) bool { return want == nil || *want == got }
-	return is(q.PublishedBy, o.Name) && is(q.Realm, o.Realm) && is(q.ClientID, o.ClientID)
+	return !o.Internal && is(q.PublishedBy, o.Name) && is(q.Realm, o.Realm) && is(q.ClientID, o.ClientID)
 }
 
 // String is the request for the log.

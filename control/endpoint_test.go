@@ -127,6 +127,7 @@ func TestPurgeTakesWhatItNames(t *testing.T) {
 	p := open(t, nil)
 	p.engine.retained = []session.Origin{
 		{Realm: "a", Name: "alice", ClientID: "1"}, {Realm: "b", Name: "alice", ClientID: "2"}, {Realm: "a", Name: "bob", ClientID: "1"}, {Realm: "anonymous:x"},
+		{Realm: "sallyport", Name: "$SYS", Internal: true}, {Internal: true},
 	}
 	s := func(v string) *string { return &v }
 	tests := []struct {
@@ -139,6 +140,7 @@ func TestPurgeTakesWhatItNames(t *testing.T) {
 		{"a client", PurgeRequest{ClientID: s("1")}, 2},
 		{"a user's client", PurgeRequest{PublishedBy: s("bob"), ClientID: s("1")}, 1},
 		{"anonymous", PurgeRequest{PublishedBy: s("")}, 1},
+		{"the broker itself", PurgeRequest{PublishedBy: s("$SYS")}, 0},
 		{"nobody there", PurgeRequest{PublishedBy: s("carol")}, 0},
 		{"counted only", PurgeRequest{PublishedBy: s("alice"), DryRun: true}, 2},
 	}

@@ -1,0 +1,77 @@
+package sallyport
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"sallyport/config"
+	"sallyport/control"
+)
+
+// openControl answers on the socket of "sallyport ctl", if cfg names one. It
+// runs after run_as, so that the socket is the broker's own user's.
+func (s *Server) openControl(cfg *config.Config) error {
+	if cfg.Control.Socket == "" {
+		return nil
+	}
+	opened := time.Now()
+	o := control.Options{
+		Socket: cfg.Control.Socket, UID: uint32(os.Geteuid()), Log: s.log,
+		Gate: s.gate, Decisions: &s.decisions, Engine: s.broker,
+		Status: func() control.Status { return s.status(opened) },
+	}
+	if s.read != nil {
+		o.Reload = s.ReloadFiles
+	}
+	c, err := control.Open(o)
+	if err != nil {
+		return fmt.Errorf("control.socket: %w", err)
+	}
+	s.control = c
+	return nil
+}
+
+// closeControl ends what openControl began.
+func (s *Server) closeControl() {
+	if s.control != nil {
+		s.control.Close()
+	}
+}
+
+// status describes the broker as it is now.
+func (s *Server) status(started time.Time) control.Status {
+	cfg, m := s.config(), s.Metrics()
+	st := control.Status{
+		Version: s.version, Started: started.UTC(), UptimeSeconds: int64(time.Since(started) / time.Second), Configuration: cfg.File,
+		Connections: m.Connections.Load(), Sessions: m.Sessions.Load(), Subscriptions: m.Subscriptions.Load(),
+	}
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		st.Listeners = append(st.Listeners, control.ListenerStatus{
+			Name: l.Name, Transport: string(l.Transport), Addresses: texts(s.doors[i].Addrs()),
+			Policies: append([]string{}, l.Policies...), Shadow: l.Shadow,
+		})
+	}
+	return st
+}
+
+func texts(addrs []net.Addr) []string {
+	out := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+// controlWarnings says what would keep the control socket of cfg from opening.
+func controlWarnings(cfg *config.Config) []string {
+	if cfg.Control.Socket == "" {
+		return nil
+	}
+	if err := control.CheckFolder(cfg.Control.Socket, -1); err != nil {
+		return []string{"control.socket: " + err.Error() + "; a start is refused"}
+	}
+	return nil
+}
