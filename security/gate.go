@@ -258,6 +258,17 @@ func (rs *Ruleset) downgrade(v Verdict, q Request) Verdict {
 	return v
 }
 
+// Granted is Decide, and for a subscription also at which QoS it would stand:
+// where its listener downgrades, perhaps a lower one than was asked for.
+func (g *Gate) Granted(q *Request) Verdict {
+	rules := g.rules.Load()
+	v := rules.decide(q)
+	if q.Action != Subscribe {
+		return v
+	}
+	return rules.downgrade(v, *q)
+}
+
 // Redirect is an authenticator's answer that another server serves this client
 // (MQTT 5.0, 4.13).
 type Redirect struct {

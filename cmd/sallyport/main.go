@@ -29,6 +29,7 @@ type grammar struct {
 	Check      checkCmd      `cmd:"" help:"Validate a configuration file; exit 1 if it is invalid."`
 	Explain    explainCmd    `cmd:"" help:"Tell whether a client may do something, and why."`
 	Ctl        ctlCmd        `cmd:"" help:"Speak to a running broker: status, reload, explain, retained, shadow."`
+	Policy     policyCmd     `cmd:"" help:"Test what a policy allows; compare two."`
 	Passwd     passwdCmd     `cmd:"" help:"Keep a password file."`
 	Pub        pubCmd        `cmd:"" help:"Publish messages (flags as mosquitto_pub)."`
 	Sub        subCmd        `cmd:"" help:"Subscribe and print messages (flags as mosquitto_sub)."`
