@@ -10,7 +10,7 @@ import (
 // Source is a file that a configuration was read from, or a folder that was
 // looked through for such files.
 type Source struct {
-	Path string
+	Path string // of a folder it ends in a separator
 	Sum  Sum // of what was read
 }
 
@@ -23,8 +23,9 @@ func SumOf(data []byte) Sum { return sha256.Sum256(data) }
 // maxSummed bounds how much of a file ReadSum reads; each reader has a lower bound of its own.
 const maxSummed = 1 << 28
 
-// ReadSum is the Sum of the regular file at path as it is now, or of the names
-// in the folder at path. It fails on all else, and above 256 MiB.
+// ReadSum is the Sum of the regular file at path as it is now, or, for a path
+// that ends in a separator, of the names in that folder. It fails on all else,
+// and above 256 MiB.
 func ReadSum(path string) (Sum, error) {
 	// The kind is asked before opening: opening a pipe would wait for its writer.
 	info, err := os.Stat(path)
@@ -33,7 +34,7 @@ func ReadSum(path string) (Sum, error) {
 	}
 	h := sha256.New()
 	switch {
-	case info.IsDir():
+	case os.IsPathSeparator(path[len(path)-1]):
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			return Sum{}, err

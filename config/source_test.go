@@ -16,23 +16,24 @@ func TestReadSumFollowsContentAndNames(t *testing.T) {
 	if sum, err := ReadSum(path); err != nil || sum != SumOf([]byte("one")) {
 		t.Errorf("ReadSum of a file = %x, %v; want that of its content", sum, err)
 	}
-	before, err := ReadSum(dir)
+	folder := dir + string(filepath.Separator)
+	before, err := ReadSum(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte("two"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if sum, err := ReadSum(dir); err != nil || sum != before {
+	if sum, err := ReadSum(folder); err != nil || sum != before {
 		t.Errorf("the sum of a folder follows the content of its files: %x, %v", sum, err)
 	}
 	if err := os.Rename(path, filepath.Join(dir, "g")); err != nil {
 		t.Fatal(err)
 	}
-	if sum, err := ReadSum(dir); err != nil || sum == before {
+	if sum, err := ReadSum(folder); err != nil || sum == before {
 		t.Errorf("the sum of a folder does not follow its names: %x, %v", sum, err)
 	}
-	for _, path := range []string{filepath.Join(dir, "nowhere"), os.DevNull} {
+	for _, path := range []string{filepath.Join(dir, "nowhere"), os.DevNull, dir, filepath.Join(dir, "g") + string(filepath.Separator)} {
 		if sum, err := ReadSum(path); err == nil {
 			t.Errorf("ReadSum(%s) = %x, want an error", path, sum)
 		}

@@ -200,7 +200,8 @@ func (r *reader) include(l line, included bool) {
 // includable lists the *.conf files of a folder in the order of their bytes.
 func (r *reader) includable(dir string) ([]string, error) {
 	// Summed before it is read, so that what comes in between is a change.
-	sum, err := config.ReadSum(dir)
+	folder := filepath.Clean(dir) + string(filepath.Separator)
+	sum, err := config.ReadSum(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +209,7 @@ func (r *reader) includable(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.sources = append(r.sources, config.Source{Path: dir, Sum: sum})
+	r.sources = append(r.sources, config.Source{Path: folder, Sum: sum})
 	var names []string
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".conf") {

@@ -330,7 +330,7 @@ func TestIncludeDirIsReadInByteOrder(t *testing.T) {
 	if len(c.Listeners[0].Authenticators) != 1 {
 		t.Error("a.conf was not read")
 	}
-	want := []string{"included", "included/1.conf", "included/B.conf", "included/a.conf"}
+	want := []string{"included/", "included/1.conf", "included/B.conf", "included/a.conf"}
 	for i, s := range c.Sources[1:] {
 		if sum, err := config.ReadSum(s.Path); err != nil || sum != s.Sum || filepath.ToSlash(s.Path) != want[i] {
 			t.Errorf("source %d is %s with sum %x, want %s with %x (%v)", i, s.Path, s.Sum, want[i], sum, err)
