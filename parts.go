@@ -20,7 +20,7 @@ import (
 
 // engineOptions translates a configuration for the engine.
 func engineOptions(cfg *config.Config, g *security.Gate, st store.Store, log *slog.Logger, ls map[string]*broker.Listener, version string) broker.Options {
-	return broker.Options{
+	o := broker.Options{
 		Listeners: ls, Gate: g, Store: st, Log: log,
 		NoRetain: !cfg.MQTT.Retain, NoShared: !cfg.MQTT.SharedSubscriptions,
 		NoWildcards: !cfg.MQTT.WildcardSubscriptions, NoSubscriptionIDs: !cfg.MQTT.SubscriptionIdentifiers,
@@ -29,6 +29,8 @@ func engineOptions(cfg *config.Config, g *security.Gate, st store.Store, log *sl
 		RedeliverOnDisconnect: cfg.MQTT.SharedRedeliver == config.RedeliverAtDisconnect,
 		OwnedByClientID:       cfg.MQTT.SessionOwner == config.OwnerClientID,
 		WillsOnShutdown:       cfg.Shutdown.PublishWills,
+		KeepRetainedSource:    cfg.MQTT.RetainedSource == config.RetainedKeep,
+		DenyIDs:               cfg.MQTT.DenyReason == config.DenyReasonID,
 		ReasonStrings:         cfg.MQTT.ReasonStrings,
 		ResponseInformation:   cfg.MQTT.ResponseInformation,
 		Sessions:              cfg.Limits.Sessions, SessionsPerPrincipal: cfg.Limits.SessionsPerPrincipal,
@@ -36,6 +38,10 @@ func engineOptions(cfg *config.Config, g *security.Gate, st store.Store, log *sl
 		RetainedBytes: int64(cfg.Limits.RetainedBytes),
 		SysInterval:   cfg.SysInterval, Version: version,
 	}
+	if cfg.MQTT.OnPolicyChange == config.PolicyWithhold {
+		o.OnPolicyChange = broker.Withhold
+	}
+	return o
 }
 
 // engineListeners translates the listeners' part of a configuration.

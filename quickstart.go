@@ -110,7 +110,7 @@ func writeOnce(path, text string) (made bool, err error) {
 func (q *Quickstart) Load() (*config.Config, error) { return config.Load(q.Config) }
 
 const quickstartPermissions = `# Who may do what. Nothing is allowed that no rule allows; a deny beats every allow.
-# A change is in force two seconds after it was written.
+# A change is in force within three seconds.
 users:
   %s:
     permissions:

@@ -45,7 +45,7 @@ func (s *Server) ReloadFiles() error {
 	var list config.Problems
 	if errors.As(err, &list) {
 		for _, p := range list {
-			if p.Lacks != "" {
+			if _, known := tried[p.Lacks]; p.Lacks != "" && !known {
 				tried[p.Lacks] = config.Sum{} // when it comes, that is a change
 			}
 		}
@@ -117,18 +117,20 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	s.cfg, s.world = cfg, w
 	s.broker.SetListeners(s.engineListeners(cfg))
 	n := s.broker.Revoke(func(p *security.Principal) bool {
-		return gone[ownerName{p.Realm, p.Name}] || !s.keeps(w, p)
+		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p)
 	}, "the account was changed or removed, or may not connect any more")
-	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n))
+	done := s.broker.Enforce()
+	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n+done.Disconnected),
+		slog.Int("revoked", done.Revoked), slog.Int("lowered", done.Lowered))
 }
 
 type ownerName struct{ realm, name string }
 
-// keeps reports whether a principal that is connected could still connect in
-// world w, as far as that can be told without its credentials.
-func (s *Server) keeps(w *world, p *security.Principal) bool {
+// keeps reports whether the authenticators of w would still accept a principal,
+// as far as that can be told without its credentials.
+func (w *world) keeps(p *security.Principal) bool {
 	c := w.chains[p.Listener]
-	return c != nil && c.Keeps(p) == nil && s.gate.Keeps(p).Allowed()
+	return c != nil && c.Keeps(p) == nil
 }
 
 // sameForm refuses a reload that would change what only a restart can: a key
