@@ -110,6 +110,51 @@ func TestCoveredByAgreesWithEnumeration(t *testing.T) {
 	}
 }
 
+func TestDepths(t *testing.T) {
+	for filter, want := range map[string]struct {
+		least int
+		open  bool
+	}{
+		"a": {1, false}, "a/+": {2, false}, "/": {2, false}, "#": {1, true}, "a/#": {1, true}, "+/b/#": {2, true},
+		"/#": {2, true}, // the empty name is none
+	} {
+		if least, open := Depths(filter); least != want.least || open != want.open {
+			t.Errorf("Depths(%q) = %d, %v, want %d, %v", filter, least, open, want.least, want.open)
+		}
+	}
+}
+
+// CoveredBy is what CoversAt says at each depth, up to one below the deepest rule.
+func TestCoversAtAgreesWithCoveredBy(t *testing.T) {
+	r := newRand(3)
+	covered := 0
+	for range 3000 {
+		filter := pick(r, 3, 70, "a", "a", "+", "+", "$s", "")
+		rules := make([]string, r.IntN(9))
+		deepest := 4
+		for i := range rules {
+			rules[i] = pick(r, 4, 35, "a", "a", "+", "+", "+", "$s", "")
+		}
+		least, open := Depths(filter)
+		if !open {
+			deepest = least
+		}
+		want := true
+		for depth := least; depth <= deepest+1 && (open || depth == least); depth++ {
+			want = want && slices.ContainsFunc(rules, func(r string) bool { return CoversAt(r, filter, depth) })
+		}
+		if got := CoveredBy(filter, rules); got != want {
+			t.Fatalf("CoveredBy(%q, %q) = %v, by depths %v", filter, rules, got, want)
+		}
+		if want {
+			covered++
+		}
+	}
+	if covered < 300 {
+		t.Errorf("only %d cases were covered", covered)
+	}
+}
+
 func FuzzCovers(f *testing.F) {
 	f.Add("a/#", "a\na/+\na/+/#")
 	f.Add("#", "+/#")

@@ -17,9 +17,10 @@ const (
 // them; see package topic.
 func cover(q *security.Request, sets []*Set) Answer {
 	var (
-		a     Answer
-		buf   [stackParts]*Rule
-		parts = buf[:0]
+		a       Answer
+		buf     [stackParts]*Rule
+		parts   = buf[:0]
+		_, open = topic.Depths(q.Topic)
 	)
 	for _, s := range sets {
 		if s == nil || s.allows == nil {
@@ -33,7 +34,9 @@ func cover(q *security.Request, sets []*Set) Answer {
 			}
 			// An allow that can't be told allows nothing.
 			if hit, _ := r.hits(q); !hit {
-				parts = append(parts, r)
+				if open { // a filter of one depth is covered by one rule or not at all
+					parts = append(parts, r)
+				}
 				continue
 			}
 			if r.holds(q, &a) {
@@ -42,7 +45,7 @@ func cover(q *security.Request, sets []*Set) Answer {
 			}
 		}
 	}
-	if _, open := topic.Depths(q.Topic); open {
+	if len(parts) > 0 {
 		together(q, parts, &a)
 	}
 	return a

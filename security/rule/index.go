@@ -52,7 +52,7 @@ type demand struct {
 }
 
 // indexFrom is the number of rules from which on they are indexed.
-const indexFrom = 9
+const indexFrom = 4
 
 // newIndex indexes the rules with the given effect; nil if there are none.
 func newIndex(rules []Rule, effect security.Effect) *index {
@@ -83,7 +83,7 @@ func newIndex(rules []Rule, effect security.Effect) *index {
 	x.seed = maphash.MakeSeed()
 	x.nodes = make([]node, 1, count+1)
 	x.next = make([]uint32, count)
-	x.edges = make([]edge, 64)
+	x.edges = make([]edge, 8)
 	for place := count - 1; place >= 0; place-- { // backwards: each list is then ascending
 		x.add(rules[x.order[place]].Topic, place)
 	}
@@ -100,14 +100,14 @@ func (x *index) demand(r *Rule, i uint32) {
 	names := r.Topic.Names()
 	x.pairs = x.pairs || len(names) > 1
 	for _, name := range names {
-		d := demand{name: name}
 		k := slices.IndexFunc(x.demands, func(d demand) bool { return d.name == name })
 		if k < 0 {
 			k = len(x.demands)
-			x.demands = append(x.demands, d)
+			x.demands = append(x.demands, demand{name: name})
 		}
-		x.demands[k].leading = x.demands[k].leading || r.Topic.Leading() == name
-		x.demands[k].mandatory = x.demands[k].mandatory || !r.Optional
+		d := &x.demands[k]
+		d.leading = d.leading || r.Topic.Leading() == name
+		d.mandatory = d.mandatory || !r.Optional
 	}
 	if len(names) == 0 { // no topic at all, which nothing can be said about
 		x.demands = append(x.demands, demand{mandatory: true})

@@ -30,7 +30,7 @@ func (s *Set) Rules() []Rule { return s.rules }
 // Answer is what sets said about a request.
 type Answer struct {
 	Rule *Rule // that decided; nil: none matched
-	More int   // rules beside it that were needed to cover a subscription
+	More int   // rules beside it that cover the rest of a subscription
 	Err  error // a deny that could not be told: its placeholder or condition failed
 	// How long the answer holds, as in security.Verdict. What is said here of
 	// rules that didn't match counts too: a window that is closed may open.
