@@ -3,12 +3,10 @@ package rule
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
@@ -196,45 +194,3 @@ func literalString(e celast.Expr) (string, bool) {
 	s, ok := e.AsLiteral().(types.String)
 	return string(s), ok
 }
-
-// sizes tells the largest sizes of the variables to the estimate of cost.
-type sizes struct{}
-
-// EstimateCallCost leaves calls to the language's own estimate.
-func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
-	return nil
-}
-
-// EstimateSize is the size of a variable, or of what is reached through it.
-func (sizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
-	path := node.Path()
-	if len(path) == 0 {
-		return nil
-	}
-	i := slices.IndexFunc(exprVars[:], func(v exprVar) bool { return v.name == path[0] })
-	if i < 0 {
-		return nil
-	}
-	most := exprVars[i].size
-	if len(path) > 1 {
-		most = exprVars[i].itemSize
-	}
-	estimate := cost.RangedSizeEstimate(0, most)
-	return &estimate
-}
-
-func checkCost(env *cel.Env, ast *cel.Ast) error {
-	estimate, err := env.EstimateCost(ast, sizes{})
-	if err != nil {
-		return fmt.Errorf("condition's cost can't be told: %s", brief(err.Error()))
-	}
-	switch {
-	case estimate.Max > maxShownCost:
-		return fmt.Errorf("condition may cost more than %d: at most %d", uint64(maxShownCost), exprCost)
-	case estimate.Max > exprCost:
-		return fmt.Errorf("condition may cost %d: at most %d", estimate.Max, exprCost)
-	}
-	return nil
-}
-
-const maxShownCost = 1 << 40

@@ -171,7 +171,7 @@ func TestConditionsThatFail(t *testing.T) {
 		{"a network in a claim that is none", `ip_in(address, string(claim.sub))`, "the second argument of ip_in is no network", nil},
 		{"no message", `size < 5`, "there is no message", func(q *security.Request) { q.Message = nil }},
 		{"a payload that is too long", `payload == b""`, "the payload is longer", func(q *security.Request) { q.Message.Payload = make([]byte, payloadSize+1) }},
-		{"a topic that is too deep", `levels.size() > 1`, "more than 1024 levels", func(q *security.Request) { q.Topic = strings.Repeat("/", listLimit) }},
+		{"a topic that is too deep", `levels.size() > 1`, "more than 256 levels", func(q *security.Request) { q.Topic = strings.Repeat("/", levelLimit) }},
 		{"too many groups", `"ops" in groups`, "more than 1024 entries", func(q *security.Request) { q.Principal = wide }},
 		{"too many entries of a claim", `"ops" in claim.many`, "more than 1024 entries", func(q *security.Request) { q.Principal = wide }},
 		{"a claim that is larger than was thought", `string(claim.sub).matches("^(a|b|c|d|e|f|g|h)*$")`, "it costs more than", func(q *security.Request) {

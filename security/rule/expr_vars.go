@@ -16,19 +16,26 @@ import (
 // Why a variable can't be read.
 var (
 	errNoMessage = errors.New("there is no message")
-	errPayload   = errors.New("the payload is longer than 65535 bytes")
-	errLevels    = errors.New("the topic has more than 1024 levels")
+	errString    = errors.New("a text is longer than 4096 bytes")
+	errPayload   = errors.New("the payload is longer than 16384 bytes")
+	errLevels    = errors.New("the topic has more than 256 levels")
 	errList      = errors.New("a list has more than 1024 entries")
 	errNetwork   = errors.New("the second argument of ip_in is no network")
 )
 
-// The largest sizes: of an MQTT string, of a payload that a condition may read,
-// of names that the operator's side gave, of a value within a token.
+// The largest sizes. Beyond these a variable can't be read: what a peer sends
+// does not make a condition slow.
 const (
-	stringSize  = 65535
-	payloadSize = 65535
-	nameSize    = 256
-	claimSize   = 1024
+	stringSize  = 4096  // bytes of a topic, client identifier, user name or share name
+	payloadSize = 16384 // bytes
+	levelLimit  = 256   // levels of a topic
+)
+
+// What is taken for the largest size when cost is judged at loading. What turns
+// out larger is stopped by the limit at evaluation.
+const (
+	nameSize  = 256 // bytes of names that the operator's side gave
+	claimSize = 256 // bytes or entries of a value within a token
 )
 
 const (
@@ -75,7 +82,7 @@ var exprVars = [...]exprVar{
 	{"cert.ip", cel.ListType(cel.StringType), listLimit, nameSize},
 
 	{"topic", cel.StringType, stringSize, 0}, // for subscribe a filter; empty for connect
-	{"levels", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"levels", cel.ListType(cel.StringType), levelLimit, nameSize},
 	{"qos", cel.IntType, 1, 0},
 	{"retain", cel.BoolType, 1, 0},
 	{"will", cel.BoolType, 1, 0},
@@ -102,15 +109,15 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	q, p := v.q, v.q.Principal
 	switch name {
 	case "client_id":
-		return types.String(p.ClientID), true
+		return bounded(p.ClientID), true
 	case "username":
-		return types.String(p.Username), true
+		return bounded(p.Username), true
 	case "groups":
-		return strings1024(p.Groups), true
+		return stringList(p.Groups), true
 	case "roles":
-		return strings1024(p.Roles), true
+		return stringList(p.Roles), true
 	case "topic":
-		return types.String(q.Topic), true
+		return bounded(q.Topic), true
 	case "levels":
 		return v.splitTopic(), true
 	case "qos":
@@ -122,7 +129,7 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	case "shared":
 		return types.Bool(q.Shared), true
 	case "group":
-		return types.String(q.Group), true
+		return bounded(q.Group), true
 	case "action":
 		return types.String(q.Action.String()), true
 	case "listener":
@@ -188,17 +195,25 @@ func certVariable(p *security.Principal, field string) (any, bool) {
 	case "cn", "subject", "issuer.cn", "serial", "fingerprint":
 		return types.String(one), true
 	case "o", "ou", "dns", "uri", "email", "ip":
-		return strings1024(several), true
+		return stringList(several), true
 	}
 	return nil, false
 }
 
-// strings1024 is a list, or an error if it is out of bounds.
-func strings1024(list []string) ref.Val {
+// stringList is a list, or an error if it is out of bounds.
+func stringList(list []string) ref.Val {
 	if len(list) > listLimit {
 		return types.WrapErr(errList)
 	}
 	return types.NewStringList(types.DefaultTypeAdapter, list)
+}
+
+// bounded is a text, or an error if it is out of bounds.
+func bounded(s string) ref.Val {
+	if len(s) > stringSize {
+		return types.WrapErr(errString)
+	}
+	return types.String(s)
 }
 
 func (v *variables) splitTopic() ref.Val {
@@ -207,11 +222,11 @@ func (v *variables) splitTopic() ref.Val {
 	}
 	switch {
 	case v.q.Topic == "":
-		v.levels = strings1024(nil)
-	case strings.Count(v.q.Topic, "/") >= listLimit:
+		v.levels = stringList(nil)
+	case strings.Count(v.q.Topic, "/") >= levelLimit:
 		v.levels = types.WrapErr(errLevels)
 	default:
-		v.levels = strings1024(strings.Split(v.q.Topic, "/"))
+		v.levels = stringList(strings.Split(v.q.Topic, "/"))
 	}
 	return v.levels
 }
