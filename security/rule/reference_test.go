@@ -41,6 +41,12 @@ func world() [][]string {
 type plainWorld struct {
 	names   [][]string
 	matched map[string][]bool // by filter: which of names it matches
+	// by topic: which of names it stands for
+	standsFor map[string][]int
+}
+
+func newPlainWorld() *plainWorld {
+	return &plainWorld{names: world(), matched: map[string][]bool{}, standsFor: map[string][]int{}}
 }
 
 func refMatch(f, n []string) bool {
@@ -70,24 +76,32 @@ func (ref *plainWorld) match(filter string) []bool {
 // takes is whether a filter takes in all names that q's topic stands for, at
 // one depth, or at all if depth is 0.
 func (ref *plainWorld) takes(filter string, q *security.Request, depth int) bool {
-	have, want := ref.match(filter), ref.asked(q)
-	for i := range ref.names {
-		if want[i] && !have[i] && (depth == 0 || len(ref.names[i]) == depth) {
+	have := ref.match(filter)
+	for _, i := range ref.asked(q) {
+		if !have[i] && (depth == 0 || len(ref.names[i]) == depth) {
 			return false
 		}
 	}
 	return true
 }
 
-func (ref *plainWorld) asked(q *security.Request) []bool {
-	if q.Action == security.Subscribe {
-		return ref.match(q.Topic)
+// asked is which of the names q's topic stands for.
+func (ref *plainWorld) asked(q *security.Request) []int {
+	key := q.Topic
+	if q.Action != security.Subscribe {
+		key = "the name " + key
 	}
-	one := make([]bool, len(ref.names))
+	if out, ok := ref.standsFor[key]; ok {
+		return out
+	}
+	out := []int{}
 	for i, n := range ref.names {
-		one[i] = strings.Join(n, "/") == q.Topic
+		if q.Action == security.Subscribe && ref.match(q.Topic)[i] || q.Action != security.Subscribe && strings.Join(n, "/") == q.Topic {
+			out = append(out, i)
+		}
 	}
-	return one
+	ref.standsFor[key] = out
+	return out
 }
 
 func refFilters(r *Rule, p *security.Principal) (filters []string, bad bool) {
@@ -225,10 +239,8 @@ func (ref *plainWorld) allow(q *security.Request, sets []*Set) (a Answer) {
 		return a
 	}
 	free := map[int]bool{}
-	for i, yes := range ref.asked(q) {
-		if yes {
-			free[len(ref.names[i])] = true
-		}
+	for _, i := range ref.asked(q) {
+		free[len(ref.names[i])] = true
 	}
 	var needed []*Rule
 	for _, r := range parts {
@@ -273,8 +285,8 @@ func (ref *plainWorld) granted(q *security.Request, sets []*Set) bool {
 		}
 		return true
 	})
-	for i, yes := range ref.asked(q) {
-		if yes && !union[i] {
+	for _, i := range ref.asked(q) {
+		if !union[i] {
 			return false
 		}
 	}
@@ -404,7 +416,7 @@ func same(a, b Answer) bool {
 }
 
 func TestAnswersAreThoseOfThePlainInterpreter(t *testing.T) {
-	ref := &plainWorld{names: world(), matched: map[string][]bool{}}
+	ref := newPlainWorld()
 	d := newDraw(t, 7)
 	var denied, unclear, allowed, together, timed, volatile int
 	for range 1500 {
@@ -473,7 +485,7 @@ func answerText(a Answer) string {
 }
 
 func TestARefusedPrincipalIsOneWhomADenyCannotBeToldFor(t *testing.T) {
-	ref := &plainWorld{names: world(), matched: map[string][]bool{}}
+	ref := newPlainWorld()
 	d := newDraw(t, 9)
 	refused := 0
 	for range 3000 {

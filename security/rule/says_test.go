@@ -78,7 +78,7 @@ func TestMissesAreEachReasonOnce(t *testing.T) {
 
 // What a rule says agrees with what the sets answer.
 func TestSaysAgreesWithTheAnswer(t *testing.T) {
-	ref := &plainWorld{names: world(), matched: map[string][]bool{}}
+	ref := newPlainWorld()
 	d := newDraw(t, 11)
 	for range 4000 {
 		r, q := d.rule(t), d.request(ref)
