@@ -59,9 +59,16 @@ func TestReloadRefusesWhatOnlyARestartCanChange(t *testing.T) {
 		{"allowed networks", strings.Replace(reloadBase, door, door+"    allow: [127.0.0.1]\n", 1), "listener door: a reload can't change allow"},
 		{"number of connections", reloadBase + "limits: {connections: 5}\n", "listener door: a reload can't change limits.connections"},
 		{"number of sessions", reloadBase + "limits: {sessions: 5}\n", "can't change limits.sessions"},
-		{"what MQTT offers", reloadBase + "mqtt: {retain: false}\n", "can't change mqtt"},
-		{"the log", reloadBase + "log: {format: json}\n", "can't change log"},
-		{"hashing", reloadBase + "hashing: {workers: 1}\n", "can't change hashing"},
+		{"what MQTT offers", reloadBase + "mqtt: {retain: false}\n", "can't change mqtt.retain:"},
+		{"whose retained messages are sent", reloadBase + "mqtt: {retained_source: keep}\n", "can't change mqtt.retained_source:"},
+		{"what becomes of denied subscriptions", reloadBase + "mqtt: {on_policy_change: withhold}\n", "can't change mqtt.on_policy_change:"},
+		{"what a refused client is told", reloadBase + "mqtt: {deny_reason: id}\n", "can't change mqtt.deny_reason:"},
+		{"the control socket", reloadBase + "control: {socket: control.sock}\n", "can't change control.socket:"},
+		{"whether files are watched", reloadBase + "reload: manual\n", ""},
+		{"policies in the shadow", strings.Replace(reloadBase, door, door+"    shadow: [next]\n", 1) + "  - {name: next, type: allow_all}\n", ""},
+		{"what a denied QoS brings", strings.Replace(reloadBase, door, door+"    on_denied_qos: downgrade\n", 1), ""},
+		{"the log", reloadBase + "log: {format: json}\n", "can't change log.format:"},
+		{"hashing", reloadBase + "hashing: {workers: 1}\n", "can't change hashing.workers:"},
 		{"$SYS", reloadBase + "sys_interval: 1s\n", "can't change sys_interval"},
 	}
 	for _, tt := range tests {
@@ -102,5 +109,33 @@ func TestReloadRefusesARiskThatIsNotAccepted(t *testing.T) {
 	}
 	if err := s.Reload(load(t, accepting)); err != nil {
 		t.Errorf("reload with accept_risk: %v", err)
+	}
+}
+
+// What the file system does between reading a configuration and using it is no
+// reason to fall over.
+func TestReloadRefusesAConfigurationWhoseFileHasGone(t *testing.T) {
+	s, err := sallyport.New(load(t, reloadBase), sallyport.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	path := filepath.Join(t.TempDir(), "permissions.yaml")
+	if err := os.WriteFile(path, []byte("everyone: [{allow: both, topic: a}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := load(t, strings.Replace(reloadBase, "type: allow_all", "type: permissions, file: "+path, 1))
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(cfg); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("reload: %v, want a refusal that names the file", err)
+	}
+	if err := s.ReloadFiles(); !errors.Is(err, sallyport.ErrNoReader) {
+		t.Errorf("reload without a reader: %v, want ErrNoReader", err)
 	}
 }

@@ -262,3 +262,15 @@ func TestNoFilesIsNoChange(t *testing.T) {
 	w.loaded(readingOf(&config.Config{}))
 	w.due(false, "without files")
 }
+
+func TestAFileThatIsAddedToAnIncludedFolderIsSeen(t *testing.T) {
+	w := &watched{T: t, dir: t.TempDir(), now: time.Unix(1_000_000, 0)}
+	w.must(os.Mkdir(w.path("conf.d"), 0o700))
+	folder := w.path("conf.d") + string(filepath.Separator)
+	sum, err := config.ReadSum(folder)
+	w.must(err)
+	w.loaded(readingOf(&config.Config{Sources: []config.Source{{Path: folder, Sum: sum}}}))
+	w.due(false, "at the start")
+	w.write(filepath.Join("conf.d", "more.conf"), "")
+	w.due(true, "with one more file")
+}

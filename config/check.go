@@ -19,8 +19,12 @@ type checker struct {
 
 // Check reports everything that is wrong with c beyond its form: what is
 // missing, contradicts itself, names nothing, can't be read or clashes. at
-// says where the value of a key stands. It looks at files but keeps none open.
+// says where the value of a key stands; nil knows the file that Load read. It
+// looks at files but keeps none open.
 func (c *Config) Check(at func(key string) (file string, pos Pos)) Problems {
+	if at == nil {
+		at = c.place
+	}
 	k := &checker{c: c, at: at}
 	if len(c.Listeners) == 0 {
 		k.wrong("listeners", "there must be at least one listener")

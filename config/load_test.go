@@ -109,6 +109,30 @@ func TestGoodFile(t *testing.T) {
 	}
 }
 
+func TestWhatGoesWrongAfterLoadingIsToldWithItsPlace(t *testing.T) {
+	dir := t.TempDir()
+	passwd, path := filepath.Join(dir, "passwd"), filepath.Join(dir, "c.yaml")
+	text := "listeners: [{address: \"127.0.0.1:1\", authenticators: [p]}]\nauthenticators: [{name: p, type: password_file, file: passwd}]\n"
+	for _, err := range []error{os.WriteFile(passwd, nil, 0o600), os.WriteFile(path, []byte(text), 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(passwd); err != nil {
+		t.Fatal(err)
+	}
+	if ps := c.Check(nil); len(ps) != 1 || ps[0].File != path || ps[0].Line != 2 || ps[0].Lacks != passwd {
+		t.Errorf("problems %+v, want one at line 2 of %s", ps, path)
+	}
+	if ps := (&Config{}).Check(nil); len(ps) == 0 {
+		t.Error("an empty configuration has no problem")
+	}
+}
+
 func TestFilesAreAllThatAReloadReads(t *testing.T) {
 	c, err := Load("testdata/everything.good.yaml")
 	if err != nil {

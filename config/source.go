@@ -11,7 +11,7 @@ import (
 // looked through for such files.
 type Source struct {
 	Path string // of a folder it ends in a separator
-	Sum  Sum // of what was read
+	Sum  Sum    // of what was read
 }
 
 // Sum identifies the content of a file (SHA-256). No file has the zero Sum.

@@ -228,6 +228,10 @@ func TestReload(t *testing.T) {
 		t.Error("Has does not follow the file")
 	}
 
+	empty := openFile(t, writeFile(t, ""), nil)
+	if _, _, err := empty.Reload(); err != nil || empty.Len() != 0 {
+		t.Errorf("a file that was empty at the start: %v", err)
+	}
 	allowed := openFile(t, path, func(o *PasswordsOptions) { o.AllowEmpty = true })
 	rewrite(t, path, "")
 	if _, _, err := allowed.Reload(); err != nil {
