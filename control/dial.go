@@ -89,10 +89,10 @@ func refusal(resp *http.Response, data []byte) error {
 	return doc.Error
 }
 
-// ClientPath and DecisionPath are the paths of one client's and one decision's endpoint.
+// ClientPath is the path of a client's endpoint.
 func ClientPath(id string) string { return "/clients/" + escape(id) }
 
-// DecisionPath: see ClientPath.
+// DecisionPath is the path of a refusal's endpoint.
 func DecisionPath(id string) string { return "/decisions/" + escape(id) }
 
 // escape makes one segment of a path out of anything: also out of "..", which

@@ -2,7 +2,12 @@
 
 package control
 
-import "io/fs"
+import (
+	"errors"
+	"io/fs"
+)
 
-// judgeFolder has nothing to go by: permissions are not in the mode here.
-func judgeFolder(fs.FileInfo, int) error { return nil }
+// judgeFolder refuses: nothing here would keep others from the socket.
+func judgeFolder(fs.FileInfo, int) error {
+	return errors.New("a control socket needs a Unix system, whose permissions keep others out")
+}

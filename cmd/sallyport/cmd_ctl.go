@@ -166,7 +166,7 @@ func (*ctlStatusCmd) Run(e *env, c *ctlCmd) error {
 	}
 	var p page
 	p.line("%s, up %s", st.Version, (time.Duration(st.UptimeSeconds) * time.Second).String())
-	p.line("configuration %s, rules in force for the %d. time", st.Configuration, st.PolicyGeneration)
+	p.line("configuration %s, policy generation %d", st.Configuration, st.PolicyGeneration)
 	p.line("%d connections, %d sessions, %d subscriptions", st.Connections, st.Sessions, st.Subscriptions)
 	for _, l := range st.Listeners {
 		p.line("listener %s: %s on %s, policies %s", l.Name, l.Transport, strings.Join(l.Addresses, " "), listOr(l.Policies, "none"))

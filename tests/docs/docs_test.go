@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -246,7 +247,7 @@ func binary(t *testing.T) string {
 // help returns the flags that a command's --help lists, as -x and --name.
 func help(t *testing.T, binary, verb string) map[string]bool {
 	t.Helper()
-	out, err := exec.Command(binary, verb, "--help").CombinedOutput()
+	out, err := exec.Command(binary, append(strings.Fields(verb), "--help")...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("sallyport %s --help: %v\n%s", verb, err, out)
 	}
@@ -264,8 +265,11 @@ var commandLine = regexp.MustCompile(`(?:^|[ /])sallyport ([a-z]+)([^\n]*)`)
 func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	sallyport := binary(t)
 	known := map[string]map[string]bool{}
-	for _, verb := range []string{"quickstart", "serve", "check", "passwd", "pub", "sub", "bench", "version"} {
+	for _, verb := range []string{"quickstart", "serve", "check", "explain", "ctl", "passwd", "pub", "sub", "bench", "version"} {
 		known[verb] = help(t, sallyport, verb)
+	}
+	for _, sub := range []string{"explain", "retained purge"} {
+		maps.Copy(known["ctl"], help(t, sallyport, "ctl "+sub))
 	}
 	found := 0
 	for _, page := range files(t, ".md") {
