@@ -3,6 +3,8 @@ package interop
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -46,6 +48,22 @@ pattern read r/%u/%c/#
 pattern write w/%c
 pattern readwrite x/%c/+/y
 pattern readwrite pre%u/z
+`,
+	"denies of patterns": `
+topic deny t/anonymous
+topic t/#
+user alice
+topic t/mine/#
+topic deny t/mine/not
+topic write t/blind
+user bob
+topic read #
+pattern deny t/mine/#
+pattern readwrite t/+/%c
+pattern deny t/%u/locked
+pattern readwrite t/%u/+
+pattern deny +/+/never
+pattern read t/late
 `,
 	"only users": `
 user alice
@@ -115,6 +133,26 @@ var aclCases = []aclCase{
 	{file: "denies", user: "dave", topic: "p/deny/mine", sub: "dave", filter: "p/#", delivered: true},
 	{file: "denies", user: "dave", topic: "p/deny/mine", sub: "bob", filter: "p/#"},
 	{file: "denies", topic: "p/x", filter: "p/x", delivered: true},
+	{file: "denies of patterns", user: "alice", topic: "t/mine/x", sub: "bob", filter: "t/#", delivered: true},
+	{file: "denies of patterns", user: "alice", topic: "t/mine/x", sub: "alice", filter: "t/mine/+", delivered: true},
+	{file: "denies of patterns", user: "alice", topic: "t/mine/not", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "dave", topic: "t/mine/x", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "dave", id: "mine", topic: "t/mine/mine", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "alice", topic: "t/mine/x", sub: "dave", filter: "t/#"},
+	{file: "denies of patterns", user: "alice", topic: "t/mine/never", sub: "bob", filter: "#", delivered: true},
+	{file: "denies of patterns", user: "dave", id: "d", topic: "t/x/d", sub: "bob", filter: "#", delivered: true},
+	{file: "denies of patterns", user: "dave", id: "never", topic: "t/x/never", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "dave", topic: "t/dave/up", sub: "bob", filter: "#", delivered: true},
+	{file: "denies of patterns", user: "dave", topic: "t/dave/locked", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "dave", id: "locked", topic: "t/dave/locked", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "dave", id: "locked", topic: "t/bob/locked", sub: "bob", filter: "#", delivered: true},
+	{file: "denies of patterns", user: "alice", topic: "t/blind", sub: "bob", filter: "#", delivered: true},
+	{file: "denies of patterns", user: "alice", topic: "t/blind", sub: "alice", filter: "t/blind"},
+	{file: "denies of patterns", topic: "t/late", sub: "dave", filter: "t/late", delivered: true},
+	{file: "denies of patterns", topic: "t/anonymous", sub: "bob", filter: "#"},
+	{file: "denies of patterns", topic: "t/mine/x", sub: "bob", filter: "#", delivered: true},
+	{file: "denies of patterns", user: "dave", id: "d+", topic: "t/dave/up", sub: "bob", filter: "#"},
+	{file: "denies of patterns", user: "alice", id: "a+", topic: "t/mine/x", sub: "bob", filter: "#", delivered: true},
 	{file: "only patterns", user: "alice", id: "c1", topic: "w/c1", filter: "w/c1"},
 	{file: "only patterns", user: "bob", id: "c1", topic: "x/c1/1/y", sub: "bob", subID: "c1", filter: "x/#", delivered: true},
 	{file: "only patterns", user: "alice", id: "c1", topic: "x/c1/1/y", sub: "bob", subID: "c2", filter: "x/#"},
@@ -204,4 +242,52 @@ func (c aclCase) ask(t *testing.T, port int) bool {
 		}
 	}
 	return false
+}
+
+// TestRetainedSourceBesideMosquitto takes the right from one who left a retained
+// message, and looks who still gets it.
+func TestRetainedSourceBesideMosquitto(t *testing.T) {
+	t.Parallel()
+	const before, after = "user alice\ntopic readwrite home/#\nuser bob\ntopic #\n", "user alice\ntopic read home/#\nuser bob\ntopic #\n"
+	for option, kept := range map[string]bool{"": false, "check_retain_source true\n": false, "check_retain_source false\n": true} {
+		for name, begin := range map[string]func(*testing.T, string) (*process, int){
+			"Mosquitto": startMosquitto,
+			"Sallyport": func(t *testing.T, conf string) (*process, int) { return startSallyportConf(t, conf) },
+		} {
+			if option == "" && name == "Mosquitto" {
+				continue // true is its default, but not in each version after a reload
+			}
+			t.Run(name+" "+strings.TrimSpace(option), func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				passwd, rules := write(t, filepath.Join(dir, "passwd"), ""), write(t, filepath.Join(dir, "acl"), before)
+				for _, user := range []string{"alice", "bob"} {
+					mosquittoPasswd(t, "-b", passwd, user, "pw")
+				}
+				p, port := begin(t, fmt.Sprintf("listener PORT 127.0.0.1\n%spassword_file %s\nacl_file %s\n", option, passwd, rules))
+				alice := mustHello(t, port, greeting{id: "a", user: "alice", password: "pw"})
+				bob := mustHello(t, port, greeting{id: "b", user: "bob", password: "pw"})
+				look := func() int {
+					if code := bob.subscribe("home/kept", 1); code != 1 {
+						t.Fatalf("SUBACK %d", code)
+					}
+					return len(bob.received())
+				}
+				if !alice.publish("home/kept", "x", true) || look() != 1 {
+					t.Fatal("it is not retained")
+				}
+				write(t, rules, after)
+				p.signal(t, syscall.SIGHUP)
+				// Nothing but its effect says that Mosquitto has read the file.
+				watcher := mustHello(t, port, greeting{id: "w", user: "bob", password: "pw"})
+				watcher.subscribe("home/live", 1)
+				eventually(t, "alice may write no more", func() bool {
+					return alice.publish("home/live", "x", false) && len(watcher.received()) == 0
+				})
+				if got := look() == 1; got != kept {
+					t.Errorf("a new subscription brings it: %t, want %t", got, kept)
+				}
+			})
+		}
+	}
 }
