@@ -121,6 +121,9 @@ func TestReload(t *testing.T) {
 	}
 	write(t, b.file("permissions.yaml"), fixtureRules)
 	b.reload(t, "msg=reloaded")
+	if got := reader.subscribe("it/#", 1); got != 1 { // the old one went with the right
+		t.Fatalf("SUBACK: %#x", got)
+	}
 	writer.publish("it/x", "again", false)
 	if got := payloads(reader.received()); len(got) != 1 || got[0] != "again" {
 		t.Errorf("received %q after the right came back, want the one message", got)
