@@ -18,7 +18,7 @@ import (
 // tag; `yaml:",inline"` reads an embedded struct's keys in place), pointers,
 // slices, maps with string keys, strings, booleans, integers, time.Duration,
 // netip.Prefix, fs.FileMode, encoding.TextUnmarshaler for scalars, and
-// Located[T]. A string type with a method Choices() []string accepts only
+// Located[T] and, in maps, Named[T]. A string type with a method Choices() []string accepts only
 // those. A type with a method SetDefaults() gets it called on each new slice
 // element or pointer before its keys are read. Many[T] is read from a list or
 // from one T alone. Unknown and duplicate keys, wrong types, keys without a
@@ -56,6 +56,11 @@ func decodeOnly(data []byte, file string, into any, b bounds) error {
 type Many[T any] []T
 
 func (Many[T]) aloneToo() {}
+
+// Named is Located for the values of a map: its place is that of the key.
+type Named[T any] struct{ Located[T] }
+
+func (n *Named[T]) named(at Pos) { n.Pos = at }
 
 // places maps the path of a key to where its value stands.
 type places map[string]Pos
@@ -205,9 +210,12 @@ func (d *decoder) structure(n ast.Node, v reflect.Value, path string) {
 
 func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 	m := reflect.MakeMap(v.Type())
-	d.eachKey(n, path, func(key string, _ Pos, value ast.Node) {
+	d.eachKey(n, path, func(key string, at Pos, value ast.Node) {
 		e := fresh(v.Type().Elem())
 		d.value(value, e, join(path, key))
+		if k, ok := e.Addr().Interface().(interface{ named(Pos) }); ok {
+			k.named(at)
+		}
 		m.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), e)
 	})
 	v.Set(m)

@@ -105,6 +105,21 @@ func TestManyIsAListOrOneValue(t *testing.T) {
 	}
 }
 
+func TestNamedIsPlacedAtItsKey(t *testing.T) {
+	var v struct {
+		Users map[string]Named[rule] `yaml:"users"`
+	}
+	const text = "users:\n  ann:\n    topic: a\n  bob: {topic: b}\n"
+	if err := DecodeYAML([]byte(text), "f", &v); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]Pos{"ann": {2, 3}, "bob": {4, 3}} {
+		if got := v.Users[name]; got.Pos != want || got.Value.Topic != name[:1] {
+			t.Errorf("%s is %+v, want at %v", name, got, want)
+		}
+	}
+}
+
 func TestDecodeLargeYAMLHasWiderBounds(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("rules:\n")

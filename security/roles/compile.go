@@ -69,7 +69,7 @@ func (c *compiler) compile() *Policy {
 	return p
 }
 
-func (c *compiler) user(p *Policy, name string, l config.Located[userEntry]) *userRules {
+func (c *compiler) user(p *Policy, name string, l config.Named[userEntry]) *userRules {
 	key := "users." + name
 	u := &userRules{
 		line:   l.Line,

@@ -30,11 +30,11 @@ type document struct {
 	// Defaults is what the file says where no rule does.
 	Defaults defaults `yaml:"defaults"`
 	// Roles maps a role's name to its permissions.
-	Roles map[string]config.Located[roleEntry] `yaml:"roles"`
+	Roles map[string]config.Named[roleEntry] `yaml:"roles"`
 	// Groups maps a group's name to its permissions and roles.
-	Groups map[string]config.Located[groupEntry] `yaml:"groups"`
+	Groups map[string]config.Named[groupEntry] `yaml:"groups"`
 	// Users maps a user name to what it may do. Names are compared bytewise.
-	Users map[string]config.Located[userEntry] `yaml:"users"`
+	Users map[string]config.Named[userEntry] `yaml:"users"`
 	// Everyone is what every principal may do, anonymous ones included.
 	Everyone []config.Located[permission] `yaml:"everyone"`
 }

@@ -269,7 +269,7 @@ func TestWhoseRulesCount(t *testing.T) {
 		{"a role's rule", as(sub, "plant/1"), security.Allow, 13},
 		{"everyone's rule", as(pub, "public/x"), security.Allow, 22},
 		{"another user's rule", as(pub, "alice/x", by("carol", "c")), security.Silent, 0},
-		{"a silent answer leads to the user", as(pub, "x"), security.Silent, 4},
+		{"a silent answer leads to the user", as(pub, "x"), security.Silent, 3},
 		{"everyone's rule for a user the file does not name", as(pub, "public/x", by("carol", "c")), security.Allow, 22},
 		{"everyone's rule for anonymous", as(pub, "public/x", by("", "c")), security.Allow, 22},
 		{"a role's deny", as(pub, "public/x", by("bob", "c")), security.Deny, 17},
