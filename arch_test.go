@@ -254,7 +254,7 @@ func TestWordsDoNoInput(t *testing.T) {
 }
 
 func TestNothingRunsBeforeMain(t *testing.T) {
-	for _, dir := range []string{"broker", "session", "store", "packet", "topic", "security", "listener"} {
+	for _, dir := range []string{"broker", "session", "store", "packet", "topic", "security", "listener", "control"} {
 		for path, f := range sources(t, dir) {
 			for _, d := range f.Decls {
 				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {

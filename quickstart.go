@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ func PrepareQuickstart(dir string) (*Quickstart, error) {
 		q.Notes = append(q.Notes, "made the user "+q.User+" in "+passwd)
 	}
 	text := quickstartConfig
-	if len(filepath.Join(dir, quickstartSocket)) <= config.MaxSocketPath {
+	if runtime.GOOS != "windows" && len(filepath.Join(dir, quickstartSocket)) <= config.MaxSocketPath {
 		text += quickstartControl
 	}
 	for _, f := range []struct{ path, text string }{
@@ -128,7 +129,8 @@ users:
 
 const quickstartSocket = "control.sock"
 
-// quickstartControl is left out in a folder whose path is too long for a socket.
+// quickstartControl is left out in a folder whose path is too long for a socket,
+// and where no permissions would keep others from one.
 const quickstartControl = `
 # For "sallyport ctl", which asks the running broker.
 control:
