@@ -201,3 +201,10 @@ func TestWhatIsInTheWayStays(t *testing.T) {
 	}
 	s.Close()
 }
+
+func TestWhoTheSystemDoesNotTellIsRefusedWhereItCould(t *testing.T) {
+	a, err := open(t, nil).admit(nil)
+	if (err != nil) != tellsPeers || (len(a.Rights) > 0) == tellsPeers {
+		t.Errorf("admit(nil) = %+v, %v, on a system that tells: %v", a, err, tellsPeers)
+	}
+}
