@@ -1,6 +1,8 @@
 package acl
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"sallyport/security"
@@ -64,11 +66,14 @@ func (p *Policy) steps(x *security.Explanation, q *security.Request, set *rule.S
 			near[i].Decides, told = true, true
 		}
 	}
+	other := otherAccess(q, set)
+	near, x.Omitted = append(near, other...), x.Omitted-len(other)
 	if r := lineOf(set, x.Verdict.Line); r != nil && !told {
 		step := r.Says(q)
 		step.Decides = true
 		near, x.Omitted = append(near, step), x.Omitted-1
 	}
+	slices.SortStableFunc(near, func(a, b security.Step) int { return cmp.Compare(a.Line, b.Line) })
 	for _, s := range near {
 		if s.Effect == security.Deny {
 			denies = append(denies, s)
@@ -77,6 +82,28 @@ func (p *Policy) steps(x *security.Explanation, q *security.Request, set *rule.S
 		}
 	}
 	return denies, grants
+}
+
+// otherAccess is the grants that would match if they were not for reading or for
+// writing only: the mistake that is made most.
+func otherAccess(q *security.Request, set *rule.Set) (out []security.Step) {
+	needed, says := reads, "grants writing only"
+	if q.Action == security.Publish {
+		needed, says = writes, "grants reading only"
+	}
+	rules := set.Rules()
+	for i := range rules {
+		r := &rules[i]
+		if r.Effect != security.Allow || r.Actions&needed != 0 || len(out) == maxSteps {
+			continue
+		}
+		if misses := r.Misses(q); len(misses) == 1 && misses[0].Kind == rule.MissAction {
+			step := r.Says(q)
+			step.Says = says
+			out = append(out, step)
+		}
+	}
+	return out
 }
 
 // lineOf finds the rule of a line; nil if the set has none of it.

@@ -105,6 +105,7 @@ func TestWarnings(t *testing.T) {
 func FuzzACLFile(f *testing.F) {
 	f.Add(sample)
 	f.Add("pattern deny %u/%c/#\nuser x\ntopic deny +\n")
+	f.Add("user u\ntopic write a/b\ntopic deny a/#\npattern deny a/+\npattern %u/%c/%u\n")
 	f.Add("topic read \x00\nuser \n\ttopic\r")
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := Parse(Options{Name: "n", Path: "acl", Strict: len(text)%2 == 0}, []byte(text))
@@ -115,6 +116,10 @@ func FuzzACLFile(f *testing.F) {
 			ask(pub, "a/b", "", "c"), ask(rcv, "$SYS/x", "u", "c"), ask(sub, "a/#", "u", "x/y"), ask(sub, "#", "+", "c"),
 		} {
 			v := p.Decide(q)
+			x := p.Explain(q)
+			if x.Verdict != v || x.Omitted < 0 {
+				t.Errorf("Explain says %+v, %d omitted; Decide %+v", x.Verdict, x.Omitted, v)
+			}
 			if v.Rule == "" || v.Line > strings.Count(text, "\n")+1 {
 				t.Errorf("verdict without a place: %+v", v)
 			}
@@ -122,6 +127,7 @@ func FuzzACLFile(f *testing.F) {
 				t.Errorf("reading is allowed by no line: %+v", v)
 			}
 		}
+		_ = p.Filters(ask(pub, "", "u", "c").Principal)
 		_ = p.Admit(ask(pub, "", "a/b", "").Principal) // any answer will do; it must not panic
 	})
 }
