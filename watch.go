@@ -181,7 +181,10 @@ func (s *Server) watchFiles(ctx context.Context, ticks <-chan time.Time) {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticks:
+		case now, ticking := <-ticks:
+			if !ticking {
+				return
+			}
 			if s.config().Reload == config.ReloadAuto && s.watch.look(now) && ctx.Err() == nil {
 				_ = s.ReloadFiles() // it has said why not
 			}
