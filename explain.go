@@ -174,7 +174,7 @@ func (j *Judge) admit(ctx context.Context, who *expect.Who) (*admission, error) 
 	}
 	p, said := j.world.chains[l.Name].Explain(ctx, &cr)
 	for _, s := range said {
-		a.said = append(a.said, expect.Said{By: s.By, Says: s.Text, Accepts: s.Accepts, Refuses: s.Refuses, Reached: s.Reached})
+		a.said = append(a.said, expect.Said{By: s.By, Says: s.Text, Accepts: s.Accepts, Refuses: s.Refuses, Reached: s.Reached, Opposite: s.Opposite})
 	}
 	if p != nil {
 		p.Groups = append(slices.Clone(p.Groups), who.Groups...)
@@ -246,7 +246,8 @@ func (a *admission) judgeAddress(l *config.Listener, who *expect.Who) bool {
 	case listener.Admits(l.Allow, l.Deny, who.Address.Addr):
 		s.Says = who.Address.String() + " may connect to the listener"
 	default:
-		s.Says, s.Refuses = who.Address.String()+" may not connect to the listener: see its allow and deny", true
+		s.Says, s.Refuses = who.Address.String()+" may not connect to the listener", true
+		s.Opposite = "change allow or deny of listener " + l.Name
 	}
 	a.said = append(a.said, s)
 	return !s.Refuses

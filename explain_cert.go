@@ -22,6 +22,7 @@ func (a *admission) judgeCertificate(l *config.Listener, srv *certs.Server, who 
 		return true, nil
 	case who.Certificate == "":
 		s.Says, s.Refuses = "the listener requires a client certificate, and none was given", true
+		s.Opposite = "show a certificate that tls.client_ca of listener " + l.Name + " has signed"
 	case !asked:
 		s.Says = "the listener does not ask for a client certificate: it is not looked at"
 	default:

@@ -38,9 +38,14 @@ func writeExplained(w io.Writer, x *expect.Explained) error {
 	p.line("  because %s", x.Why())
 	if len(x.Door) > 0 {
 		p.line("\nwho it is")
+		var opposite []string
 		for _, s := range x.Door {
 			p.said(s)
+			if s.Opposite != "" && x.Connect == nil {
+				opposite = append(opposite, s.Opposite)
+			}
 		}
+		p.opposite(opposite)
 	}
 	if x.Connect != nil {
 		p.decision("may it connect", x.Connect)
@@ -123,11 +128,16 @@ func (p *page) decision(title string, d *expect.Decision) {
 			p.line("    (%d rules about something else)", pol.Omitted)
 		}
 	}
-	if len(d.Opposite) > 0 {
-		p.line("  for the opposite answer:")
-		for _, s := range d.Opposite {
-			p.line("  - %s", s)
-		}
+	p.opposite(d.Opposite)
+}
+
+func (p *page) opposite(list []string) {
+	if len(list) == 0 {
+		return
+	}
+	p.line("  for the opposite answer:")
+	for _, s := range list {
+		p.line("  - %s", s)
 	}
 }
 
@@ -152,14 +162,15 @@ func (p *page) step(s *expect.Step, reached bool) {
 	if s.Line != 0 {
 		at = fmt.Sprintf("%s:%d", s.File, s.Line)
 	}
-	matches := "no match"
-	if s.Matches {
-		matches = "matches"
+	says := s.Says
+	switch {
+	case says != "":
+	case s.Matches:
+		says = "matches"
+	default:
+		says = "does not match"
 	}
-	if s.Says != "" {
-		matches += ": " + s.Says
-	}
-	p.line("  "+mark(s.Decides, reached)+"%s  %s  %s", at, s.Rule, matches)
+	p.line("  "+mark(s.Decides, reached)+"%s: %s: %s", at, s.Rule, says)
 	for _, v := range s.Values {
 		if v.Missing {
 			p.line("          ${%s} is missing", v.Name)

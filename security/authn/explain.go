@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"sallyport/security"
 )
@@ -14,6 +15,9 @@ type Said struct {
 	Accepts bool   // this is who the client is
 	Refuses bool   // nobody else is asked
 	Reached bool   // false: who stands before it had the last word
+	// Opposite is what would have to change for it to accept; empty where it does,
+	// or where nothing that can be said in a line would do.
+	Opposite string
 }
 
 // Explain tells who cr would be and how the chain finds that out, by the steps
@@ -26,6 +30,7 @@ func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Princip
 		s := Said{By: "client id", Text: "begins with a required prefix", Reached: true}
 		if r := c.condition(cr); r != nil {
 			s.Text, s.Refuses = r.Reason, true
+			s.Opposite = "take a client id that begins with " + strings.Join(c.prefixes, " or ")
 		}
 		said = append(said, s)
 		if s.Refuses {
@@ -34,7 +39,7 @@ func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Princip
 	}
 	for i, m := range c.members {
 		p, text, err := introduce(ctx, m.Authenticator, cr)
-		s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil}
+		s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil, Opposite: remedy(m.Authenticator, cr, err)}
 		r := c.conclude(m, p, err, cr)
 		if s.Text == "" {
 			s.Text = reason(err)
@@ -52,6 +57,9 @@ func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Princip
 			rule := Said{By: "client id", Text: "is bound to the user name as the listener asks", Reached: true}
 			if r.err != nil {
 				rule.Text, rule.Refuses = reason(r.err), true
+				if p.Name != "" {
+					rule.Opposite = "take the client id " + p.Name
+				}
 			}
 			said = append(said, rule)
 		}
@@ -76,6 +84,21 @@ func reason(err error) string {
 		return "accepts"
 	}
 	return err.Error()
+}
+
+// remedy is what would have to change for a to accept cr, which it did not
+// because of err.
+func remedy(a Authenticator, cr *Credentials, err error) string {
+	p, ok := a.(*Passwords)
+	switch {
+	case err == nil || !ok:
+		return ""
+	case !cr.HasUsername:
+		return "send the name and the password of a user in " + p.opts.Path
+	case errors.Is(err, ErrNotMine):
+		return "add the user: sallyport passwd " + p.opts.Path + " " + cr.Username
+	}
+	return "send the password that " + p.opts.Path + " has for " + cr.Username
 }
 
 // introduce asks a, as far as it can answer without a credential, who cr is.

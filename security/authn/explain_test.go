@@ -86,6 +86,38 @@ func TestAChainIsExplained(t *testing.T) {
 	}
 }
 
+func TestARefusalSaysWhatWouldChangeIt(t *testing.T) {
+	users := openFile(t, writeFile(t, "alice:"+mustHash(t, SHA512, "s3cret")), func(o *PasswordsOptions) { o.Name = "passwords" })
+	path := users.opts.Path
+	members := []Member{{Authenticator: users}}
+	for _, tt := range []struct {
+		name  string
+		chain ChainOptions
+		cr    Credentials
+		want  string
+	}{
+		{"an unknown user", ChainOptions{Members: members}, Credentials{ClientID: "c", HasUsername: true, Username: "bob"}, "add the user: sallyport passwd " + path + " bob"},
+		{"no user", ChainOptions{Members: members}, Credentials{ClientID: "c"}, "send the name and the password of a user in " + path},
+		{"a wrong password", ChainOptions{Members: members}, Credentials{ClientID: "c", HasUsername: true, Username: "alice", HasPassword: true, Password: []byte("x")}, "send the password that " + path + " has for alice"},
+		{"a prefix", ChainOptions{Members: members, ClientIDPrefixes: []string{"a-", "b-"}}, Credentials{ClientID: "c"}, "take a client id that begins with a- or b-"},
+		{"a bound client id", ChainOptions{Members: members, ClientID: EqualsUsername}, Credentials{ClientID: "c", HasUsername: true, Username: "alice"}, "take the client id alice"},
+		{"nothing", ChainOptions{Members: members}, Credentials{ClientID: "c", HasUsername: true, Username: "alice"}, ""},
+	} {
+		c, err := NewChain(tt.chain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		_, said := c.Explain(t.Context(), &tt.cr)
+		for _, s := range said {
+			got += s.Opposite
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 // TestAnExplainedChainAgreesWithAuthenticate compares the two for credentials
 // that both can check.
 func TestAnExplainedChainAgreesWithAuthenticate(t *testing.T) {

@@ -56,6 +56,8 @@ type Said struct {
 	Accepts bool   `json:"accepts,omitempty"`
 	Refuses bool   `json:"refuses,omitempty"`
 	Reached bool   `json:"reached"` // false: what stands before it had the last word
+	// Opposite is what would have to change for it to let the client in.
+	Opposite string `json:"opposite,omitempty"`
 }
 
 // Decision is security.Decision as a document.
