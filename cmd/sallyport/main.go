@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // windows of time have zones, also where the system has none
 
 	"sallyport/bench"
 

@@ -37,6 +37,7 @@ func firstIssue(issues *cel.Issues) error {
 		return a.Location.Column() - b.Location.Column()
 	})
 	message := strings.TrimSuffix(first.Message, " (in container '')")
+	message, _, _ = strings.Cut(message, " expecting {") // a list of all that could stand there
 	if first.Location.Line() <= 0 {
 		return fmt.Errorf("condition: %s", brief(message))
 	}
