@@ -133,7 +133,7 @@ func (c *policyTestCmd) print(e *env, result *tested) error {
 		}
 		p.line("%s:%d: %s%s: %s: expected %s, is %s by %s", d.File, d.Line, name, d.Who, d.Answer.Request.Text, expected, is, d.Answer.Why())
 	}
-	p.line("%d expectations, %d not met", result.Expectations, len(result.Differences))
+	p.line("%s, %d not met", several(result.Expectations, "expectation"), len(result.Differences))
 	_, err := fmt.Fprint(e.stdout, p.String())
 	return err
 }

@@ -126,7 +126,7 @@ func (r *compared) write(w io.Writer) error {
 		touched[d.Identity] = true
 		p.line("%s: %s", d.Identity, expect.DifferenceText(d))
 	}
-	p.line("%d differences for %d of %d identities", len(r.Differences), len(touched), r.Identities)
+	p.line("%s, for %d of the identities (%d)", several(len(r.Differences), "difference"), len(touched), r.Identities)
 	if r.Conditional {
 		p.line("rules with conditions (when) took part: where they read the topic there may be more")
 	}

@@ -141,7 +141,7 @@ func TestExplainAndPolicyAnswer(t *testing.T) {
 		{"a table of a broken configuration", []string{"policy", "test", "-c", "broken.yaml", "wrong.yaml"}, "", exitUsage, nil, "permisions"},
 		{"a table with a listener to be named", []string{"policy", "test", "-c", "two.yaml", "wrong.yaml"}, "", exitUsage, nil, "wrong.yaml:5"},
 
-		{"no difference", []string{"policy", "diff", "permissions.yaml", "sallyport.yaml", "--identities", "who.yaml"}, "", exitOK, []string{"0 differences for 0 of 1 identities"}, ""},
+		{"no difference", []string{"policy", "diff", "permissions.yaml", "sallyport.yaml", "--identities", "who.yaml"}, "", exitOK, []string{"0 differences, for 0 of the identities (1)"}, ""},
 		{"a difference", []string{"policy", "diff", "sallyport.yaml", "new.yaml", "--identities", "who.yaml"}, "", exitFailure, []string{
 			"meter: publish meters/meter-17/# at QoS 1: allowed by permissions.yaml:5 (allow publish meters/${username}/# qos 0 1) -> refused by new.yaml:",
 			"meter: publish meters/meter-17/secret at QoS 0: refused by permissions.yaml:6 (deny publish meters/+/secret) -> allowed by new.yaml:5"}, ""},

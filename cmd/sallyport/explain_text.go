@@ -26,6 +26,14 @@ func (p *page) line(format string, args ...any) {
 	fmt.Fprintf(p, format+"\n", args...)
 }
 
+// several is a number of things in words.
+func several(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // writeExplained prints an explanation for people.
 func writeExplained(w io.Writer, x *expect.Explained) error {
 	var p page
@@ -125,7 +133,7 @@ func (p *page) decision(title string, d *expect.Decision) {
 			p.step(&s, pol.Reached)
 		}
 		if pol.Omitted > 0 {
-			p.line("    (%d rules about something else)", pol.Omitted)
+			p.line("    (%s about something else)", several(pol.Omitted, "rule"))
 		}
 	}
 	p.opposite(d.Opposite)

@@ -21,6 +21,7 @@ import (
 
 	"sallyport/audit"
 	"sallyport/config"
+	"sallyport/security/expect"
 	"sallyport/security/roles"
 )
 
@@ -214,6 +215,10 @@ func TestEveryConfigurationDecodes(t *testing.T) {
 			}
 			first, _, _ := strings.Cut(b.text, ":")
 			switch first {
+			case "config", "identities":
+				if _, err := expect.ParseTable([]byte(b.text), page); err != nil {
+					t.Errorf("expectations at %s:%d: %v", page, b.line, err)
+				}
 			case "users", "roles", "everyone":
 				permissions++
 				if _, err := roles.Parse(roles.Options{Path: page}, []byte(b.text)); err != nil {
@@ -265,11 +270,14 @@ var commandLine = regexp.MustCompile(`(?:^|[ /])sallyport ([a-z]+)([^\n]*)`)
 func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	sallyport := binary(t)
 	known := map[string]map[string]bool{}
-	for _, verb := range []string{"quickstart", "serve", "check", "explain", "ctl", "passwd", "pub", "sub", "bench", "version"} {
+	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "bench", "version"} {
 		known[verb] = help(t, sallyport, verb)
 	}
 	for _, sub := range []string{"explain", "retained purge"} {
 		maps.Copy(known["ctl"], help(t, sallyport, "ctl "+sub))
+	}
+	for _, sub := range []string{"test", "diff"} {
+		maps.Copy(known["policy"], help(t, sallyport, "policy "+sub))
 	}
 	found := 0
 	for _, page := range files(t, ".md") {
