@@ -3,6 +3,7 @@ package rule
 import (
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,4 +255,23 @@ func BenchmarkNewExpr(b *testing.B) {
 	for b.Loop() {
 		condition(b, `client_id.startsWith("dev-") && "ops" in groups && levels[1] == "7"`)
 	}
+}
+
+func TestConditionsAreJudgedAtTheSameTime(t *testing.T) {
+	w := When{
+		Windows: []Window{window(t, WindowSpec{Days: []string{"mon-fri"}, Zone: "Europe/Vienna"})},
+		Expr:    condition(t, `levels.exists(l, l.matches("^[0-9]+$")) && claim.level == 5 && now.getHours("Europe/Vienna") == 14`),
+	}
+	q := publish(someone())
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 100 {
+				if fit := w.Fits(q); !fit.Holds {
+					t.Errorf("%+v", fit)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
