@@ -16,6 +16,9 @@
 // subscription that the file does not grant as a whole: the same stages, where a
 // deny counts if it covers all of the filter, and grants may cover it together.
 //
+// Explain tells what each line says in that order, and what to write for the
+// opposite answer: an own grant or an own deny, since those come first.
+//
 // Where Mosquitto's versions differ or are insecure by accident, the safer
 // reading holds: %c and %u are placeholders as a whole level only (2.1), and a
 // value that is not exactly one level matches no grant; a deny pattern that
