@@ -22,8 +22,9 @@ import (
 // those. A type with a method SetDefaults() gets it called on each new slice
 // element or pointer before its keys are read. Many[T] is read from a list or
 // from one T alone. Unknown and duplicate keys, wrong types, keys without a
-// value, anchors, aliases, tags, nesting deeper than 24, mappings of more than
-// 5,000 keys and files above 1 MiB are refused.
+// value, anchors, aliases, tags, nesting deeper than 24, block mappings of more
+// than 5,000 keys (but right below a key of the document, where there may be any
+// number) and files above 1 MiB are refused.
 func DecodeYAML(data []byte, file string, into any) error {
 	return decodeOnly(data, file, into, ordinary)
 }
@@ -33,8 +34,7 @@ const MaxLargeYAML = 16 << 20
 
 // DecodeLargeYAML is DecodeYAML for files of up to MaxLargeYAML bytes and two
 // million parts (words and signs), for which it takes about half a gigabyte of
-// memory while it reads. A block mapping may have no more than 5,000 keys there
-// either; lists have no limit of their own.
+// memory while it reads.
 func DecodeLargeYAML(data []byte, file string, into any) error {
 	return decodeOnly(data, file, into, large)
 }

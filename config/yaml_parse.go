@@ -9,7 +9,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -19,8 +18,8 @@ const (
 	maxFileBytes = 1 << 20
 	maxDepth     = 24
 	// The parser's work grows with the square of a mapping's keys, so it is the
-	// sum of those squares that is bounded: 5,000 keys in one mapping, or
-	// whatever 200,000 tokens can say in small ones.
+	// sum of those squares that is bounded: 5,000 keys in one mapping (but for
+	// those that are cut into pieces), or whatever the tokens can say in small ones.
 	maxKeyWork = 25_000_000
 )
 
@@ -55,11 +54,12 @@ func parseYAML(data []byte, file string, b bounds) (node ast.Node, problems Prob
 		}
 	}()
 	tokens := lexer.Tokenize(string(data))
-	if p := judgeTokens(tokens, b); p != nil {
+	rest, sections := cutSections(tokens, cutKeys)
+	if p := judge(tokens, rest, sections, b); p != nil {
 		p.File = file
 		return nil, Problems{*p}
 	}
-	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	f, err := parseDocument(rest, sections)
 	if err != nil {
 		var e yaml.Error
 		if errors.As(err, &e) && e.GetToken() != nil {
@@ -80,27 +80,53 @@ func parseYAML(data []byte, file string, b bounds) (node ast.Node, problems Prob
 	return body, nil
 }
 
+// judge refuses tokens that the parser had better not see.
+func judge(all, rest token.Tokens, sections []largeMapping, b bounds) *Problem {
+	if len(all) > b.tokens {
+		return problemAt(all[b.tokens], "the file has too many parts")
+	}
+	work := 0
+	if p := judgeTokens(rest, &work); p != nil {
+		return p
+	}
+	for _, s := range sections {
+		for _, piece := range s.pieces {
+			if p := judgeTokens(piece, &work); p != nil {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+func problemAt(t *token.Token, text string) *Problem {
+	p := tokenPos(t)
+	return &Problem{Line: p.Line, Column: p.Column, Text: text}
+}
+
 // judgeTokens refuses what is not used here and bounds the depth. Block depth
-// is that of the open columns, flow depth that of the open brackets.
-func judgeTokens(tokens token.Tokens, b bounds) *Problem {
-	at := func(t *token.Token, text string) *Problem {
-		p := tokenPos(t)
-		return &Problem{Line: p.Line, Column: p.Column, Text: text}
-	}
-	if len(tokens) > b.tokens {
-		return at(tokens[b.tokens], "the file has too many parts")
-	}
-	var open []block
-	flow, work := 0, 0
+// is that of the open columns, flow depth that of the open brackets. It adds to
+// work, which all that is parsed has in common.
+func judgeTokens(tokens token.Tokens, work *int) *Problem {
+	var (
+		open    []block
+		flow    = 0
+		bracket *token.Token // the outermost one that is open
+	)
 	for i, t := range tokens {
 		if text := unsupported(t); text != "" {
-			return at(t, text)
+			return problemAt(t, text)
 		}
 		switch t.Type {
 		case token.MappingStartType, token.SequenceStartType:
+			if flow == 0 {
+				bracket = t
+			}
 			flow++
 		case token.MappingEndType, token.SequenceEndType:
-			flow--
+			if flow--; flow < 0 {
+				return problemAt(t, "this bracket was never opened")
+			}
 		case token.SequenceEntryType:
 			open = openBlock(open, t.Position.Column)
 		case token.MappingValueType:
@@ -110,13 +136,16 @@ func judgeTokens(tokens token.Tokens, b bounds) *Problem {
 			open = openBlock(open, tokens[i-1].Position.Column)
 			top := &open[len(open)-1]
 			top.keys++
-			if work += 2*top.keys - 1; work > maxKeyWork { // n squared is the sum of the first n odd numbers
-				return at(t, "too many keys in one mapping; a list has no such limit")
+			if *work += 2*top.keys - 1; *work > maxKeyWork { // n squared is the sum of the first n odd numbers
+				return problemAt(t, "too many keys in one mapping; a list has no such limit")
 			}
 		}
 		if flow+len(open) > maxDepth {
-			return at(t, fmt.Sprintf("nested more than %d levels deep", maxDepth))
+			return problemAt(t, fmt.Sprintf("nested more than %d levels deep", maxDepth))
 		}
+	}
+	if flow > 0 { // what follows was taken for flow, whose keys are not counted
+		return problemAt(bracket, "this bracket is not closed")
 	}
 	return nil
 }

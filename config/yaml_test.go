@@ -165,6 +165,8 @@ func TestHostileYAML(t *testing.T) {
 		"tens of thousands of keys":   keys.String(),
 		"keys of a flow mapping":      "{" + strings.ReplaceAll(keys.String(), "\n", ", ") + "}",
 		"more than a mebibyte":        strings.Repeat("#", maxFileBytes+1),
+		"keys after an open bracket":  "text: [\n" + keys.String(),
+		"keys after a stray bracket":  "text: ]\n" + keys.String(),
 		"a NUL":                       "text: a\x00b",
 		"bytes that are not UTF-8":    "text: \xff\xfe",
 		"a carriage of quotes":        strings.Repeat(`"" `, n),
