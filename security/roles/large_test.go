@@ -40,6 +40,23 @@ func TestALargeFileLoads(t *testing.T) {
 	}
 }
 
+func TestManyUsersLoad(t *testing.T) {
+	const n = 20_000
+	var b strings.Builder
+	b.WriteString("users:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  user%d:\n    roles: [r]\n", i)
+	}
+	b.WriteString("roles:\n  r:\n    permissions:\n      - {allow: publish, topic: \"${username}/#\"}\n")
+	p := parse(t, b.String())
+	if v := p.Decide(as(pub, "user19999/x", by("user19999", "c"))); !v.Allowed() || v.Line != 2*n+5 {
+		t.Errorf("the last of %d users gets %+v", n, v)
+	}
+	if v := p.Decide(as(pub, "x", by("user19999", "c"))); v.Line != 2*n {
+		t.Errorf("the last of %d users stands at line %d", n, v.Line)
+	}
+}
+
 func BenchmarkLoad(b *testing.B) {
 	for _, n := range []int{1000, 10_000, 100_000} {
 		text := []byte(factoryOf(n))
