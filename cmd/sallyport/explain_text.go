@@ -65,14 +65,6 @@ func writeExplained(w io.Writer, x *expect.Explained) error {
 	return err
 }
 
-// writeDecision prints a decision alone, for a client that is connected.
-func writeDecision(w io.Writer, title string, d *expect.Decision) error {
-	var p page
-	p.decision(title, d)
-	_, err := io.WriteString(w, strings.TrimPrefix(p.String(), "\n"))
-	return err
-}
-
 // clientText is a client in words.
 func clientText(c *expect.Client) string {
 	s := "client " + c.ClientID

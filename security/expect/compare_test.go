@@ -129,15 +129,39 @@ func TestAllowAllDiffersFromAFileInAllItDoesNotGrant(t *testing.T) {
 }
 
 func TestAComparisonIsBounded(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("everyone:\n")
-	for i := range 4500 {
-		fmt.Fprintf(&b, "  - {allow: publish, topic: 'a/%d'}\n", i)
+	rules := func(n int, form string) string {
+		b := strings.Builder{}
+		for i := range n {
+			fmt.Fprintf(&b, form, i)
+		}
+		return b.String()
 	}
-	p := permissions(t, "p", b.String())
+	const everyone = "everyone:\n"
+	nothing := permissions(t, "p", everyone+"  - {allow: publish, topic: a}\n")
+	many := permissions(t, "p", everyone+rules(4500, "  - {allow: publish, topic: 'a/%d'}\n"))
+	for _, tt := range []struct {
+		name     string
+		old, new security.Policy
+	}{
+		{"meets of filters", many, many},
+		{"filters of one", many, nothing},
+		{"filters of the other", nothing, many},
+		{"groups", permissions(t, "p", everyone+rules(33, "  - {allow: subscribe, topic: a, group: 'g%d'}\n")), nothing},
+		{"differences", permissions(t, "p", everyone+rules(150, "  - {allow: publish, topic: '%d/+'}\n")),
+			permissions(t, "p", everyone+"  - {allow: publish, topic: '#'}\n"+rules(150, "  - {deny: publish, topic: '+/%d'}\n"))},
+	} {
+		c := expect.Comparison{At: now}
+		if found, err := c.Compare(sideOf(dev, false, tt.old), sideOf(dev, false, tt.new)); !errors.Is(err, expect.ErrTooMuch) || found != nil {
+			t.Errorf("%s: %d differences, %v", tt.name, len(found), err)
+		}
+	}
+}
+
+func TestConditionsAreSpokenOf(t *testing.T) {
 	c := expect.Comparison{At: now}
-	if _, err := c.Compare(sideOf(dev, false, p), sideOf(dev, false, p)); !errors.Is(err, expect.ErrTooMuch) {
-		t.Errorf("Compare of 4,500 rules with 4,500: %v", err)
+	with := permissions(t, "p", `everyone: [{allow: publish, topic: "#", when: 'topic == "a"'}]`)
+	if _, err := c.Compare(sideOf(dev, false, with), sideOf(dev, false, with)); err != nil || !c.Conditional {
+		t.Errorf("a rule with a condition: conditional %v, %v", c.Conditional, err)
 	}
 }
 

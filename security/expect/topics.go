@@ -210,6 +210,10 @@ func (w *world) openFilters(all []string) {
 		}
 	}
 	roots := slices.Clone(w.open)
+	if len(roots) > maxMeets/len(roots) { // each is met with each at least
+		w.exhausted = true
+		return
+	}
 	for i := 0; i < len(w.open); i++ {
 		if len(w.open) > maxTopics || i > maxMeets/len(roots) {
 			w.exhausted = true
