@@ -213,31 +213,27 @@ func denyPublish(topic string) policyFunc {
 	}
 }
 
-// Rules change between allow and deny while a client publishes without end: what
-// it sends after a deny is in force is not delivered.
+// Rules change between allow and deny while clients publish without end: what is
+// sent after a deny is in force is not delivered, nor is anything else of that
+// topic, and of another topic, which is always allowed, nothing is lost.
 func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 	swaps := 10_000
 	if testing.Short() {
 		swaps = 1000
 	}
 	overTCP(t, nil, func(x *bed) {
-		sub := x.connect(packet.V5, "sub")
-		sub.subscribe(filter("t", 0))
-		pub := x.connect(packet.V5, "pub")
+		began := time.Now()
+		sub, pub, steady := x.connect(packet.V5, "sub"), x.connect(packet.V5, "pub"), x.connect(packet.V5, "steady")
+		sub.subscribe(filter("t", 0), filter("always", 1))
 		// state is even while the topic is allowed. A message says the state in
 		// which it was sent: one sent under a deny, that was in force before
 		// and after, must not arrive.
-		var state, acked, underDeny atomic.Int64
+		var state, acked, underDeny, late atomic.Int64
 		var bad sync.Map
 		stop := make(chan struct{})
-		var wg sync.WaitGroup
+		var wg, reader sync.WaitGroup
 		wg.Go(func() {
-			for i := 1; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for i := 1; !over(stop); i++ {
 				before := state.Load()
 				payload := strconv.Itoa(i)
 				pub.send(pub.pub(packet.PublishOut{Topic: "t", QoS: 1, PacketID: uint16(i%100 + 1), Payload: []byte(payload)}))
@@ -249,34 +245,83 @@ func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 				acked.Add(1)
 			}
 		})
-		deny, allow := denyPublish("t"), policyFunc(allowAll)
+		sent := 0
+		wg.Go(func() {
+			for !over(stop) {
+				sent++
+				if code := steady.publishes("always", strconv.Itoa(sent), 1, false); code != 0 {
+					t.Errorf("0x%02x for what is always allowed", byte(code))
+					return
+				}
+			}
+		})
+		got := 0
+		var arrived []string // of the topic
+		reader.Go(func() {
+			for {
+				m := sub.message()
+				switch {
+				case m.payload == "end":
+					return
+				case m.topic == "always":
+					if got++; m.payload != strconv.Itoa(got) {
+						t.Errorf("%s after %d: lost, or out of order", m.payload, got-1)
+						return
+					}
+				}
+				if m.topic == "t" {
+					arrived = append(arrived, m.payload)
+				}
+				sub.finish(m)
+			}
+		})
+		deny := policyFunc(func(r *security.Request) security.Effect {
+			if r.Action == security.Receive && r.Topic == "t" && state.Load()%2 == 1 {
+				late.Add(1) // each change of rules has this asked anew
+			}
+			return denyPublish("t")(r)
+		})
 		for i := range swaps / 2 {
-			x.swap(deny)
+			x.enforce(deny)
 			state.Add(1)
 			// Now and then the deny lasts for whole exchanges, else it comes between.
 			for n := acked.Load(); i%16 == 0 && acked.Load() < n+2; {
 				runtime.Gosched()
 			}
 			state.Add(1) // the deny ends: what is sent from now on may arrive
-			x.swap(allow)
+			x.enforce(allowAll)
 		}
 		close(stop)
 		wg.Wait()
-		x.b.gate.Swap(&security.Ruleset{ByListener: map[string][]security.Policy{"test": {allow}}})
-		pub.publishes("t", "end", 1, false)
-		for {
-			m := sub.message()
-			if m.payload == "end" {
-				break
+		pub.publishes("always", "end", 1, false)
+		reader.Wait()
+		for _, payload := range arrived {
+			if _, is := bad.Load(payload); is {
+				t.Errorf("%s was sent and acknowledged under a deny, and arrived", payload)
 			}
-			if _, is := bad.Load(m.payload); is {
-				t.Fatalf("%s was sent and acknowledged under a deny, and arrived", m.payload)
-			}
+		}
+		if got != sent {
+			t.Errorf("%d of %d arrived of what is always allowed", got, sent)
+		}
+		if n := late.Load(); n != 0 {
+			t.Errorf("%d deliveries were judged after a deny was in force", n)
 		}
 		if n := underDeny.Load(); n < int64(swaps/64) {
 			t.Errorf("only %d messages were sent under a deny", n)
 		}
+		if d := time.Since(began); d > 20*time.Second {
+			t.Errorf("it took %v", d)
+		}
 	})
+}
+
+func over(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+		return false
+	}
 }
 
 func TestTheCacheOfAnswersIsBounded(t *testing.T) {

@@ -39,6 +39,7 @@ type door struct {
 	hold     chan struct{} // nil: answer at once; else after it is closed
 	busy     bool
 	canceled int
+	groups   []string // of everyone
 }
 
 func (d *door) Begin(c *authn.Credentials, done func(*security.Principal, error)) func() {
@@ -49,7 +50,10 @@ func (d *door) Begin(c *authn.Credentials, done func(*security.Principal, error)
 		case string(c.Password) == "wrong":
 			done(nil, errors.New("wrong password"))
 		default:
-			done(&security.Principal{Realm: "test", Name: c.Username, Username: c.Username, Method: "door",
+			d.mu.Lock()
+			groups := d.groups
+			d.mu.Unlock()
+			done(&security.Principal{Realm: "test", Groups: groups, Name: c.Username, Username: c.Username, Method: "door",
 				ClientID: c.ClientID, Listener: c.Listener, Addr: c.Addr}, nil)
 		}
 	}
