@@ -62,6 +62,7 @@
 //	A session brings no rights from elsewhere            ASessionBringsNoRightsFromAnotherListener
 //	A rule grants one spelling, and no $ topic           ARuleGrantsOneSpellingOfATopic, AllTopicsAreNotTheDollarTopics
 //	No rules allow nothing, to anonymous too             ARuleFileWithoutRulesAllowsNothing, AnonymousIsJudgedByTheRules
+//	Share groups can be closed                           ShareGroupsCanBeClosed
 //	A broken acl_file opens nothing                      ABrokenACLFileIsRefusedAtStartAndOnReload
 //	A reload disturbs nobody who may stay                AReloadDisturbsNobodyWhoMayStay
 //	Retained messages fall with their publisher          ARetainedMessageOfOneWhoMayLeaveItNoMoreIsWithheld

@@ -140,6 +140,38 @@ func TestAllTopicsAreNotTheDollarTopics(t *testing.T) {
 	}
 }
 
+func TestShareGroupsCanBeClosed(t *testing.T) {
+	s := siege(t, plain("", ""), `
+defaults: {shared: deny}
+everyone:
+  - {allow: publish, topic: "jobs/#"}
+users:
+  mallory:
+    permissions: [{allow: subscribe, topic: "jobs/#"}]
+  bob:
+    permissions: [{allow: subscribe, topic: "jobs/#", group: crew}]
+`)
+	mallory, bob := s.as(packet.V5, "mallory"), s.as(packet.V5, "bob")
+	bob.allowed(1, "$share/crew/jobs/#")
+	for _, filter := range []string{"$share/crew/jobs/#", "$share/other/jobs/#", "$share/crew/#", "$share/crew/jobs/a"} {
+		if code := mallory.subscribe(1, filter)[0]; code != packet.NotAuthorized {
+			t.Errorf("mallory subscribes to %s: 0x%02x, want 0x87", filter, byte(code))
+		}
+	}
+	for _, filter := range []string{"$share/crew2/jobs/#", "$share/cre/jobs/#", "$share/Crew/jobs/#"} {
+		if code := bob.subscribe(1, filter)[0]; code != packet.NotAuthorized {
+			t.Errorf("bob subscribes to %s: 0x%02x, want 0x87", filter, byte(code))
+		}
+	}
+	mallory.allowed(1, "jobs/#") // to watch is no theft
+	for range 20 {
+		mallory.publish("jobs/a", "x", 1, false)
+	}
+	for range 20 {
+		bob.only("jobs/a", "x")
+	}
+}
+
 func TestAnonymousIsJudgedByTheRules(t *testing.T) {
 	s := siege(t, withAnonymous(), guarded)
 	anonymous := s.as(packet.V5, "x", func(c *packet.Connect) { c.HasUsername, c.HasPassword = false, false })
