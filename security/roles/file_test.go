@@ -125,16 +125,23 @@ func TestLoad(t *testing.T) {
 
 func FuzzPermissionFile(f *testing.F) {
 	f.Add(plant)
+	f.Add(factory)
 	f.Add("everyone:\n  - {deny: subscribe, topic: 'a/${clientid}', qos: [1], shared: required, group: g}\n")
-	f.Add("users: {a: {roles: [b]}}\nroles: {b: {}}")
+	f.Add("users: {a: {roles: [b], groups: c}}\nroles: {b: {}}\ngroups: {c: {roles: b}}\ndefaults: {shared: deny}")
+	f.Add("everyone:\n- {allow: [connect, will], topic: [a, b], from: ['::1'], listener: l, tls: forbidden, time: [{days: [mon, sat-sun], to: '01:00'}], when: 'tls || retain'}")
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := Parse(Options{Name: "n", Path: "p.yaml", AllowEmpty: true}, []byte(text))
 		if err != nil {
 			return
 		}
-		for _, q := range []*security.Request{as(pub, "a/b"), as(sub, "a/#", group("g")), as(rcv, "a"), as(sub, "#", by("a", "x/y"))} {
-			if v := p.Decide(q); v.Effect != security.Silent && (v.Line == 0 || v.Rule == "") {
+		for _, q := range []*security.Request{as(con, ""), as(pub, "a/b"), as(sub, "a/#", group("g")), as(rcv, "a"), as(sub, "#", by("a", "x/y"))} {
+			q.At = 1 // one moment for both answers
+			v := p.Decide(q)
+			if v.Effect != security.Silent && (v.Line == 0 || v.Rule == "") {
 				t.Errorf("verdict without a place: %+v", v)
+			}
+			if x := p.Explain(q); x.Verdict != v {
+				t.Errorf("explained as %+v, decided as %+v", x.Verdict, v)
 			}
 		}
 		_ = p.Admit(as(pub, "").Principal) // any answer will do; it must not panic

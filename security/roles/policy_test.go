@@ -2,6 +2,7 @@ package roles
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,9 @@ func at(moment string) func(*security.Request) {
 		panic(err)
 	}
 	return func(q *security.Request) { q.At = when.UnixNano() }
+}
+func message(payload string) func(*security.Request) {
+	return func(q *security.Request) { q.Message = &security.Message{Payload: []byte(payload)} }
 }
 func group(g string) func(*security.Request) {
 	return func(q *security.Request) { q.Shared, q.Group = true, g }
@@ -324,15 +328,71 @@ func TestAllowAll(t *testing.T) {
 	}
 }
 
+func TestFilters(t *testing.T) {
+	p := parse(t, `
+everyone: [{allow: both, topic: ["a/${clientid}", "b/#"]}, {deny: publish, topic: "b/#"}, {allow: connect}]
+groups: {g: {permissions: [{allow: subscribe, topic: "g/${groups}"}]}}
+`)
+	pr := &security.Principal{ClientID: "c", Groups: []string{"g", "h"}}
+	if got, want := p.Filters(pr), []string{"a/c", "b/#", "g/g", "g/h"}; !slices.Equal(got, want) {
+		t.Errorf("Filters = %q, want %q", got, want)
+	}
+}
+
+func TestAnAnswerHoldsUntilAWindowChanges(t *testing.T) {
+	p := parse(t, `
+everyone:
+  - {allow: publish, topic: a, time: {from: "08:00", to: "18:00"}}
+  - {deny: publish, topic: b, time: {from: "12:00", to: "13:00"}}
+  - {allow: publish, topic: b}
+  - {allow: publish, topic: c, when: 'size < 3'}
+  - {allow: publish, topic: d}
+`)
+	moment := func(s string) int64 { return as(pub, "", at(s)).At }
+	tests := []struct {
+		name     string
+		q        *security.Request
+		want     security.Effect
+		until    int64
+		volatile bool
+	}{
+		{"an open window", as(pub, "a", at("2026-11-23T12:00:00Z")), security.Allow, moment("2026-11-23T18:00:00Z"), false},
+		{"a closed window", as(pub, "a", at("2026-11-23T18:00:00Z")), security.Silent, moment("2026-11-24T08:00:00Z"), false},
+		{"a deny that is to come", as(pub, "b", at("2026-11-23T11:00:00Z")), security.Allow, moment("2026-11-23T12:00:00Z"), false},
+		{"a deny that holds", as(pub, "b", at("2026-11-23T12:30:00Z")), security.Deny, moment("2026-11-23T13:00:00Z"), false},
+		{"a condition on the message", as(pub, "c", at("2026-11-23T12:30:00Z"), message("xx")), security.Allow, 0, true},
+		{"a condition on the message that is false", as(pub, "c", at("2026-11-23T12:30:00Z"), message("xxx")), security.Silent, 0, true},
+		{"no condition", as(pub, "d", at("2026-11-23T12:30:00Z")), security.Allow, 0, false},
+	}
+	for _, tt := range tests {
+		if v := p.Decide(tt.q); v.Effect != tt.want || v.Until != tt.until || v.Volatile != tt.volatile {
+			t.Errorf("%s: %+v, want %v until %d, volatile %t", tt.name, v, tt.want, tt.until, tt.volatile)
+		}
+	}
+}
+
 func BenchmarkDecide(b *testing.B) {
-	p := parse(b, "everyone:\n  - {deny: both, topic: secret/#}\n  - {allow: both, topic: \"d/${clientid}/#\"}\n  - {allow: both, topic: plant/+/state}\n")
-	for name, q := range map[string]*security.Request{"literal": as(pub, "plant/7/state"), "placeholder": as(pub, "d/dev1/x")} {
-		b.Run(name, func(b *testing.B) {
+	small := "everyone:\n  - {deny: both, topic: secret/#}\n  - {allow: both, topic: \"d/${clientid}/#\"}\n  - {allow: both, topic: plant/+/state}\n"
+	for _, bench := range []struct {
+		name, file string
+		q          *security.Request
+	}{
+		{"literal", small, as(pub, "plant/7/state")},
+		{"placeholder", small, as(pub, "d/dev1/x")},
+		{"1000 rules", factoryOf(1000), as(pub, "plant/4/line/99/state", by("user7", "c"))},
+		{"100000 rules", factoryOf(100_000), as(pub, "plant/499/line/99/state", by("user7", "c"))},
+		{"100000 rules, none", factoryOf(100_000), as(pub, "plant/500/line/99/state", by("user7", "c"))},
+	} {
+		p := parse(b, bench.file)
+		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if !p.Decide(q).Allowed() {
-					b.Fatal("refused")
-				}
+				p.Decide(bench.q)
+			}
+		})
+		b.Run("explain "+bench.name, func(b *testing.B) {
+			for b.Loop() {
+				p.Explain(bench.q)
 			}
 		})
 	}
