@@ -33,16 +33,7 @@ func NewJudge(cfg *config.Config) (*Judge, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg}
-	var err error
-	if s.pool, err = newPool(cfg); err != nil {
-		return nil, err
-	}
-	defer s.pool.Close()
-	if s.cache, err = authn.NewCache(authn.CacheOptions{}); err != nil {
-		return nil, err
-	}
-	w, err := s.build(cfg, nil)
+	w, err := buildAlone(cfg)
 	if err != nil {
 		return nil, err
 	}
