@@ -158,27 +158,32 @@ type restood struct {
 // restand judges the standing subscriptions. The caller holds cl.mu, and calls
 // settle after releasing it.
 func (cl *client) restand(after *aftermath) {
-	var batch store.Batch
 	b, s := cl.b, cl.session
-	for name, sub := range s.Subs {
+	var changed []restood
+	for _, sub := range s.Subs { // all are judged before one is changed: a policy may panic
 		v := b.gate.Standing(cl.principal, sub.Topic, sub.Group, sub.QoS)
-		was := restood{sub: sub, user: cl.principal.Name, qos: sub.QoS, verdict: v}
-		switch {
-		case v.Allowed() && v.QoS < sub.QoS:
-			sub.QoS = v.QoS
-			b.metrics.SubscriptionsLowered.Add(1)
-			if s.Kept() {
-				batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: sub})
-			}
-		case !v.Allowed() && b.opt.OnPolicyChange == Revoke:
+		if v.Allowed() && v.QoS < sub.QoS || !v.Allowed() && b.opt.OnPolicyChange == Revoke {
+			changed = append(changed, restood{sub: sub, user: cl.principal.Name, qos: sub.QoS, verdict: v})
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	var batch store.Batch
+	for _, r := range changed {
+		if !r.verdict.Allowed() {
 			b.metrics.SubscriptionsRevoked.Add(1)
-			delete(s.Subs, name)
-			cl.revoke(sub, after, &batch)
-		default:
+			delete(s.Subs, r.sub.Filter)
+			cl.revoke(r.sub, after, &batch)
 			continue
 		}
-		after.restood = append(after.restood, was)
+		b.metrics.SubscriptionsLowered.Add(1)
+		r.sub.QoS = r.verdict.QoS
+		if s.Kept() {
+			batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: r.sub})
+		}
 	}
+	after.restood = append(after.restood, changed...)
 	cl.account()
 	b.commit(&batch, func(error) {}) // a failure is logged; after a restart they are judged again
 }

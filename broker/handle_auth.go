@@ -67,7 +67,7 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 	named := *who
 	named.ClientID, named.Listener, named.Addr, named.Secure = c.clientID, c.lis.Name, c.info.Remote, c.info.Secure
 	if v := c.b.gate.Admit(&named); !v.Allowed() {
-		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Policy + ": " + v.Rule, notify: true})
+		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Policy + ": " + v.Rule, notify: true, silence: true})
 		return
 	}
 	var after aftermath
@@ -92,6 +92,9 @@ func (cl *client) renew(c *Conn, who *security.Principal, after *aftermath) bool
 	}
 	cl.principal = who
 	cl.access = security.NewAccess(cl.b.gate, who)
+	if cl.will != nil {
+		cl.will.principal = who
+	}
 	cl.restand(after)
 	return true
 }

@@ -238,7 +238,10 @@ func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
 		}
 		s.Track(e)
 	}
-	taken := s.TakeShared(nil)
+	if other := s.TakeShared("another group"); len(other) != 0 {
+		t.Errorf("%d taken of a group that sent nothing", len(other))
+	}
+	taken := s.TakeShared(g)
 	if len(taken) != 2 {
 		t.Fatalf("%d taken, want 2", len(taken))
 	}
@@ -250,6 +253,43 @@ func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
 	}
 	if len(s.TakeShared(nil)) != 0 {
 		t.Error("they were taken twice")
+	}
+}
+
+func TestAHollowExchangeIsOnlyCompleted(t *testing.T) {
+	s := attached(1)
+	large := message("x")
+	large.Payload = make([]byte, 1000)
+	id, _ := s.Track(Entry{Msg: large, QoS: 2, SubIDs: []uint32{1}})
+	_, before := s.InFlight()
+	s.Attach(packet.V5, 1)
+	snd, ok := s.Next(0, nil)
+	if !ok || snd.ID != id || !snd.Dup {
+		t.Fatalf("%+v %v, want the message again", snd, ok)
+	}
+	if _, ok := s.Hollow(id + 1); ok {
+		t.Error("an exchange that isn't there is hollow")
+	}
+	if e, ok := s.Hollow(id); !ok || len(e.Msg.Payload) != 0 || e.SubIDs != nil {
+		t.Errorf("%+v %v, want no payload", e, ok)
+	}
+	if n, after := s.InFlight(); n != 1 || after > before-1000 {
+		t.Errorf("%d in flight with %d bytes, and were %d", n, after, before)
+	}
+	if !s.Room() {
+		t.Error("it takes a place of the window")
+	}
+	s.Attach(packet.V5, 1)
+	if snd, ok = s.Next(0, nil); !ok || !snd.Release || snd.ID != id {
+		t.Errorf("%+v %v, want PUBREL", snd, ok)
+	}
+	s.Forget(id)
+	if n, bytes := s.InFlight(); n != 0 || bytes != 0 || !s.Room() {
+		t.Errorf("%d in flight with %d bytes", n, bytes)
+	}
+	id, _ = s.Track(Entry{Msg: message("x"), QoS: 1})
+	if _, ok := s.Hollow(id); ok {
+		t.Error("a QoS 1 exchange is hollow")
 	}
 }
 

@@ -274,3 +274,30 @@ func FuzzNamesScan(f *testing.F) {
 		}
 	})
 }
+
+func TestEachYieldsEveryNameOnce(t *testing.T) {
+	n := NewNames[int]()
+	if _, complete := n.Each("", 10, func(string, int) bool { return true }); !complete {
+		t.Error("an empty map has more")
+	}
+	want := []string{"$SYS/x", "$other", "/", "a", "a/b", "b"}
+	for i, name := range want {
+		n.Set(name, i)
+	}
+	for work := range 8 {
+		var got []string
+		cursor, complete := "", false
+		for !complete {
+			cursor, complete = n.Each(cursor, work, func(name string, _ int) bool {
+				got = append(got, name)
+				return name != "/"
+			})
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("work %d: %v, want %v", work, got, want)
+		}
+	}
+	if cursor, complete := n.Each("a", 1, func(string, int) bool { return true }); cursor != "a/b" || complete {
+		t.Errorf("%q %v, want to go on after a/b", cursor, complete)
+	}
+}
