@@ -31,10 +31,10 @@ type Broker struct {
 	// Standing subscriptions, after a change of rules or of their client's rights:
 	SubscriptionsRevoked atomic.Int64
 	SubscriptionsLowered atomic.Int64
-	SessionsExpired   atomic.Int64
-	Limits            Limits // crossings, by the limit's name in the configuration
-	StoreFailures     atomic.Int64
-	Panics            atomic.Int64
+	SessionsExpired      atomic.Int64
+	Limits               Limits // crossings, by the limit's name in the configuration
+	StoreFailures        atomic.Int64
+	Panics               atomic.Int64
 
 	Connections    atomic.Int64 // gauge
 	ConnectionsMax atomic.Int64 // gauge, the highest yet
