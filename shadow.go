@@ -16,8 +16,17 @@ func (s *Server) tellShadow(d security.Difference) {
 	s.audit.Record(audit.ShadowDiffers,
 		slog.String("client", d.ClientID), slog.String("user", d.User), slog.String("listener", d.Listener),
 		slog.String("action", d.Action.String()), slog.String("topic", d.Topic), slog.Int("qos", int(d.QoS)),
-		slog.String("live", d.Live.Effect.String()), slog.String("live_rule", ruleOf(d.Live)),
-		slog.String("shadow", d.Shadow.Effect.String()), slog.String("shadow_rule", ruleOf(d.Shadow)))
+		slog.String("live", effectOf(d, d.Live)), slog.String("live_rule", ruleOf(d.Live)),
+		slog.String("shadow", effectOf(d, d.Shadow)), slog.String("shadow_rule", ruleOf(d.Shadow)))
+}
+
+// effectOf is allow or deny, and of a subscription that is granted at a lower QoS
+// than was asked for, at which.
+func effectOf(d security.Difference, v security.Verdict) string {
+	if d.Action == security.Subscribe && v.Allowed() && v.QoS < d.QoS {
+		return fmt.Sprintf("%s at QoS %d", v.Effect, v.QoS)
+	}
+	return v.Effect.String()
 }
 
 // ruleOf is policy:file:line: text of the rule that decided, as far as there is one.

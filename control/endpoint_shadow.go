@@ -39,10 +39,15 @@ func (s *Server) shadow(*call) (any, error) {
 }
 
 func differenceOf(d security.Difference) ShadowDifference {
-	return ShadowDifference{
+	out := ShadowDifference{
 		Action: d.Action.String(), User: d.User, Listener: d.Listener, Live: expect.NewVerdict(d.Live), Shadow: expect.NewVerdict(d.Shadow),
 		ClientID: d.ClientID, Topic: d.Topic, QoS: d.QoS, Judged: d.Judged,
 	}
+	if d.Action == security.Subscribe {
+		out.Live.Granted(d.Live)
+		out.Shadow.Granted(d.Shadow)
+	}
+	return out
 }
 
 // ShadowResetResult is the answer of POST /shadow/reset.

@@ -45,15 +45,17 @@ func TestAuthenticationAloneAdmitsUnlessAPolicySaysOtherwise(t *testing.T) {
 	}
 }
 
+// upTo allows up to a QoS.
+func upTo(max byte) Policy {
+	return policyOf(func(q *Request) Verdict {
+		if q.QoS <= max {
+			return Verdict{Effect: Allow}
+		}
+		return Verdict{Rule: "QoS"}
+	})
+}
+
 func TestASubscriptionIsGrantedALowerQoSOnlyWhereTheListenerDowngrades(t *testing.T) {
-	upTo := func(max byte) Policy {
-		return policyOf(func(q *Request) Verdict {
-			if q.QoS <= max {
-				return Verdict{Effect: Allow}
-			}
-			return Verdict{Rule: "QoS"}
-		})
-	}
 	for _, tt := range []struct {
 		policy    Policy
 		downgrade bool
@@ -124,6 +126,39 @@ func TestAShadowPolicyIsNeverEnforcedAndEveryDifferenceCounts(t *testing.T) {
 	g.Shadow().Reset()
 	if g.Shadow().Total() != 0 || len(g.Shadow().Differences()) != 0 {
 		t.Error("differences are left after a reset")
+	}
+}
+
+// Both sides are asked what they would grant, not only what was requested.
+func TestAShadowDiffersInTheQoSThatItWouldGrant(t *testing.T) {
+	for _, tt := range []struct {
+		claim        string
+		live, shadow byte
+		downgrade    bool
+		want         int64
+	}{
+		{"both grant less, and the same", 1, 1, true, 0},
+		{"the shadow grants more", 1, 2, true, 1},
+		{"the shadow grants less", 2, 0, true, 1},
+		{"both refuse", 1, 0, false, 0},
+		{"the shadow refuses", 2, 1, false, 1},
+	} {
+		g := NewGate(&Ruleset{
+			ByListener: map[string][]Policy{"door": {upTo(tt.live)}}, Shadow: map[string][]Policy{"door": {upTo(tt.shadow)}},
+			Downgrade: map[string]bool{"door": tt.downgrade},
+		})
+		v := g.Subscribe(somebody, "a", "", 2)
+		if want := tt.downgrade || tt.live == 2; v.Allowed() != want || want && v.QoS != tt.live {
+			t.Errorf("%s: %+v, which is not what the policies in force say", tt.claim, v)
+		}
+		if got := g.Shadow().Total(); got != tt.want {
+			t.Errorf("%s: %d differences, want %d", tt.claim, got, tt.want)
+		}
+		for _, d := range g.Shadow().Differences() {
+			if tt.downgrade && (d.Live.QoS != tt.live || d.Shadow.QoS != tt.shadow) {
+				t.Errorf("%s: told of QoS %d and %d, want %d and %d", tt.claim, d.Live.QoS, d.Shadow.QoS, tt.live, tt.shadow)
+			}
+		}
 	}
 }
 

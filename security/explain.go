@@ -16,17 +16,14 @@ type PolicyAnswer struct {
 }
 
 // Explain judges q by the present rules and tells how. The verdict is the one
-// that Decide gives, by the same code.
+// that Granted gives, by the same code.
 func (g *Gate) Explain(q *Request) Decision {
 	rules := g.rules.Load()
-	d := Decision{Verdict: rules.decide(q)}
-	if !d.Verdict.Allowed() && q.Action == Subscribe {
-		d.Verdict = rules.downgrade(d.Verdict, *q)
-		if d.Verdict.Allowed() { // what is explained is what was granted
-			lower := *q
-			lower.QoS = d.Verdict.QoS
-			q = &lower
-		}
+	d := Decision{Verdict: rules.granted(q)}
+	if q.Action == Subscribe && d.Verdict.Allowed() { // what is explained is what was granted
+		lower := *q
+		lower.QoS = d.Verdict.QoS
+		q = &lower
 	}
 	if _, decided := outside(q); decided {
 		return d

@@ -172,9 +172,9 @@ func name(pol Policy) string {
 	return ""
 }
 
-// answer is decide for a request that is really made: the shadow policies are asked too.
+// answer is Granted for a request that is really made: the shadow policies are asked too.
 func (g *Gate) answer(rs *Ruleset, q *Request) (v Verdict, differs bool) {
-	v = rs.decide(q)
+	v = rs.granted(q)
 	if len(rs.Shadow) == 0 || q.Principal == nil {
 		return v, false
 	}
@@ -185,9 +185,9 @@ func (g *Gate) answer(rs *Ruleset, q *Request) (v Verdict, differs bool) {
 	if _, decided := outside(q); decided {
 		return v, false
 	}
-	other := judge(policies, q)
+	other := rs.lowered(policies, judge(policies, q), q)
 	v.holds(other)
-	if differs = other.Allowed() != v.Allowed(); differs {
+	if differs = other.Allowed() != v.Allowed() || v.Allowed() && other.QoS != v.QoS; differs {
 		g.shadow.differ(q, v, other)
 	}
 	return v, differs
@@ -235,38 +235,40 @@ func (g *Gate) Subscribe(p *Principal, filter, group string, qos byte) Verdict {
 	rules := g.rules.Load()
 	q := Request{Principal: p, Action: Subscribe, Topic: filter, QoS: qos, Shared: group != "", Group: group}
 	v, _ := g.answer(rules, &q)
-	return rules.downgrade(v, q)
+	return v
 }
 
 // Standing is Subscribe for a subscription that was granted before.
 func (g *Gate) Standing(p *Principal, filter, group string, qos byte) Verdict {
-	rules := g.rules.Load()
-	q := Request{Principal: p, Action: Subscribe, Topic: filter, QoS: qos, Shared: group != "", Group: group}
-	return rules.downgrade(rules.decide(&q), q)
-}
-
-func (rs *Ruleset) downgrade(v Verdict, q Request) Verdict {
-	if v.Allowed() || q.Principal == nil || !rs.Downgrade[q.Principal.Listener] {
-		return v
-	}
-	for q.QoS > 0 {
-		q.QoS--
-		if lower := rs.decide(&q); lower.Allowed() {
-			return lower
-		}
-	}
-	return v
+	return g.Granted(&Request{Principal: p, Action: Subscribe, Topic: filter, QoS: qos, Shared: group != "", Group: group})
 }
 
 // Granted is Decide, and for a subscription also at which QoS it would stand:
 // where its listener downgrades, perhaps a lower one than was asked for.
-func (g *Gate) Granted(q *Request) Verdict {
-	rules := g.rules.Load()
-	v := rules.decide(q)
-	if q.Action != Subscribe {
+func (g *Gate) Granted(q *Request) Verdict { return g.rules.Load().granted(q) }
+
+func (rs *Ruleset) granted(q *Request) Verdict {
+	v := rs.decide(q)
+	if q.Principal == nil {
 		return v
 	}
-	return rules.downgrade(v, *q)
+	return rs.lowered(rs.ByListener[q.Principal.Listener], v, q)
+}
+
+// lowered is v, which policies answered to q, or if they refuse a subscription to
+// a listener that downgrades, their answer at the highest QoS that they allow.
+func (rs *Ruleset) lowered(policies []Policy, v Verdict, q *Request) Verdict {
+	if v.Allowed() || q.Action != Subscribe || !rs.Downgrade[q.Principal.Listener] {
+		return v
+	}
+	lower := *q
+	for lower.QoS > 0 {
+		lower.QoS--
+		if at := judge(policies, &lower); at.Allowed() {
+			return at
+		}
+	}
+	return v
 }
 
 // Redirect is an authenticator's answer that another server serves this client

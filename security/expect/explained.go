@@ -113,8 +113,8 @@ type Value struct {
 // NewDecision makes the document of d, the answer to q.
 func NewDecision(q *security.Request, d security.Decision) *Decision {
 	out := &Decision{Verdict: NewVerdict(d.Verdict), Opposite: d.Opposite}
-	if q.Action == security.Subscribe && d.Verdict.Allowed() {
-		out.Verdict.GrantedQoS = &d.Verdict.QoS
+	if q.Action == security.Subscribe {
+		out.Verdict.Granted(d.Verdict)
 	}
 	for _, a := range d.Policies {
 		p := Policy{Policy: a.Policy, Reached: a.Reached, Verdict: NewVerdict(a.Verdict), Omitted: a.Omitted}
@@ -128,6 +128,13 @@ func NewDecision(q *security.Request, d security.Decision) *Decision {
 		out.Policies = append(out.Policies, p)
 	}
 	return out
+}
+
+// Granted adds at which QoS a subscription was allowed, if it was.
+func (v *Verdict) Granted(of security.Verdict) {
+	if of.Allowed() {
+		v.GrantedQoS = &of.QoS
+	}
 }
 
 // NewVerdict makes the document of v.
