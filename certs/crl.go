@@ -132,16 +132,21 @@ func (c *CRL) inspect(file string, now time.Time) []Warning {
 // gives them) are all revoked or not to be judged. One good chain suffices:
 // with cross-signed CAs the others are detours.
 func (c *CRL) Check(chains [][]*x509.Certificate, now time.Time) error {
+	return c.check(chains, now, false)
+}
+
+// check is Check; lenient judges by the newest list where all are out of date.
+func (c *CRL) check(chains [][]*x509.Certificate, now time.Time, lenient bool) error {
 	err := errors.New("certificate was not verified, so its revocation can't be judged")
 	for _, chain := range chains {
-		if err = c.checkChain(chain, now); err == nil {
+		if err = c.checkChain(chain, now, lenient); err == nil {
 			return nil
 		}
 	}
 	return err
 }
 
-func (c *CRL) checkChain(chain []*x509.Certificate, now time.Time) error {
+func (c *CRL) checkChain(chain []*x509.Certificate, now time.Time, lenient bool) error {
 	if len(chain) == 0 {
 		return errors.New("empty chain")
 	}
@@ -149,10 +154,10 @@ func (c *CRL) checkChain(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 1 {
 		// The certificate is itself the trust anchor, and no other issued it:
 		// only its own list could name it.
-		return c.checkOne(chain[0], chain[0], true, now)
+		return c.checkOne(chain[0], chain[0], true, now, lenient)
 	}
 	for i := range len(chain) - 1 {
-		if err := c.checkOne(chain[i], chain[i+1], i == 0, now); err != nil {
+		if err := c.checkOne(chain[i], chain[i+1], i == 0, now, lenient); err != nil {
 			return err
 		}
 	}
@@ -160,7 +165,7 @@ func (c *CRL) checkChain(chain []*x509.Certificate, now time.Time) error {
 }
 
 // checkOne holds a certificate against the newest good list of its issuer.
-func (c *CRL) checkOne(certificate, issuer *x509.Certificate, required bool, now time.Time) error {
+func (c *CRL) checkOne(certificate, issuer *x509.Certificate, required bool, now time.Time, lenient bool) error {
 	lists := c.lists[string(certificate.RawIssuer)]
 	if len(lists) == 0 {
 		if required {
@@ -168,7 +173,7 @@ func (c *CRL) checkOne(certificate, issuer *x509.Certificate, required bool, now
 		}
 		return nil
 	}
-	var newest *revocations
+	var newest, stale *revocations
 	err := errors.New("revocation list is not signed by the certificate's issuer")
 	for _, r := range lists {
 		if !r.signedBy(issuer) {
@@ -176,12 +181,15 @@ func (c *CRL) checkOne(certificate, issuer *x509.Certificate, required bool, now
 		}
 		switch {
 		case now.Before(r.list.ThisUpdate):
-			err = errors.New("revocation list is not valid yet")
+			err, stale = errors.New("revocation list is not valid yet"), r.newer(stale)
 		case !r.list.NextUpdate.IsZero() && now.After(r.list.NextUpdate):
-			err = errors.New("revocation list has expired")
-		case newest == nil || r.list.ThisUpdate.After(newest.list.ThisUpdate):
-			newest = r
+			err, stale = errors.New("revocation list has expired"), r.newer(stale)
+		default:
+			newest = r.newer(newest)
 		}
+	}
+	if newest == nil && lenient {
+		newest = stale
 	}
 	if newest == nil {
 		return err
@@ -190,6 +198,14 @@ func (c *CRL) checkOne(certificate, issuer *x509.Certificate, required bool, now
 		return fmt.Errorf("certificate %x is revoked", certificate.SerialNumber)
 	}
 	return nil
+}
+
+// newer is the newer one of r and other, which may be nil.
+func (r *revocations) newer(other *revocations) *revocations {
+	if other == nil || r.list.ThisUpdate.After(other.list.ThisUpdate) {
+		return r
+	}
+	return other
 }
 
 func (r *revocations) signedBy(issuer *x509.Certificate) bool {

@@ -51,9 +51,10 @@ type Server struct {
 
 // world is what one (re)load made: immutable.
 type world struct {
-	plain *tls.Config
-	alpn  map[string]*tls.Config // plain, confirming one protocol
-	leaf  *x509.Certificate
+	plain    *tls.Config
+	alpn     map[string]*tls.Config // plain, confirming one protocol
+	leaf     *x509.Certificate
+	standing standing
 }
 
 // LoadServer reads the files of o. Warnings are for the log; they come with
@@ -120,8 +121,8 @@ func (s *Server) Config() *tls.Config { return s.base }
 // Leaf returns the server's present certificate.
 func (s *Server) Leaf() *x509.Certificate { return s.world.Load().leaf }
 
-// Reload reads the files again. New handshakes use them, open connections go
-// on. After an error everything is as it was.
+// Reload reads the files again. New handshakes use them; of open connections
+// [Server.Keeps] tells which may go on. After an error everything is as it was.
 func (s *Server) Reload() ([]Warning, error) {
 	w, warnings, err := build(&s.options)
 	if err != nil {
@@ -166,9 +167,9 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 			}
 		}
 	}
+	var revoked *CRL
 	if o.CRLFile != "" {
-		revoked, err := LoadCRL(o.CRLFile, anchors)
-		if err != nil {
+		if revoked, err = LoadCRL(o.CRLFile, anchors); err != nil {
 			return nil, nil, err
 		}
 		warnings = append(warnings, revoked.inspect(o.CRLFile, o.Now())...)
@@ -180,7 +181,7 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 			return revoked.Check(state.VerifiedChains, o.Now())
 		}
 	}
-	w := &world{plain: config, alpn: make(map[string]*tls.Config), leaf: pair.Leaf}
+	w := &world{plain: config, alpn: make(map[string]*tls.Config), leaf: pair.Leaf, standing: newStanding(o, anchors, revoked)}
 	for _, protocol := range o.ALPN {
 		c := config.Clone()
 		c.NextProtos = []string{protocol}
