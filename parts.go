@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/broker"
+	"sallyport/certs"
 	"sallyport/config"
 	"sallyport/listener"
 	"sallyport/packet"
@@ -49,7 +50,7 @@ func (s *Server) engineListeners(cfg *config.Config) map[string]*broker.Listener
 	ls := make(map[string]*broker.Listener, len(cfg.Listeners))
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
-		door := chainDoor{svc: s.authn, listener: l.Name}
+		door := chainDoor{svc: s.authn, listener: l.Name, tls: s.world.tls[l.Name]}
 		ls[l.Name] = &broker.Listener{
 			Name: l.Name, Limits: engineLimits(cfg.EffectiveLimits(i)), Auth: door, Enhanced: door,
 			AllowEmptyClientID: l.AllowEmptyClientID, GeneratedPrefix: l.GeneratedClientIDPrefix,
@@ -148,7 +149,7 @@ func (s *Server) admit(c *listener.Conn) {
 		info.Creds.Cert = c.TLS.PeerCertificates[0]
 		if len(c.TLS.VerifiedChains) > 0 {
 			chain := c.TLS.VerifiedChains[0]
-			info.Creds.CertVerified, info.Creds.Anchor = true, chain[len(chain)-1]
+			info.Creds.CertVerified, info.Creds.Anchor, info.Creds.Chain = true, chain[len(chain)-1], chain
 		}
 	}
 	s.broker.Serve(c, info)
@@ -158,12 +159,29 @@ func (s *Server) admit(c *listener.Conn) {
 type chainDoor struct {
 	svc      *authn.Service
 	listener string
+	tls      *certs.Server // nil without TLS; follows reloads
 }
 
 // Begin implements broker.Authenticator. An answer that was found under accounts
 // that are no more is asked for again.
 func (d chainDoor) Begin(c *authn.Credentials, done func(*security.Principal, error)) (cancel func()) {
+	if err := d.trusts(c); err != nil {
+		done(nil, err)
+		return func() {}
+	}
 	return d.svc.Begin(c, done)
+}
+
+// trusts refuses a client whose handshake was before a reload after which it
+// would have failed, and whose CONNECT comes only now.
+func (d chainDoor) trusts(c *authn.Credentials) error {
+	if d.tls == nil {
+		return nil
+	}
+	if err := d.tls.Keeps(c.Chain); err != nil {
+		return &authn.Refused{Method: "tls", Reason: err.Error()}
+	}
+	return nil
 }
 
 // Epoch implements broker.Authenticator.
@@ -179,7 +197,7 @@ func (d chainDoor) Exchange(method string, c *authn.Credentials) (broker.Exchang
 		return nil, false
 	}
 	x, err := a.Start(c)
-	return &exchange{x: x, err: err, chain: chain, method: method, creds: *c}, true
+	return &exchange{x: x, err: err, door: d, chain: chain, method: method, creds: *c}, true
 }
 
 // exchange runs one enhanced authentication; a step may block and so has a
@@ -187,6 +205,7 @@ func (d chainDoor) Exchange(method string, c *authn.Credentials) (broker.Exchang
 type exchange struct {
 	x      authn.Exchange
 	err    error
+	door   chainDoor
 	chain  *authn.Chain
 	method string
 	creds  authn.Credentials
@@ -206,8 +225,16 @@ func (e *exchange) Step(data []byte, done func([]byte, *security.Principal, erro
 		defer cancel()
 		reply, who, err := e.x.Next(ctx, data)
 		if err == nil && who != nil {
-			who, err = e.chain.Accept(e.method, who, &e.creds)
+			who, err = e.accept(who)
 		}
 		done(reply, who, err)
 	}()
+}
+
+// accept completes who, of whose exchange it was the last step.
+func (e *exchange) accept(who *security.Principal) (*security.Principal, error) {
+	if err := e.door.trusts(&e.creds); err != nil {
+		return nil, err
+	}
+	return e.chain.Accept(e.method, who, &e.creds)
 }

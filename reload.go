@@ -1,6 +1,7 @@
 package sallyport
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,7 +61,8 @@ func (s *Server) ReloadFiles() error {
 // (listeners and their sockets, what the engine is made with, the log) and risks
 // that are not accepted are refused. Connections of users whose password is
 // gone or changed are ended, and those of whom the new authenticators, client id
-// rules or policies would not let in; subscriptions that the policies do not
+// rules or policies would not let in, or whose certificate was revoked or has lost
+// its authority; subscriptions that the policies do not
 // allow any more end as mqtt.on_policy_change says. When it returns, nothing that
 // was decided before happens any more.
 func (s *Server) Reload(cfg *config.Config) error {
@@ -116,8 +118,10 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	}
 	s.cfg, s.world = cfg, w
 	s.broker.SetListeners(s.engineListeners(cfg))
-	n := s.broker.Revoke(func(p *security.Principal) bool {
-		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p)
+	n := s.broker.Revoke(func(p *security.Principal) bool { return !w.trusts(p) },
+		"the client certificate was revoked or is not trusted any more, or one is required now")
+	n += s.broker.Revoke(func(p *security.Principal) bool {
+		return w.trusts(p) && (gone[ownerName{p.Realm, p.Name}] || !w.keeps(p)) // each is counted once
 	}, "the account was changed or removed, or may not connect any more")
 	done := s.broker.Enforce()
 	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n+done.Disconnected),
@@ -131,6 +135,20 @@ type ownerName struct{ realm, name string }
 func (w *world) keeps(p *security.Principal) bool {
 	c := w.chains[p.Listener]
 	return c != nil && c.Keeps(p) == nil
+}
+
+// trusts reports whether a handshake with the listener's key material, which has
+// been taken over already, would still let in the client that p is.
+func (w *world) trusts(p *security.Principal) bool {
+	srv := w.tls[p.Listener]
+	if srv == nil {
+		return true
+	}
+	chain := p.Chain
+	if chain == nil && p.Cert != nil {
+		chain = []*x509.Certificate{p.Cert} // p was stored: what else its client sent is not known
+	}
+	return srv.Keeps(chain) == nil
 }
 
 // sameForm refuses a reload that would change what only a restart can: a key

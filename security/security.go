@@ -19,9 +19,10 @@ type Principal struct {
 	Groups   []string
 	Roles    []string
 	Attrs    map[string]string
-	Claims   map[string]any    // of a token, as encoding/json decodes them; nil without one
-	Cert     *x509.Certificate // leaf of a verified client certificate
-	Addr     netip.AddrPort    // unmapped, without zone
+	Claims   map[string]any      // of a token, as encoding/json decodes them; nil without one
+	Cert     *x509.Certificate   // leaf of a verified client certificate
+	Chain    []*x509.Certificate // Cert's, leaf to anchor, as the handshake verified it; nil for a principal that was stored
+	Addr     netip.AddrPort      // unmapped, without zone
 	Listener string
 	Secure   bool      // TLS, or a local transport
 	Method   string    // name of the authenticator that accepted

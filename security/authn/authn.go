@@ -42,6 +42,7 @@ type Credentials struct {
 	Cert         *x509.Certificate   // leaf of the client's chain, nil if it sent none
 	CertVerified bool                // the chain was verified against the listener's anchors
 	Anchor       *x509.Certificate   // root of the verified chain
+	Chain        []*x509.Certificate // the verified chain, leaf to anchor
 	Header       map[string][]string // of the WebSocket upgrade, canonical keys, bounded by the listener
 	Query        string              // of the WebSocket upgrade
 	AuthMethod   string              // MQTT 5.0, 3.1.2.11.9; empty for none

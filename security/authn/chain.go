@@ -195,7 +195,7 @@ func (c *Chain) accept(method string, p *security.Principal, cr *Credentials) (*
 	q.Method = method
 	q.Internal = false // no client is the broker
 	if cr.CertVerified {
-		q.Cert = cr.Cert
+		q.Cert, q.Chain = cr.Cert, cr.Chain
 	}
 	return &q, nil
 }

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -121,6 +122,27 @@ func TestChainConditions(t *testing.T) {
 		}
 		if _, err := c.Accept("m", &security.Principal{Name: tt.user}, &Credentials{ClientID: tt.clientID}); (err == nil) != tt.accept {
 			t.Errorf("%s, by an exchange: %v", tt.name, err)
+		}
+	}
+}
+
+func TestAVerifiedCertificateTravelsWithEveryMethod(t *testing.T) {
+	leaf, anchor := certWith(t, named("pump-7")), &x509.Certificate{RawSubjectPublicKeyInfo: []byte("key")}
+	members := map[string]Authenticator{
+		"a password": &fake{p: &security.Principal{Realm: "r", Name: "alice"}}, "the certificate": Identity{}, "nothing": Anonymous{},
+	}
+	for name, m := range members {
+		cr := Credentials{ClientID: "c", Listener: "l", Cert: leaf, CertVerified: true, Anchor: anchor, Chain: []*x509.Certificate{leaf, anchor}}
+		p, err := chainOf(t, ChainOptions{}, m).Authenticate(t.Context(), &cr)
+		if err != nil || p.Cert != leaf || len(p.Chain) != 2 || &p.Chain[0] != &cr.Chain[0] {
+			t.Errorf("%s: %+v, %v, want the certificate and the chain of the handshake, not copied", name, p, err)
+		}
+		if name == "the certificate" {
+			continue // that refuses one that was not verified
+		}
+		cr.CertVerified = false
+		if p, err = chainOf(t, ChainOptions{}, m).Authenticate(t.Context(), &cr); err != nil || p.Cert != nil || p.Chain != nil {
+			t.Errorf("%s: %+v, %v, want no trace of a certificate that was not verified", name, p, err)
 		}
 	}
 }
