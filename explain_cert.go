@@ -16,6 +16,13 @@ import (
 // and puts it into cr; false refuses. The error says that its file can't be read.
 func (a *admission) judgeCertificate(l *config.Listener, srv *certs.Server, who *expect.Who, cr *authn.Credentials) (bool, error) {
 	s := expect.Said{By: "tls", Reached: true}
+	var chain []*x509.Certificate
+	if who.Certificate != "" {
+		var err error
+		if chain, err = readChain(who.Certificate); err != nil {
+			return false, err
+		}
+	}
 	asked := srv != nil && l.TLS.ClientAuth != config.ClientAuthNone
 	switch {
 	case who.Certificate == "" && (!asked || l.TLS.ClientAuth != config.ClientAuthRequire):
@@ -26,10 +33,6 @@ func (a *admission) judgeCertificate(l *config.Listener, srv *certs.Server, who 
 	case !asked:
 		s.Says = "the listener does not ask for a client certificate: it is not looked at"
 	default:
-		chain, err := readChain(who.Certificate)
-		if err != nil {
-			return false, err
-		}
 		verified, err := verify(srv.Config(), chain)
 		if err != nil {
 			s.Says, s.Refuses = "the client certificate is refused: "+err.Error(), true

@@ -96,12 +96,16 @@ func (c *explainCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	x, err := sallyport.Explain(e.ctx, cfg, who, q)
+	j, err := sallyport.NewJudge(cfg)
+	if err != nil {
+		return &failure{what: c.Config + " can't be asked", why: err, hint: `run "sallyport check -c ` + c.Config + `"`}
+	}
+	x, err := j.Explain(e.ctx, who, q)
 	switch {
 	case errors.Is(err, sallyport.ErrListener):
 		return &failure{what: "explain", why: err, hint: "--listener NAME says which", code: exitUsage}
-	case err != nil:
-		return &failure{what: c.Config + " can't be asked", why: err, hint: `run "sallyport check -c ` + c.Config + `"`}
+	case err != nil: // such as a certificate that can't be read
+		return &failure{what: "explain", why: err, code: exitUsage}
 	}
 	if c.JSON {
 		err = printJSON(e.stdout, x)

@@ -42,7 +42,7 @@ func (passwdCmd) Help() string {
   sallyport passwd --list passwd
 
 The file is replaced as a whole, with mode 0600. A running broker takes it over
-at SIGHUP.`
+within three seconds; with reload: manual, or a mosquitto.conf, at SIGHUP.`
 }
 
 // Run changes or lists the file.

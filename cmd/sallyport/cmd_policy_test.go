@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"sallyport/certs"
 	"sallyport/security/expect"
 )
 
@@ -120,6 +122,8 @@ func TestExplainAndPolicyAnswer(t *testing.T) {
 		{"several listeners and none named", []string{"explain", "-c", "two.yaml", "-i", "x", "connect"}, "", exitUsage, nil, `name one of ["one" "two"]`},
 		{"a listener that is not there", explain("--listener", "three", "connect"), "", exitUsage, nil, "there is no listener three"},
 		{"a listener without TLS", explain("--tls", "connect"), "", exitUsage, nil, "has TLS"},
+		{"a certificate that is not there", explain("--cert", "nothing.pem", "connect"), "", exitUsage, nil, "sallyport: explain: load certificates: open nothing.pem"},
+		{"a certificate that is none", explain("--cert", "acl", "connect"), "", exitUsage, nil, "load certificates acl: no PEM certificate in it"},
 		{"a configuration that is broken", []string{"explain", "-c", "broken.yaml", "-i", "x", "connect"}, "", exitFailure, nil, "not valid"},
 		{"a configuration that is not there", []string{"explain", "-c", "nothing.yaml", "-i", "x", "connect"}, "", exitFailure, nil, "nothing.yaml"},
 		{"no client id", []string{"explain", "-c", "sallyport.yaml", "connect"}, "", exitUsage, nil, "--client-id"},
@@ -204,6 +208,13 @@ func TestExplainAndPolicyPrintJSON(t *testing.T) {
 // names that they use.
 func TestExamplesOfHelpRun(t *testing.T) {
 	policyFiles(t)
+	made, err := certs.Quickstart("tls", []string{"localhost"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(made.CertFile, "dev-1.pem"); err != nil {
+		t.Fatal(err)
+	}
 	ran := 0
 	for _, help := range []string{(*explainCmd)(nil).Help(), (*policyTestCmd)(nil).Help(), (*policyDiffCmd)(nil).Help()} {
 		for line := range strings.Lines(help) {

@@ -132,7 +132,11 @@ func parseFailure(err error) error {
 	hint := `run "sallyport --help"`
 	if pe, ok := errors.AsType[*kong.ParseError](err); ok && pe.Context != nil {
 		if cmd := pe.Context.Selected(); cmd != nil {
-			hint = `run "sallyport ` + cmd.Name + ` --help"`
+			path := cmd.Name
+			for up := cmd.Parent; up != nil && up.Type == kong.CommandNode; up = up.Parent {
+				path = up.Name + " " + path
+			}
+			hint = `run "sallyport ` + path + ` --help"`
 		}
 	}
 	if f, ok := errors.AsType[*failure](err); ok {

@@ -82,6 +82,7 @@ func TestExitCodes(t *testing.T) {
 		{"version command", []string{"version", "--json"}, exitOK, ""},
 		{"unknown command", []string{"frobnicate"}, exitUsage, "hint: "},
 		{"unknown flag", []string{"pub", "--frobnicate"}, exitUsage, "sallyport pub --help"},
+		{"unknown flag of a command within a command", []string{"policy", "diff", "--frobnicate"}, exitUsage, "sallyport policy diff --help"},
 		{"stray argument", []string{"pub", "-t", "a", "-m", "b", "c"}, exitUsage, "unexpected argument c"},
 		{"missing value", []string{"sub", "-t"}, exitUsage, "--topic"},
 		{"QoS 3", []string{"pub", "-t", "a", "-m", "b", "-q", "3"}, exitUsage, "--qos"},
