@@ -3,12 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/scanner"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -46,6 +47,9 @@ func parseYAML(data []byte, file string, b bounds) (node ast.Node, problems Prob
 	if at, ok := textPos(data); !ok {
 		return fail(at, "the file is not UTF-8 text")
 	}
+	if !fewParts(data, b.tokens) {
+		return fail(Pos{}, "the file has too many parts")
+	}
 	// The parser is not ours: should it panic on some input, the file is
 	// refused and the process lives.
 	defer func() {
@@ -53,7 +57,10 @@ func parseYAML(data []byte, file string, b bounds) (node ast.Node, problems Prob
 			node, problems = fail(Pos{}, "this is not YAML that can be read")
 		}
 	}()
-	tokens := lexer.Tokenize(string(data))
+	tokens, ok := tokenize(string(data))
+	if !ok {
+		return fail(Pos{}, "this is not YAML that can be read")
+	}
 	rest, sections := cutSections(tokens, cutKeys)
 	if p := judge(tokens, rest, sections, b); p != nil {
 		p.File = file
@@ -78,6 +85,51 @@ func parseYAML(data []byte, file string, b bounds) (node ast.Node, problems Prob
 		body = d.Body
 	}
 	return body, nil
+}
+
+// fewParts reports, before a token is made, that data has at most about twice
+// that many: the scanner reads a file as a whole, and its tokens may take a few
+// hundred times the room of the text. Between two characters that
+// may begin or end a token there is at most one more.
+func fewParts(data []byte, tokens int) bool {
+	before := byte('\n')
+	for _, c := range data {
+		switch c {
+		case '[', ']', '{', '}', ',', ':', '\'', '"':
+			tokens--
+		case '\n', '\r': // an empty line is nothing
+			if before != '\n' && before != '\r' {
+				tokens--
+			}
+		case '-', '?', '&', '*', '!', '|', '>', '<', '%', '#', '@', '`', '.':
+			switch before {
+			case ' ', '\t', '\n', '\r', '[', '{', ',', ':':
+				tokens--
+			}
+		}
+		if tokens < 0 {
+			return false
+		}
+		before = c
+	}
+	return true
+}
+
+// tokenize is all tokens up to the first that is none. ok is false where the
+// scanner fails otherwise.
+func tokenize(text string) (tokens token.Tokens, ok bool) {
+	var s scanner.Scanner
+	s.Init(text)
+	for {
+		some, err := s.Scan()
+		tokens.Add(some...)
+		switch {
+		case errors.Is(err, io.EOF):
+			return tokens, true
+		case err != nil:
+			return tokens, len(tokens) > 0 && tokens[len(tokens)-1].Type == token.InvalidType
+		}
+	}
 }
 
 // judge refuses tokens that the parser had better not see.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,26 @@ func TestDecodeLargeYAMLHasWiderBounds(t *testing.T) {
 	}
 	if err := DecodeLargeYAML(nil, "f", &v); err == nil || err.Error() != "f:1:1: the file is empty" {
 		t.Errorf("an empty file: %v", err)
+	}
+}
+
+// TestAFileOfTooManyPartsIsRefusedBeforeTheyAreMade holds the memory that a
+// file takes which is refused: the scanner would make ten tokens of each line
+// below, a hundred times the text, before they could be counted.
+func TestAFileOfTooManyPartsIsRefusedBeforeTheyAreMade(t *testing.T) {
+	for _, part := range []string{"[", "- ", "a:\n", "&a ", "*a ", "? ", "a: 'b' #c\n", "a: |\n b\n", `""`, "---\n", "%a\n", "a,", "@", "a: @\n"} {
+		text := []byte(strings.Repeat(part, MaxLargeYAML/len(part)))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var v sample
+		err := DecodeLargeYAML(text, "f", &v)
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%q again and again was accepted", part)
+		}
+		if made := after.TotalAlloc - before.TotalAlloc; made > 10*MaxLargeYAML {
+			t.Errorf("%q again and again took %d MiB: %.80v", part, made>>20, err)
+		}
 	}
 }
 
