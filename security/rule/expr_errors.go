@@ -55,7 +55,7 @@ func brief(s string) string {
 }
 
 // ours are the errors that are told as they are.
-var ours = []error{errNoMessage, errString, errPayload, errLevels, errList, errNetwork}
+var ours = []error{errNoMessage, errString, errPayload, errLevels, errList, errClaims, errNetwork}
 
 // harmless are the beginnings of the language's errors that hold nothing of what
 // was read. What follows a colon may be a value, and is not told.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,27 @@ func TestConditionsThatFail(t *testing.T) {
 		wide.Groups = append(wide.Groups, "g")
 		wide.Claims["many"] = make([]any, len(wide.Groups))
 	}
+	// Three levels of 200 entries each: what the language takes for one step would
+	// be eight million comparisons.
+	vast, deep := someone(), someone()
+	var level any = "x"
+	for range 3 {
+		list := make([]any, 200)
+		for i := range list {
+			list[i] = level
+		}
+		level = list
+	}
+	vast.Claims["wide"], vast.Claims["wide2"] = level, level
+	vast.Attrs = map[string]string{}
+	for i := range listLimit + 1 {
+		vast.Attrs[strconv.Itoa(i)] = ""
+	}
+	var nested any = "x"
+	for range claimDepth + 1 {
+		nested = map[string]any{"a": nested}
+	}
+	deep.Claims["deep"] = nested
 	for _, c := range []struct {
 		name, text, want string
 		change           func(*security.Request)
@@ -174,6 +196,9 @@ func TestConditionsThatFail(t *testing.T) {
 		{"a topic that is too deep", `levels.size() > 1`, "more than 256 levels", func(q *security.Request) { q.Topic = strings.Repeat("/", levelLimit) }},
 		{"too many groups", `"ops" in groups`, "more than 1024 entries", func(q *security.Request) { q.Principal = wide }},
 		{"too many entries of a claim", `"ops" in claim.many`, "more than 1024 entries", func(q *security.Request) { q.Principal = wide }},
+		{"too many claims to compare", `claim.wide == claim.wide2`, "more than 8192 values", func(q *security.Request) { q.Principal = vast }},
+		{"claims that lie too deep", `claim.deep == 1`, "more than 32 deep", func(q *security.Request) { q.Principal = deep }},
+		{"too many attributes", `attr == attr`, "more than 1024 entries", func(q *security.Request) { q.Principal = vast }},
 		{"a claim that is larger than was thought", `string(claim.sub).matches("^(a|b|c|d|e|f|g|h)*$")`, "it costs more than", func(q *security.Request) {
 			q.Principal.Claims["sub"] = strings.Repeat("a", 1<<20)
 		}},

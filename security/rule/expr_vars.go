@@ -19,7 +19,8 @@ var (
 	errString    = errors.New("a text is longer than 4096 bytes")
 	errPayload   = errors.New("the payload is longer than 16384 bytes")
 	errLevels    = errors.New("the topic has more than 256 levels")
-	errList      = errors.New("a list has more than 1024 entries")
+	errList      = errors.New("a list or map has more than 1024 entries")
+	errClaims    = errors.New("the claims have more than 8192 values, or lie more than 32 deep")
 	errNetwork   = errors.New("the second argument of ip_in is no network")
 )
 
@@ -29,6 +30,8 @@ const (
 	stringSize  = 4096  // bytes of a topic, client identifier, user name or share name
 	payloadSize = 16384 // bytes
 	levelLimit  = 256   // levels of a topic
+	claimValues = 8192  // of all claims, whatever they lie in
+	claimDepth  = 32    // of what lies in a claim
 )
 
 // What is taken for the largest size when cost is judged at loading. What turns
@@ -144,9 +147,12 @@ func (v *variables) ResolveName(name string) (any, bool) {
 		one, _, _ := Lookup(p, "address")
 		return types.String(one), true
 	case "attr":
+		if len(p.Attrs) > listLimit {
+			return types.WrapErr(errList), true
+		}
 		return types.NewStringStringMap(types.DefaultTypeAdapter, p.Attrs), true
 	case "claim":
-		return types.NewStringInterfaceMap(jsonAdapter{}, p.Claims), true
+		return claims(p.Claims), true
 	case "has_cert":
 		return types.Bool(p.Cert != nil), true
 	}
@@ -200,6 +206,41 @@ func certVariable(p *security.Principal, field string) (any, bool) {
 	return nil, false
 }
 
+// claims is a token's claims, or an error if they are out of bounds. The language
+// counts one step where two lists or maps are compared, whatever lies in them.
+func claims(of map[string]any) ref.Val {
+	if left := claimValues; !fewValues(of, claimDepth, &left) {
+		return types.WrapErr(errClaims)
+	}
+	return types.NewStringInterfaceMap(jsonAdapter{}, of)
+}
+
+// fewValues takes the values in v off left, and is false when there are more, or
+// they lie too deep.
+func fewValues(v any, depth int, left *int) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		if *left -= len(v); *left < 0 || depth == 0 {
+			return false
+		}
+		for _, x := range v {
+			if !fewValues(x, depth-1, left) {
+				return false
+			}
+		}
+	case []any:
+		if *left -= len(v); *left < 0 || depth == 0 {
+			return false
+		}
+		for _, x := range v {
+			if !fewValues(x, depth-1, left) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // stringList is a list, or an error if it is out of bounds.
 func stringList(list []string) ref.Val {
 	if len(list) > listLimit {
@@ -239,6 +280,9 @@ type jsonAdapter struct{}
 func (a jsonAdapter) NativeToValue(v any) ref.Val {
 	switch v := v.(type) {
 	case map[string]any:
+		if len(v) > listLimit {
+			return types.WrapErr(errList)
+		}
 		return types.NewStringInterfaceMap(a, v)
 	case []any:
 		if len(v) > listLimit {

@@ -5,13 +5,16 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"syscall"
 )
 
-// ReadFile reads a file of rules of at most limit bytes. exposed is the file's
+// ReadFile reads a file of rules, a regular one of at most limit bytes. exposed is the file's
 // mode, such as 0664, if others than its owner may write it, and so change what
 // is allowed; empty otherwise.
 func ReadFile(path string, limit int64) (data []byte, exposed string, err error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK a pipe in its place would hold up the reload, and with it
+	// the end of the broker, until somebody writes.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, "", err
 	}
@@ -19,6 +22,9 @@ func ReadFile(path string, limit int64) (data []byte, exposed string, err error)
 	st, err := f.Stat()
 	if err != nil {
 		return nil, "", err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, "", fmt.Errorf("%s is not a regular file", path)
 	}
 	if data, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
 		return nil, "", err
