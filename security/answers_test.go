@@ -212,6 +212,40 @@ func TestARefusalIsFoundByItsIdentifierUntilManyMoreFollow(t *testing.T) {
 	}
 }
 
+func TestRefusalsOfLongTopicsTakeBoundedRoom(t *testing.T) {
+	var d Decisions
+	long := strings.Repeat("t", 65535)
+	var ids []string
+	for range 2 * refusalBytes / len(long) {
+		ids = append(ids, d.Keep(Request{Topic: long, Group: "g"}, Verdict{}))
+	}
+	found := 0
+	for i, id := range ids {
+		if _, ok := d.Find(id); ok {
+			found += len(long)
+		} else if i > len(ids)*3/4 {
+			t.Errorf("one of the last, %d of %d, is forgotten", i, len(ids))
+		}
+	}
+	if found > refusalBytes || found < refusalBytes/2 {
+		t.Errorf("%d bytes are kept, want at most %d", found, refusalBytes)
+	}
+	id := d.Keep(Request{Topic: strings.Repeat("t", 2*refusalBytes)}, Verdict{})
+	if _, ok := d.Find(id); !ok || len(d.byID) != 1 {
+		t.Errorf("the last refusal is kept: %v, among %d", ok, len(d.byID))
+	}
+}
+
+func TestShadowKeepsTheBeginningOfALongTopic(t *testing.T) {
+	g := shadowed()
+	topic := "secret/" + strings.Repeat("\u00fc", 30000)
+	g.Publish(Request{Principal: somebody, Topic: topic})
+	list := g.Shadow().Differences()
+	if len(list) != 1 || len(list[0].Topic) > shadowTopic+3 || !strings.HasPrefix(topic, strings.TrimSuffix(list[0].Topic, "...")) {
+		t.Errorf("%d differences, kept with more of the topic than its beginning", len(list))
+	}
+}
+
 func TestDecisionsAreSafeForConcurrentUse(t *testing.T) {
 	var d Decisions
 	var wg sync.WaitGroup

@@ -11,10 +11,12 @@ import (
 // can be told an identifier and the operator looks up the rest. The zero
 // Decisions is ready for use.
 type Decisions struct {
-	mu   sync.Mutex // guards the fields below
-	ring []Refusal
-	next int
-	byID map[string]int
+	mu sync.Mutex // guards the fields below
+	// ring holds count refusals from first on, in the order of their coming.
+	ring         []Refusal
+	first, count int
+	bytes        int // of what clients said in them
+	byID         map[string]int
 }
 
 // Refusal is one refused request. Its message is not kept.
@@ -25,9 +27,13 @@ type Refusal struct {
 	Verdict Verdict
 }
 
+// size is what a client said in a refused request, in bytes.
+func (r *Refusal) size() int { return len(r.Request.Topic) + len(r.Request.Group) }
+
 const (
 	refusalsKept = 4096
-	refusalChars = 8 // of 32 possible each
+	refusalBytes = 16 << 20 // of topics and share names, which may have 64 KiB each
+	refusalChars = 8        // of 32 possible each
 )
 
 // Keep remembers the refusal of q and returns its identifier: eight characters
@@ -40,18 +46,28 @@ func (d *Decisions) Keep(q Request, v Verdict) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.byID == nil {
-		d.byID = make(map[string]int)
+		d.byID, d.ring = make(map[string]int), make([]Refusal, refusalsKept)
 	}
-	if len(d.ring) < refusalsKept {
-		d.ring = append(d.ring, r)
-		d.byID[r.ID] = len(d.ring) - 1
-		return r.ID
+	for d.count == refusalsKept || d.count > 0 && d.bytes+r.size() > refusalBytes {
+		d.forgetFirst()
 	}
-	delete(d.byID, d.ring[d.next].ID)
-	d.ring[d.next] = r
-	d.byID[r.ID] = d.next
-	d.next = (d.next + 1) % refusalsKept
+	at := (d.first + d.count) % refusalsKept
+	d.ring[at], d.byID[r.ID] = r, at
+	d.count++
+	d.bytes += r.size()
 	return r.ID
+}
+
+// forgetFirst forgets the oldest refusal. The caller holds d.mu.
+func (d *Decisions) forgetFirst() {
+	old := &d.ring[d.first]
+	d.bytes -= old.size()
+	if d.byID[old.ID] == d.first { // else a newer one got the same identifier
+		delete(d.byID, old.ID)
+	}
+	*old = Refusal{}
+	d.first = (d.first + 1) % refusalsKept
+	d.count--
 }
 
 // Find returns the refusal with an identifier, if it is still kept. Case does not count.

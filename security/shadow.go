@@ -28,7 +28,7 @@ type Difference struct {
 	Shadow   Verdict
 	// Of the last such request:
 	ClientID string
-	Topic    string
+	Topic    string // its beginning, where it is longer than a kibibyte
 	QoS      byte
 	// Judged is how many requests were judged so. A topic whose answer is
 	// remembered is judged once, so that Total, which counts every message, is larger.
@@ -48,6 +48,17 @@ type ruleAt struct {
 
 // shadowKinds bounds how many kinds of differences are told apart.
 const shadowKinds = 1024
+
+// shadowTopic bounds the bytes of the topic that is kept with each kind.
+const shadowTopic = 1024
+
+// beginning is s, or as much of it as is kept.
+func beginning(s string) string {
+	if len(s) > shadowTopic {
+		return strings.ToValidUTF8(s[:shadowTopic], "") + "..."
+	}
+	return strings.Clone(s)
+}
 
 // Tell has f called for each kind of difference when it is first seen. f runs
 // while a request is judged: it must not block.
@@ -105,7 +116,7 @@ func (s *Shadow) differ(q *Request, live, shadow Verdict) {
 		d = &Difference{Action: q.Action, User: p.Name, Listener: p.Listener}
 		s.byKind[key] = d
 	}
-	d.Live, d.Shadow, d.ClientID, d.Topic, d.QoS = live, shadow, p.ClientID, strings.Clone(q.Topic), q.QoS
+	d.Live, d.Shadow, d.ClientID, d.Topic, d.QoS = live, shadow, p.ClientID, beginning(q.Topic), q.QoS
 	d.Judged++
 	if !known && s.tell != nil {
 		s.tell(*d)
