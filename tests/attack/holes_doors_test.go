@@ -95,6 +95,12 @@ func (a *authority) text() string {
 // users are the common names of client certificates.
 func byCertificate(t *testing.T, a *authority, permissions string, revoked ...tls.Certificate) *site {
 	t.Helper()
+	return forCertificates(t, a, permissions, revoked...).begin()
+}
+
+// forCertificates is byCertificate before its start.
+func forCertificates(t *testing.T, a *authority, permissions string, revoked ...tls.Certificate) *site {
+	t.Helper()
 	var doors strings.Builder
 	for _, transport := range []string{"tls", "wss"} {
 		fmt.Fprintf(&doors, `
@@ -112,33 +118,42 @@ func byCertificate(t *testing.T, a *authority, permissions string, revoked ...tl
 	}
 	s.write("clients.crt", a.text())
 	s.write("clients.crl", a.list(revoked...))
-	return s.begin()
+	return s
 }
 
 // enter connects with a certificate and says what became of it: the code of the
 // CONNACK, or an error of the handshake or of the first reading behind it.
 func (s *site) enter(door string, device tls.Certificate, sessions tls.ClientSessionCache, change ...func(*packet.Connect)) (*peer, packet.Code, error) {
 	s.t.Helper()
-	c := tls.Client(s.socket(door), &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // the attacker doesn't care who it is
-		ServerName:         "localhost", Certificates: []tls.Certificate{device}, ClientSessionCache: sessions,
-	})
-	if err := c.Handshake(); err != nil {
+	p, err := s.knock(door, device, sessions)
+	if err != nil {
 		return nil, 0, err
-	}
-	p := newPeer(s.t, c)
-	if door == "wss" {
-		w := &webConn{Conn: c}
-		if status := w.upgrade(request("/mqtt", nil)); status != 101 {
-			return nil, 0, fmt.Errorf("upgrade: %d", status) // TLS 1.3 tells of a refused certificate here
-		}
-		p = newPeer(s.t, w)
 	}
 	ack, err := p.tryConnect(login(packet.V5, "another", change...))
 	if err != nil {
 		return nil, 0, err
 	}
 	return p, ack.Code, nil
+}
+
+// knock is what comes before the CONNECT of enter.
+func (s *site) knock(door string, device tls.Certificate, sessions tls.ClientSessionCache) (*peer, error) {
+	s.t.Helper()
+	c := tls.Client(s.socket(door), &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // the attacker doesn't care who it is
+		ServerName:         "localhost", Certificates: []tls.Certificate{device}, ClientSessionCache: sessions,
+	})
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	if door != "wss" {
+		return newPeer(s.t, c), nil
+	}
+	w := &webConn{Conn: c}
+	if status := w.upgrade(request("/mqtt", nil)); status != 101 {
+		return nil, fmt.Errorf("upgrade: %d", status) // TLS 1.3 tells of a refused certificate here
+	}
+	return newPeer(s.t, w), nil
 }
 
 const ownTree = "everyone:\n  - {allow: both, topic: \"${username}/#\"}\n"
