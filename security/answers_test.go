@@ -269,6 +269,35 @@ func (e explaining) Explain(q *Request) Explanation {
 	return Explanation{Verdict: e.Decide(q), Opposite: []string{e.opposite}}
 }
 
+// explainedStrict explains itself and wants an allow for each connection.
+type explainedStrict struct{ explaining }
+
+func (explainedStrict) NeedsConnect() bool { return true }
+
+func TestAnExplainedConnectionSaysWhatWouldTurnIt(t *testing.T) {
+	say := func(v Verdict) policyOf { return func(*Request) Verdict { return v } }
+	silent := explaining{say(Verdict{Rule: "nothing"}), "change silent"}
+	allow := explaining{say(Verdict{Effect: Allow}), "change allow"}
+	deny := explaining{say(Verdict{Effect: Deny, Rule: "no"}), "change deny"}
+	strict := explainedStrict{explaining{say(Verdict{Rule: "no allow"}), "change strict"}}
+	for _, tt := range []struct {
+		name     string
+		policies []Policy
+		allowed  bool
+		opposite string
+	}{
+		{"silence admits, and any policy could deny", []Policy{silent, silent}, true, "change silent, change silent"},
+		{"an allow beside silence", []Policy{silent, allow}, true, "change allow"},
+		{"a deny would have to go", []Policy{silent, deny}, false, "change deny"},
+		{"only who wants an allow can be satisfied", []Policy{silent, strict}, false, "change strict"},
+	} {
+		d := gateOf(tt.policies...).Explain(&Request{Principal: somebody, Action: Connect})
+		if d.Verdict.Allowed() != tt.allowed || strings.Join(d.Opposite, ", ") != tt.opposite {
+			t.Errorf("%s: allowed %v, opposite %q; want %v, %q", tt.name, d.Verdict.Allowed(), d.Opposite, tt.allowed, tt.opposite)
+		}
+	}
+}
+
 func TestAnExplanationNamesWhatEachPolicySaidAndWhoseWordCounted(t *testing.T) {
 	say := func(v Verdict) policyOf { return func(*Request) Verdict { return v } }
 	silent := explaining{say(Verdict{Rule: "nothing"}), "change silent"}

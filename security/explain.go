@@ -42,6 +42,9 @@ func (g *Gate) Explain(q *Request) Decision {
 		if a.Verdict.Effect == Deny {
 			reached = false
 		}
+		if q.Action == Connect && a.Verdict.Effect == Silent && !d.Verdict.Allowed() && !needsConnect(pol) {
+			a.Explanation.Opposite = nil // its silence refuses nobody
+		}
 		d.Policies = append(d.Policies, a)
 	}
 	d.Opposite = opposite(d)
@@ -52,15 +55,17 @@ func (g *Gate) Explain(q *Request) Decision {
 }
 
 // opposite gathers what would have to change: of an allowed request each policy
-// that allows, of a refused one each that denies, else any that is silent.
+// that allows, of a refused one each that denies, else any that is silent, as all
+// are where no rule refuses a connection.
 func opposite(d Decision) []string {
-	whose := Allow
+	decisive := Allow
 	if !d.Verdict.Allowed() {
-		whose = Silent
-		for _, a := range d.Policies {
-			if a.Verdict.Effect == Deny {
-				whose = Deny
-			}
+		decisive = Deny
+	}
+	whose := Silent
+	for _, a := range d.Policies {
+		if a.Verdict.Effect == decisive {
+			whose = decisive
 		}
 	}
 	var out []string

@@ -132,9 +132,7 @@ func judge(policies []Policy, q *Request) Verdict {
 			if err := admit(pol, q.Principal); err != nil {
 				v = Verdict{Effect: Deny, Policy: name(pol), Rule: err.Error()}
 			}
-			if c, ok := pol.(ConnectPolicy); ok && c.NeedsConnect() {
-				needed = true
-			}
+			needed = needed || needsConnect(pol)
 		}
 		held.holds(v)
 		switch {
@@ -162,6 +160,11 @@ func admit(pol Policy, p *Principal) error {
 		return a.Admit(p)
 	}
 	return nil
+}
+
+func needsConnect(pol Policy) bool {
+	c, ok := pol.(ConnectPolicy)
+	return ok && c.NeedsConnect()
 }
 
 // name is a policy's name in the configuration, empty if it has none.

@@ -112,7 +112,7 @@ func TestExplainAndPolicyAnswer(t *testing.T) {
 			"> permissions.yaml:5: allow publish meters/${username}/#", "${username} is meter-17"}, ""},
 		{"refused for its QoS", explain("publish", "meters/meter-17/kwh", "-q", "2"), "", exitRefused, []string{"refused: publish", "QoS 2 is not among 0 1", "for the opposite answer:"}, ""},
 		{"refused by a rule", explain("publish", "meters/meter-17/secret"), "", exitRefused, []string{"because permissions.yaml:6: deny publish meters/+/secret", "> permissions.yaml:6"}, ""},
-		{"the right password", explain("connect", "--password-stdin"), "geheim\n", exitOK, []string{"knows meter-17, and the password is right: accepted"}, ""},
+		{"the right password", explain("connect", "--password-stdin"), "geheim\n", exitOK, []string{"knows meter-17, and the password is right: accepted", "- add under users.meter-17.permissions in permissions.yaml: - {deny: connect}"}, ""},
 		{"the wrong password", explain("connect", "--password-stdin"), "falsch\n", exitRefused, []string{"passwords: wrong password: refused"}, ""},
 		{"an address that may not", explain("connect", "--address", "192.0.2.66"), "", exitRefused, []string{"192.0.2.66 may not connect"}, ""},
 		{"an unknown user", []string{"explain", "-c", "sallyport.yaml", "-i", "x", "-u", "bob", "connect"}, "", exitRefused, []string{"can't connect: chain: no authenticator knows", "- add the user: sallyport passwd passwd bob"}, ""},

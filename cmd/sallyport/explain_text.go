@@ -57,9 +57,13 @@ func writeExplained(w io.Writer, x *expect.Explained) error {
 	}
 	if x.Connect != nil {
 		p.decision("may it connect", x.Connect)
+		if x.Decision == nil { // else that it can connect is not the question
+			p.opposite(x.Connect.Opposite)
+		}
 	}
 	if x.Decision != nil {
 		p.decision("may it "+x.Request.Text, x.Decision)
+		p.opposite(x.Decision.Opposite)
 	}
 	_, err := io.WriteString(w, p.String())
 	return err
@@ -128,7 +132,6 @@ func (p *page) decision(title string, d *expect.Decision) {
 			p.line("    (%s about something else)", several(pol.Omitted, "rule"))
 		}
 	}
-	p.opposite(d.Opposite)
 }
 
 func (p *page) opposite(list []string) {

@@ -23,7 +23,7 @@ func (p *Policy) Explain(q *security.Request) security.Explanation {
 		x.Omitted += omitted
 	}
 	e.markDeciding(&x)
-	if x.Verdict.Allowed() {
+	if x.Verdict.Allowed() || x.Verdict.Effect == security.Silent && e.silenceAdmits() {
 		x.Opposite = e.refusals()
 	} else {
 		x.Opposite = e.allowances()
@@ -36,6 +36,12 @@ type explainer struct {
 	*Policy
 	q    *security.Request
 	sets []*rule.Set
+}
+
+// silenceAdmits reports whether the request is to connect, and what no rule denies
+// is allowed.
+func (e *explainer) silenceAdmits() bool {
+	return e.q.Action == security.Connect && !e.needsConnect
 }
 
 // markDeciding marks the step of the rule that the answer rests on; where rules

@@ -18,7 +18,7 @@ func (e *explainer) allowances() []string {
 	denies := e.matching(security.Deny)
 	if len(denies) > 0 {
 		change := e.remove(denies)
-		if rule.Allow(e.q, e.sets...).Rule == nil {
+		if !e.silenceAdmits() && rule.Allow(e.q, e.sets...).Rule == nil {
 			add := e.add(security.Allow)
 			if add == "" {
 				return nil
@@ -40,8 +40,7 @@ func (e *explainer) refusals() []string {
 	if add := e.add(security.Deny); add != "" {
 		out = append(out, add)
 	}
-	// Without a default, a connection that no rule allows is not refused.
-	if e.q.Action != security.Connect || e.needsConnect {
+	if !e.silenceAdmits() {
 		out = append(out, e.remove(e.allowing()))
 	}
 	return out
