@@ -76,7 +76,7 @@ func (c *ctlCmd) call(e *env, what, method, path string, body, out any) (printed
 	if !c.JSON {
 		return false, nil
 	}
-	if _, err := e.stdout.Write(data); err != nil {
+	if _, err := e.stdout.Write(sanitizeJSON(data)); err != nil {
 		return true, &failure{what: "print the answer", why: err}
 	}
 	return true, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -153,8 +154,13 @@ func loadQuietly(e *env, path string) (*config.Config, error) {
 
 // printJSON writes v for people and programs.
 func printJSON(w io.Writer, v any) error {
-	out := json.NewEncoder(w)
+	var b bytes.Buffer
+	out := json.NewEncoder(&b)
 	out.SetIndent("", "  ")
 	out.SetEscapeHTML(false)
-	return out.Encode(v)
+	if err := out.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(sanitizeJSON(b.Bytes()))
+	return err
 }

@@ -365,6 +365,21 @@ func FuzzParseFormat(f *testing.F) {
 	})
 }
 
+func TestJSONCanNotSteerATerminal(t *testing.T) {
+	in := map[string]string{"client_id": "a\x1b[2J\u009b2J\u202egpj.exe\x7f\u00fc\n"}
+	var b strings.Builder
+	if err := printJSON(&b, in); err != nil {
+		t.Fatal(err)
+	}
+	if needsSanitizing(b.String()) || !strings.Contains(b.String(), `\u009b2J\u202egpj.exe\u007f`+"\u00fc") {
+		t.Errorf("printed %q", b.String())
+	}
+	var out map[string]string
+	if err := json.Unmarshal([]byte(b.String()), &out); err != nil || out["client_id"] != in["client_id"] {
+		t.Errorf("read again: %q, %v", out, err)
+	}
+}
+
 func FuzzSanitize(f *testing.F) {
 	f.Add("a\x1b[2Jb")
 	f.Add("\xff\u202e\u0085\n")

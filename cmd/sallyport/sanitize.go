@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -33,6 +34,23 @@ func sanitize(s string) string {
 		i += n
 	}
 	return b.String()
+}
+
+// sanitizeJSON is sanitize for a JSON document, which stays one with the same
+// values: what is harmful stands within its strings alone, and is escaped there.
+func sanitizeJSON(data []byte) []byte {
+	if !needsSanitizing(string(data)) {
+		return data
+	}
+	out := make([]byte, 0, len(data)+16)
+	for _, r := range string(data) { // what isn't UTF-8 becomes U+FFFD
+		if harmful(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
 }
 
 func needsSanitizing(s string) bool {
