@@ -15,7 +15,8 @@ import (
 //
 // What it remembers is bounded, per topic (and share name): the answers for each
 // QoS and retain flag, until the moment at which time alone may change one of
-// them. Answers that depend on the message are not remembered.
+// them. Answers that depend on the message, and those for topics of more than 512
+// bytes, are not remembered.
 type Access struct {
 	gate      *Gate
 	principal *Principal
@@ -52,6 +53,9 @@ type slot struct {
 const (
 	accessSlots  = 128 // bounds what an Access remembers
 	accessProbes = 16  // bounds the look-up of a topic
+	// accessKey bounds the bytes of a topic with its share name: a longer one is
+	// judged each time, so that nobody makes the broker hold 128 times 64 KiB.
+	accessKey = 512
 )
 
 // NewAccess makes an Access for p.
@@ -176,7 +180,7 @@ func (a *Access) find(hash uint32, topic, group string) *slot {
 // ask puts q to the policies and remembers the answer, in s if the topic has that slot.
 func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
 	v, differs := a.gate.answer(rules, q)
-	if v.Volatile {
+	if v.Volatile || len(q.Topic)+len(q.Group) > accessKey {
 		return v
 	}
 	until := uint32(0)
@@ -185,9 +189,7 @@ func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
 		until = uint32(max(v.Until/1e9, 1))
 	}
 	if s == nil {
-		if s = a.room(q.Topic, q.Group); s == nil {
-			return v
-		}
+		s = a.room(q.Topic, q.Group)
 	}
 	s.known |= bit
 	s.allowed &^= bit
@@ -207,9 +209,6 @@ func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
 // room makes a slot for a topic. Where the table has no place near the topic's
 // own it grows, and at its largest another topic there is forgotten.
 func (a *Access) room(topic, group string) *slot {
-	if len(group) > 0xFFFF {
-		return nil
-	}
 	hash := a.hash(topic, group)
 	key := topic + group
 	if group == "" {

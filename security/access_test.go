@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,28 @@ func TestAccessRemembersEachQoSAndRetainFlagOnce(t *testing.T) {
 	}
 	if asked != 6 {
 		t.Errorf("the policy was asked %d times, want 6", asked)
+	}
+}
+
+func TestAccessHoldsNoLongTopics(t *testing.T) {
+	for _, effect := range []Effect{Allow, Deny} {
+		asked := 0
+		a := NewAccess(gateOf(fixed{effect: effect, asked: &asked}), somebody)
+		held := 0
+		for i := range 1000 {
+			a.Publish(strings.Repeat("t", 65530)+strconv.Itoa(i), 0, false, nil)
+			a.Receive("t", strings.Repeat("g", 65530)+strconv.Itoa(i), 0, false, nil)
+			a.Publish(strings.Repeat("t", accessKey-4)+strconv.Itoa(i), 0, false, nil)
+		}
+		for _, s := range a.slots() {
+			held += len(s.key)
+		}
+		if held == 0 || held > accessSlots*accessKey {
+			t.Errorf("%v: %d bytes of topics are held, want at most %d", effect, held, accessSlots*accessKey)
+		}
+		if asked != 3000 {
+			t.Errorf("%v: the policy was asked %d times, want 3000", effect, asked)
+		}
 	}
 }
 
