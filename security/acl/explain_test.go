@@ -84,9 +84,9 @@ func TestExplain(t *testing.T) {
 			`in acl under "user roger" add: topic read dev/+/x`,
 		}},
 		{"$SYS", ask(pub, "$SYS/x", "roger", "c"), saysNotWritten, []string{saysNotWritten}, nil},
-		{"SUBSCRIBE", ask(sub, "d/#", "roger", "c"), saysSubscribe, []string{saysSubscribe}, []string{"set strict: true for this policy"}},
+		{"SUBSCRIBE", ask(sub, "d/#", "roger", "c"), saysSubscribe, []string{saysSubscribe}, []string{"set strict: true for this policy, in a native configuration"}},
 		{"SUBSCRIBE to what is granted", ask(sub, "again", "roger", "c"), saysSubscribe, []string{saysSubscribe}, []string{
-			`set strict: true for this policy, and in acl under "user roger" add: topic deny again`,
+			`set strict: true for this policy, in a native configuration, and in acl under "user roger" add: topic deny again`,
 		}},
 		{"a connection", ask(security.Connect, "", "roger", "c"), "", nil, nil},
 		{"a topic that no line can hold", ask(pub, "x ", "roger", "c"), "", nil, nil},

@@ -78,7 +78,7 @@ func (p *Policy) towardsAllow(q *security.Request) (out []string) {
 
 // stricter is for a subscription, which acl_file allows as such.
 func (p *Policy) stricter(q *security.Request) []string {
-	const judge = "set strict: true for this policy"
+	const judge = "set strict: true for this policy, in a native configuration"
 	judged := *p
 	judged.strict = true
 	if !judged.judge(q).Allowed() {
