@@ -14,9 +14,12 @@ import (
 
 // How often files are looked at, and how long they have to be unchanged before
 // they are read: whoever writes one in pieces, or several of them, gets this long.
+// A file that never rests keeps all others from being read, a revocation among
+// them, so that after a while somebody has to know.
 const (
 	watchEvery = time.Second
 	settled    = time.Second
+	restless   = 30 * time.Second
 )
 
 // watch knows of which content the world in force was made, and finds out
@@ -32,6 +35,9 @@ type watch struct {
 	seen    map[string]stamp
 	changed time.Time // the last look that saw another stamp
 	suspect bool      // since something changed, no content has been compared
+	unrest  time.Time // the first look after which nothing has rested; zero: all rests
+	mover   string    // a file that the last look saw changed
+	told    bool      // restlessFile has named one since
 }
 
 // sums is the content of files by path; zero for one that can't be read.
@@ -144,16 +150,21 @@ func (w *watch) look(now time.Time) bool {
 	defer w.mu.Unlock()
 	paths := w.pathsLocked()
 	if s := stamps(paths); !sameStamps(s, w.seen) {
-		w.seen, w.changed, w.suspect = s, now, true
+		w.moved(s, now)
+		w.suspect = true
 		return false
 	}
-	if !w.suspect || now.Sub(w.changed) < settled {
+	if now.Sub(w.changed) < settled {
+		return false
+	}
+	w.unrest, w.told = time.Time{}, false
+	if !w.suspect {
 		return false
 	}
 	s := sums{}
 	s.add(paths)
 	if again := stamps(paths); !sameStamps(again, w.seen) {
-		w.seen, w.changed = again, now
+		w.moved(again, now)
 		return false
 	}
 	w.suspect = false
@@ -162,6 +173,31 @@ func (w *watch) look(now time.Time) bool {
 		return false
 	}
 	return w.refused == nil || !maps.Equal(s, w.refused)
+}
+
+// moved notes that a look at now saw other stamps. The caller holds w.mu.
+func (w *watch) moved(to map[string]stamp, now time.Time) {
+	for path, s := range to {
+		if !s.same(w.seen[path]) {
+			w.mover = path
+		}
+	}
+	w.seen, w.changed = to, now
+	if w.unrest.IsZero() {
+		w.unrest = now
+	}
+}
+
+// restlessFile names, once, a file whose changes have kept all files from being
+// read for a while; empty if there is none.
+func (w *watch) restlessFile(now time.Time) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told || w.unrest.IsZero() || now.Sub(w.unrest) < restless {
+		return ""
+	}
+	w.told = true
+	return w.mover
 }
 
 // contains reports whether all of part is in s.
@@ -185,8 +221,14 @@ func (s *Server) watchFiles(ctx context.Context, ticks <-chan time.Time) {
 			if !ticking {
 				return
 			}
-			if s.config().Reload == config.ReloadAuto && s.watch.look(now) && ctx.Err() == nil {
+			if s.config().Reload != config.ReloadAuto {
+				continue
+			}
+			if s.watch.look(now) && ctx.Err() == nil {
 				_ = s.ReloadFiles() // it has said why not
+			}
+			if path := s.watch.restlessFile(now); path != "" {
+				s.log.Warn("a file keeps changing: until it rests no changed file is read; sallyport ctl reload reads them now", "file", path)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -273,4 +274,33 @@ func TestAFileThatIsAddedToAnIncludedFolderIsSeen(t *testing.T) {
 	w.due(false, "at the start")
 	w.write(filepath.Join("conf.d", "more.conf"), "")
 	w.due(true, "with one more file")
+}
+
+func TestAFileThatNeverRestsIsTold(t *testing.T) {
+	w := watching(t, map[string]string{"a": "1", "b": "1"})
+	w.write("a", "revoked")
+	told := 0
+	for i := range 3 * int(restless/time.Second) {
+		w.write("b", strings.Repeat("1", 2+i))
+		if w.second() {
+			t.Fatal("read while a file was changing")
+		}
+		if path := w.restlessFile(w.now); path != "" {
+			if path != w.path("b") || time.Duration(i)*time.Second < restless {
+				t.Errorf("after %d seconds %s is named", i, path)
+			}
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times, want once", told)
+	}
+	w.due(true, "when it rests")
+	w.reload()
+	for range 3 {
+		w.second()
+	}
+	if path := w.restlessFile(w.now); path != "" || !w.unrest.IsZero() {
+		t.Errorf("%q is named when all rests", path)
+	}
 }
