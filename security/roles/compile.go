@@ -18,6 +18,7 @@ type compiler struct {
 	// conditions remembers expressions that were compiled, since many permissions
 	// have the same one.
 	conditions map[string]compiled
+	language   rule.Language
 }
 
 type compiled struct {

@@ -257,7 +257,7 @@ func (d *draft) expression(when *rule.When, actions rule.Actions) *rule.When {
 	known := fmt.Sprintf("%d %s", actions, d.When.Value)
 	e, seen := d.conditions[known]
 	if !seen {
-		e.expr, e.err = rule.NewExpr(d.When.Value, actions)
+		e.expr, e.err = d.language.Compile(d.When.Value, actions)
 		d.conditions[known] = e
 	}
 	if e.err != nil {

@@ -37,11 +37,22 @@ type Expr struct {
 	places  *places
 }
 
-// NewExpr compiles an expression, whose cost is bounded. actions is what the rule
+// Language compiles conditions, which share what they have in common: most of
+// what one takes by itself. The zero Language is ready for use, by one at a time;
+// what it has compiled is safe for concurrent use.
+type Language struct{ env *cel.Env }
+
+// NewExpr is Compile by a Language of its own.
+func NewExpr(source string, actions Actions) (*Expr, error) {
+	var l Language
+	return l.Compile(source, actions)
+}
+
+// Compile compiles an expression, whose cost is bounded. actions is what the rule
 // that it stands in is about: payload and size can only be read where there is a
 // message, so that they don't compile beside Connect or Subscribe. Errors begin
 // with line and column within source.
-func NewExpr(source string, actions Actions) (*Expr, error) {
+func (l *Language) Compile(source string, actions Actions) (*Expr, error) {
 	if len(source) > exprBytes {
 		return nil, fmt.Errorf("condition has %d bytes: at most %d", len(source), exprBytes)
 	}
@@ -52,10 +63,14 @@ func NewExpr(source string, actions Actions) (*Expr, error) {
 	if !text.ValidUTF8(line) || !text.Clean(line) {
 		return nil, errors.New("condition holds control characters")
 	}
-	env, err := newEnv()
-	if err != nil {
-		return nil, err
+	if l.env == nil {
+		env, err := newEnv()
+		if err != nil {
+			return nil, err
+		}
+		l.env = env
 	}
+	env := l.env
 	ast, issues := env.Compile(source)
 	if issues.Err() != nil {
 		return nil, firstIssue(issues)

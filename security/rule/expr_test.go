@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +153,37 @@ func TestConditionsThatDoNotCompile(t *testing.T) {
 		if err != nil && (len(err.Error()) > 400 || strings.ContainsAny(err.Error(), "\n")) {
 			t.Errorf("%s: an error of %d bytes: %s", c.name, len(err.Error()), err)
 		}
+	}
+}
+
+// TestConditionsOfOneLanguageTakeLittleRoom holds that tens of thousands of
+// conditions in a file do not take gigabytes: one by itself takes 30 KB.
+func TestConditionsOfOneLanguageTakeLittleRoom(t *testing.T) {
+	const n = 500
+	var l Language
+	keep := make([]*Expr, 0, n+1)
+	compile := func(i int) {
+		e, err := l.Compile(fmt.Sprintf(`topic != "%d" && groups.exists(g, g == "x%d")`, i, i), Publish)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep = append(keep, e)
+	}
+	compile(n)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range n {
+		compile(i)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / n; each > 10<<10 {
+		t.Errorf("a condition takes %d bytes", each)
+	}
+	q := &security.Request{Principal: someone(), Action: security.Publish, Topic: "5"}
+	if keep[6].fits(q).Holds || keep[1].text == keep[2].text {
+		t.Error("conditions of one language are mixed up")
 	}
 }
 
