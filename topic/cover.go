@@ -18,7 +18,7 @@ import "strings"
 // Covers reports whether every name that filter b matches is matched by filter
 // a. It does not allocate.
 func Covers(a, b string) bool {
-	depth, open := shallowest(b)
+	depth, open := Depths(b)
 	if open {
 		// b has no deepest name, so a must end in # too; then a takes every
 		// depth from its own on, and the shallowest of b decides.
@@ -26,48 +26,7 @@ func Covers(a, b string) bool {
 			return false
 		}
 	}
-	return coversAt(a, b, depth)
-}
-
-// CoveredBy reports whether every name that filter matches is matched by at
-// least one of rules. It does not allocate; its cost is the size of rules times
-// the number of depths that they tell apart.
-func CoveredBy(filter string, rules []string) bool {
-	depth, open := shallowest(filter)
-	deepest := depth
-	if open {
-		// One level below the deepest rule only rules that end in # take part,
-		// and they do the same at every depth from there on.
-		for _, r := range rules {
-			d, _ := shape(r)
-			deepest = max(deepest, d+1)
-		}
-	}
-	for ; depth <= deepest; depth++ {
-		if !coveredAt(filter, rules, depth) {
-			return false
-		}
-	}
-	return true
-}
-
-// Depths returns the number of levels of the shortest names that filter matches,
-// and whether it matches deeper names too.
-func Depths(filter string) (least int, open bool) { return shallowest(filter) }
-
-// CoversAt reports whether every name of the given depth (a number of levels)
-// that filter b matches is matched by filter a; depth is one that b has names of.
-// A filter is covered by several where each of its depths is covered by one of
-// them; beyond the deepest of them, one depth stands for all. It does not allocate.
-func CoversAt(a, b string, depth int) bool { return coversAt(a, b, depth) }
-
-func coveredAt(filter string, rules []string, depth int) bool {
-	for _, r := range rules {
-		if coversAt(r, filter, depth) {
-			return true
-		}
-	}
-	return false
+	return CoversAt(a, b, depth)
 }
 
 // shape returns the number of levels before a trailing #, and whether there is
@@ -82,19 +41,22 @@ func shape(filter string) (depth int, open bool) {
 	return levels(filter), false
 }
 
-// shallowest returns the number of levels of the shortest names that filter
-// matches, and whether it also matches all deeper ones.
-func shallowest(filter string) (depth int, open bool) {
+// Depths returns the number of levels of the shortest names that filter matches,
+// and whether it matches deeper names too.
+func Depths(filter string) (least int, open bool) {
 	if filter == "/#" {
 		return 2, true // its parent is the empty name, which is none: MQTT-4.7.3-1
 	}
-	depth, open = shape(filter)
-	return max(depth, 1), open
+	least, open = shape(filter)
+	return max(least, 1), open
 }
 
-// coversAt reports whether rule matches every name of the given depth that
-// filter matches. depth is at least 1, and one that filter has names of.
-func coversAt(rule, filter string, depth int) bool {
+// CoversAt reports whether rule matches every name of the given depth (a number
+// of levels) that filter matches. depth is at least 1, and one that filter has
+// names of. A filter is covered by several rules where each of its depths is
+// covered by one of them; beyond the deepest of them, one depth stands for all.
+// It does not allocate.
+func CoversAt(rule, filter string, depth int) bool {
 	for i := range depth {
 		have, filterRest, filterMore := cutLevel(filter)
 		tail := have == multi && !filterMore

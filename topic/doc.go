@@ -17,7 +17,7 @@
 // there an ordinary character, which no checked name contains, so that a
 // malformed filter matches less, never more.
 //
-//   - Match, Covers, CoveredBy and Overlaps compare filters and names.
+//   - Match, Covers, CoversAt and Overlaps compare filters and names.
 //   - Pattern is a filter with placeholders for the client's identity.
 //   - Tree finds the subscribers of a name among millions of filters.
 //   - Names finds the names that one filter matches among millions.
