@@ -36,6 +36,10 @@ func Dial(path string) (*Caller, error) {
 // Close gives up idle connections.
 func (c *Caller) Close() { c.http.CloseIdleConnections() }
 
+// closedIdle is what net/http, which has no name for it, says of a connection
+// that is closed before the request is on its way, as a stranger's is.
+const closedIdle = "http: server closed idle connection"
+
 // maxAnswer bounds an answer, in bytes: a decision under a policy of 100,000
 // rules is far from it.
 const maxAnswer = 64 << 20
@@ -62,6 +66,9 @@ func (c *Caller) Do(ctx context.Context, method, path string, body any) (json.Ra
 	if err != nil {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // its URL is made up
+		}
+		if err.Error() == closedIdle {
+			err = io.EOF
 		}
 		return nil, err
 	}
