@@ -146,7 +146,7 @@ func TestDecodeLargeYAMLHasWiderBounds(t *testing.T) {
 // file takes which is refused: the scanner would make ten tokens of each line
 // below, a hundred times the text, before they could be counted.
 func TestAFileOfTooManyPartsIsRefusedBeforeTheyAreMade(t *testing.T) {
-	for _, part := range []string{"[", "- ", "a:\n", "&a ", "*a ", "? ", "a: 'b' #c\n", "a: |\n b\n", `""`, "---\n", "%a\n", "a,", "@", "a: @\n"} {
+	for _, part := range []string{"[", "a:\n", "*a ", "a: 'b' #c\n", "a: |\n b\n", `""`, "@"} {
 		text := []byte(strings.Repeat(part, MaxLargeYAML/len(part)))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
