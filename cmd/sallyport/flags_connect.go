@@ -269,6 +269,10 @@ func (f *serverFlags) hintFor(err error) string {
 			if re.Code == packet.NotAuthorized {
 				return "this user may not be allowed to publish there"
 			}
+		case re.Packet == packet.DISCONNECT:
+			if re.Code == packet.NotAuthorized {
+				return "this user may not be allowed to do that, or to be connected any more"
+			}
 		case re.Code == packet.BadUserNameOrPassword || re.Code == packet.NotAuthorized,
 			re.Version != packet.V5 && (re.Code == packet.V3BadUserNameOrPassword || re.Code == packet.V3NotAuthorized):
 			return "check user name and password: -u NAME --password-file FILE"

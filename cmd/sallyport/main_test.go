@@ -365,6 +365,22 @@ func FuzzParseFormat(f *testing.F) {
 	})
 }
 
+func TestHintsTellARefusedConnectionFromARefusedRequest(t *testing.T) {
+	for _, tt := range []struct {
+		packet packet.Type
+		want   string
+	}{
+		{packet.CONNACK, "check user name and password"},
+		{packet.PUBACK, "allowed to publish there"},
+		{packet.DISCONNECT, "to be connected any more"},
+	} {
+		err := &client.ReasonError{Packet: tt.packet, Version: packet.V5, Code: packet.NotAuthorized}
+		if got := (&serverFlags{}).hintFor(err); !strings.Contains(got, tt.want) {
+			t.Errorf("%v: hint %q, want %q in it", tt.packet, got, tt.want)
+		}
+	}
+}
+
 func TestJSONCanNotSteerATerminal(t *testing.T) {
 	in := map[string]string{"client_id": "a\x1b[2J\u009b2J\u202egpj.exe\x7f\u00fc\n"}
 	var b strings.Builder
