@@ -22,8 +22,9 @@ func originOf(p *security.Principal) *session.Origin {
 	return o
 }
 
-// principalOf is the reverse of originOf. The expiry of the credential is not
-// among it: that silences nobody's kept messages. A certificate that can't be
+// principalOf is the reverse of originOf. The expiry of the credential and the
+// chain of its certificate are not among it: they judge connections, and silence
+// nobody's kept messages. A certificate that can't be
 // read makes the principal nil, to whom nothing is allowed.
 func principalOf(o *session.Origin) *security.Principal {
 	if o == nil {
