@@ -124,10 +124,10 @@ func (h *holes) parseDollar(s string) error {
 		if !isName(word) {
 			return fmt.Errorf("%w %.40q is no name of letters, digits and . _ - : with at most %d characters", ErrPlaceholder, word, maxNameBytes)
 		}
-		switch word {
-		case "mqtt-clientid":
+		switch word { // the usual names are the program's own words, which lie close at hand
+		case "mqtt-clientid", ClientID:
 			word = ClientID
-		case "mqtt-username":
+		case "mqtt-username", Username:
 			word = Username
 		}
 		if err := h.addPlaceholder(word); err != nil {

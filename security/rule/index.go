@@ -11,13 +11,14 @@ import (
 
 // index finds the rules of one effect that may take in a topic: all that do, and
 // some that don't. Whether one does is for package topic to say, rule by rule; so
-// the index may be coarse: a level that holds a placeholder is any level, and
-// levels are told apart by their hashes alone.
+// the index may be coarse: a level that holds a placeholder is any level, unless
+// it is the client id or the user name and nothing else, and levels are told apart
+// by their hashes alone.
 //
 // It is a trie over levels. A node is a beginning of filters; what hangs on it is
-// the filters that end there, those that go on with # only, and three ways down: to
-// what follows a +, a level with a placeholder, and each literal level. The
-// literal ways of all nodes are in one hash table.
+// the filters that end there, those that go on with # only, and the ways down: to
+// what follows a +, the client id, the user name, another level with a placeholder,
+// and each literal level. The literal ways of all nodes are in one hash table.
 type index struct {
 	order    []uint32 // positions of the rules in their set, ascending
 	connects []uint32 // those that speak about connecting
@@ -35,8 +36,9 @@ type index struct {
 
 // node holds 1 + the place in order of a first rule, and other nodes; 0 is none.
 type node struct {
-	here, rest uint32 // filters that end here; this filter and "/#"
-	plus, hole uint32 // what follows + and a level with a placeholder
+	here, rest   uint32 // filters that end here; this filter and "/#"
+	plus, hole   uint32 // what follows + and a level with a placeholder
+	client, user uint32 // what follows a level that is one of these alone
 }
 
 // edge is a literal level from a parent to a child; child is 0 where there is none.
@@ -155,7 +157,7 @@ func (x *index) add(p topic.Pattern, place int) {
 		word, rest, more = strings.Cut(rest, "/")
 		switch {
 		case p.PlaceholderAt(level):
-			n = x.down(n, func(nd *node) *uint32 { return &nd.hole })
+			n = x.down(n, hole(word))
 		case word == "+":
 			n = x.down(n, func(nd *node) *uint32 { return &nd.plus })
 		case word == "#" && !more:
@@ -166,6 +168,17 @@ func (x *index) add(p topic.Pattern, place int) {
 		}
 	}
 	x.next[place], x.nodes[n].here = x.nodes[n].here, uint32(place+1)
+}
+
+// hole is the way of a level with a placeholder.
+func hole(level string) func(*node) *uint32 {
+	switch level {
+	case "${clientid}", "${{clientid}}", "${mqtt-clientid}", "${{mqtt-clientid}}", "%c":
+		return func(nd *node) *uint32 { return &nd.client }
+	case "${username}", "${{username}}", "${mqtt-username}", "${{mqtt-username}}", "%u":
+		return func(nd *node) *uint32 { return &nd.user }
+	}
+	return func(nd *node) *uint32 { return &nd.hole }
 }
 
 // down is the node that one of the ways of n leads to, made if need be.
@@ -221,7 +234,7 @@ func (x *index) candidates(q *security.Request, out []uint32) []uint32 {
 	if x.nodes == nil {
 		return append(out, x.order...)
 	}
-	out = x.walk(0, q.Topic, true, out)
+	out = x.walk(0, q.Principal, q.Topic, true, out)
 	for i, place := range out {
 		out[i] = x.order[place]
 	}
@@ -234,7 +247,7 @@ func (x *index) candidates(q *security.Request, out []uint32) []uint32 {
 
 // walk gathers the rules below node n for what is left of a topic, which is
 // nothing where more is false. A # may stand for that nothing.
-func (x *index) walk(n uint32, rest string, more bool, out []uint32) []uint32 {
+func (x *index) walk(n uint32, p *security.Principal, rest string, more bool, out []uint32) []uint32 {
 	nd := &x.nodes[n]
 	out = x.hung(nd.rest, out)
 	if !more {
@@ -245,16 +258,23 @@ func (x *index) walk(n uint32, rest string, more bool, out []uint32) []uint32 {
 		return x.below(n, out)
 	}
 	if nd.plus != 0 {
-		out = x.walk(nd.plus, rest, more, out)
+		out = x.walk(nd.plus, p, rest, more, out)
 	}
 	if level == "+" {
 		return out // only a + takes in all levels
 	}
 	if nd.hole != 0 {
-		out = x.walk(nd.hole, rest, more, out)
+		out = x.walk(nd.hole, p, rest, more, out)
+	}
+	// A value that is no level, or is not there, is among open.
+	if nd.client != 0 && p != nil && level == p.ClientID {
+		out = x.walk(nd.client, p, rest, more, out)
+	}
+	if nd.user != 0 && p != nil && level == p.Username {
+		out = x.walk(nd.user, p, rest, more, out)
 	}
 	if e := x.edge(n, uint32(maphash.String(x.seed, level))); e.child != 0 {
-		out = x.walk(e.child, rest, more, out)
+		out = x.walk(e.child, p, rest, more, out)
 	}
 	return out
 }
