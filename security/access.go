@@ -25,6 +25,7 @@ type Access struct {
 	// slots; nil is none. Every connection has an Access, so it holds no slice header.
 	first *slot
 	size  uint8
+	last  uint8 // the slot that was found last: Publish asks for what Known has found
 }
 
 func (a *Access) slots() []slot {
@@ -35,7 +36,7 @@ func (a *Access) slots() []slot {
 }
 
 func (a *Access) setSlots(slots []slot) {
-	a.first, a.size = &slots[0], uint8(bits.TrailingZeros(uint(len(slots))))
+	a.first, a.last, a.size = &slots[0], 0, uint8(bits.TrailingZeros(uint(len(slots))))
 }
 
 // slot is what is remembered of one topic; known is 0 where it is empty. Each
@@ -88,7 +89,7 @@ func (a *Access) Known(topic string) bool {
 	if a.gate.rules.Load() != a.rules || a.first == nil {
 		return false
 	}
-	return a.find(a.hash(topic, ""), topic, "") != nil
+	return a.find(topic, "") != nil
 }
 
 // Receive is Gate.Receive. group is the share name of the subscription that the
@@ -139,7 +140,7 @@ func (a *Access) recall(topic, group string) (*Ruleset, *slot) {
 	if a.first == nil {
 		return rules, nil
 	}
-	s := a.find(a.hash(topic, group), topic, group)
+	s := a.find(topic, group)
 	if s != nil && s.until != 0 && time.Now().Unix() >= int64(s.until) {
 		s.until, s.known, s.allowed, s.differs = 0, forgotten, 0, 0
 	}
@@ -162,8 +163,12 @@ func (s *slot) is(topic, group string) bool {
 	return n == len(topic) && s.key[:n] == topic && s.key[n:] == group
 }
 
-func (a *Access) find(hash uint32, topic, group string) *slot {
+func (a *Access) find(topic, group string) *slot {
 	slots := a.slots()
+	if s := &slots[a.last]; s.is(topic, group) && s.known != 0 {
+		return s
+	}
+	hash := a.hash(topic, group)
 	mask := uint32(len(slots) - 1)
 	for i := uint32(0); i < accessProbes && i <= mask; i++ {
 		s := &slots[(hash+i)&mask]
@@ -171,6 +176,7 @@ func (a *Access) find(hash uint32, topic, group string) *slot {
 			return nil
 		}
 		if s.hash == hash && s.is(topic, group) {
+			a.last = uint8((hash + i) & mask)
 			return s
 		}
 	}
