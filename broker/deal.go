@@ -46,10 +46,15 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 		return full
 	}
 	seen := tried && (!g.unseen || len(g.waiting) == 0)
+	before := len(g.waiting)
 	out := g.wait(t, session.Entry{Msg: in.message(), QoS: in.qos})
-	if out == taken && seen {
+	switch {
+	case out != taken:
+	case seen:
 		g.unseen = false
 		g.fallBehind()
+	case len(g.waiting) <= before && !g.allBehind():
+		g.dealAll(t) // others went, and what was beyond reach may not be any more
 	}
 	return out
 }
@@ -214,6 +219,11 @@ func (g *group) take(i int) {
 func (g *group) drain(t *turn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.dealAll(t)
+}
+
+// dealAll is drain for who holds g.mu.
+func (g *group) dealAll(t *turn) {
 	g.round++
 	g.unseen = true
 	for i := 0; i < len(g.waiting); {

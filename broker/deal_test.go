@@ -68,6 +68,68 @@ func TestOneLooksPastABoundedNumberOfWaitingMessages(t *testing.T) {
 	})
 }
 
+func TestNothingOvertakesWhatNobodyHasLookedAt(t *testing.T) {
+	overPipes(t, func(s *setup) { s.policy = byTopic }, func(x *bed) {
+		a, b := joinAs(x, "a", receiveMax(1)), joinAs(x, "b")
+		pub := x.connect(packet.V5, "pub")
+		expires := func(topic string, seconds byte) {
+			pub.pid++
+			pub.send(pub.pub(packet.PublishOut{Topic: topic, QoS: 1, PacketID: pub.pid, Props: []byte{2, 0, 0, 0, seconds}, ExpiryAt: 1, Expiry: uint32(seconds)}))
+			pub.expectAck(packet.PUBACK, pub.pid, 0)
+		}
+		for range dealAhead + 1 {
+			expires("s/a", 10) // one is sent, the others wait
+		}
+		for _, m := range []string{"1", "2"} {
+			pub.publishes("s/b", m, 1, false) // out of reach
+		}
+		x.pass(20 * time.Second)
+		a.take()
+		if got, _ := b.take(); len(got) != 0 {
+			t.Errorf("%v, too early", got)
+		}
+		pub.publishes("s/b", "3", 1, false)
+		b.gets("1", "2", "3")
+		if n := x.b.metrics.Queued.Load(); n != 0 {
+			t.Errorf("%d wait, want none", n)
+		}
+	})
+}
+
+func TestNothingOvertakesWhatWaitsForItsCommit(t *testing.T) {
+	everyWay(t, nil, func(x *bed) {
+		b := joinAs(x, "b")
+		pub := x.connect(packet.V5, "pub", kept(100))
+		pub.send(append(pub.pub(packet.PublishOut{Topic: "s/b", QoS: 2, PacketID: 1, Payload: []byte("1")}),
+			pub.pub(packet.PublishOut{Topic: "s/b", QoS: 1, PacketID: 2, Payload: []byte("2")})...))
+		b.gets("1", "2")
+	})
+}
+
+func TestAMemberThatWaitsIsPassedByNothing(t *testing.T) {
+	overPipes(t, func(s *setup) { s.policy, s.opt.QueueQoS0 = byTopic, true }, func(x *bed) {
+		a, b := joinAs(x, "a", receiveMax(1)), joinAs(x, "b")
+		pub := x.connect(packet.V5, "pub")
+		pub.publishes("s/a", "1", 1, false)
+		pub.publishes("s/a", "2", 1, false)
+		pub.publishes("s/a", "3", 0, false) // needs no window, and comes after 2 all the same
+		pub.publishes("s/b", "4", 1, false)
+		b.gets("4")
+		pub.publishes("s/all", "5", 0, false)
+		b.gets("5")
+		got, ids := a.take()
+		if !slices.Equal(got, []string{"1"}) {
+			t.Errorf("%v, want 1", got)
+		}
+		x.enforce(byTopic) // everything is dealt again
+		a.nothing()
+		a.ack(packet.PUBACK, ids[0])
+		if got, _ = a.take(); !slices.Equal(got, []string{"2", "3"}) {
+			t.Errorf("%v, want 2 and 3", got)
+		}
+	})
+}
+
 // Whatever comes, each member has its messages in order, and none is lost.
 func TestEachMemberOfAGroupHasItsMessagesInOrder(t *testing.T) {
 	overPipes(t, func(s *setup) { s.policy = byTopic }, func(x *bed) {
