@@ -209,16 +209,9 @@ func (s *Server) Run(ctx context.Context, reload <-chan struct{}) error {
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		if s.read == nil {
-			return
+		if s.read != nil {
+			s.watchFiles(ctx)
 		}
-		ticks := s.ticks
-		if ticks == nil {
-			t := time.NewTicker(watchEvery)
-			defer t.Stop()
-			ticks = t.C
-		}
-		s.watchFiles(ctx, ticks)
 	}()
 	for {
 		select {

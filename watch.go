@@ -212,7 +212,13 @@ func contains(s, part sums) bool {
 
 // watchFiles reloads when files have changed, as long as the configuration in
 // force says reload: auto; it ends with ctx. Run owns it.
-func (s *Server) watchFiles(ctx context.Context, ticks <-chan time.Time) {
+func (s *Server) watchFiles(ctx context.Context) {
+	ticks := s.ticks
+	if ticks == nil {
+		t := time.NewTicker(watchEvery)
+		defer t.Stop()
+		ticks = t.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -220,6 +226,9 @@ func (s *Server) watchFiles(ctx context.Context, ticks <-chan time.Time) {
 		case now, ticking := <-ticks:
 			if !ticking {
 				return
+			}
+			if s.ticks == nil {
+				now = time.Now() // the tick may have waited until a reload was over
 			}
 			if s.config().Reload != config.ReloadAuto {
 				continue

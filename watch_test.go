@@ -1,13 +1,18 @@
 package sallyport
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"sallyport/audit"
 	"sallyport/config"
 )
 
@@ -303,4 +308,36 @@ func TestAFileThatNeverRestsIsTold(t *testing.T) {
 	if path := w.restlessFile(w.now); path != "" || !w.unrest.IsZero() {
 		t.Errorf("%q is named when all rests", path)
 	}
+}
+
+// TestATickThatWaitedIsNotTakenForItsTime: a reload takes so long that the next
+// tick waits for it. What is written then has to be left alone for a second, too.
+func TestATickThatWaitedIsNotTakenForItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &watched{T: t, dir: t.TempDir()}
+		w.write("a", "1")
+		cfg := w.config()
+		cfg.Reload = config.ReloadAuto
+		s := &Server{cfg: cfg, audit: audit.New(slog.New(slog.DiscardHandler))}
+		s.watch.loaded(readingOf(cfg))
+		w.write("a", "22")
+		var wrote time.Time
+		var again []time.Duration
+		s.read = func() (*config.Config, error) {
+			if wrote.IsZero() {
+				time.Sleep(watchEvery*2 - watchEvery/10)
+				w.write("a", "333")
+				wrote = time.Now()
+			} else {
+				again = append(again, time.Since(wrote))
+			}
+			return nil, errors.New("refused")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*watchEvery)
+		defer cancel()
+		s.watchFiles(ctx)
+		if len(again) != 1 || again[0] < settled {
+			t.Errorf("read again after %v, want once, after %v at the earliest", again, settled)
+		}
+	})
 }

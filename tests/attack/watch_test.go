@@ -55,9 +55,17 @@ func watching(t *testing.T, text, permissions string) *attended {
 	return prepare(t, text, permissions).attend()
 }
 
-// second lets a second pass. When it returns, the look before it is over.
-func (a *attended) second() {
-	a.now = a.now.Add(time.Second)
+// second lets a second pass. When it returns, the look before it is over and
+// its own has begun.
+func (a *attended) second() { a.after(time.Second) }
+
+// moment is less than files have to be left alone before they are read. What is
+// written before it and after it is seen as a change of one time: the look before
+// may still have seen the first, but after a second it would have been read.
+func (a *attended) moment() { a.after(time.Second / 2) }
+
+func (a *attended) after(d time.Duration) {
+	a.now = a.now.Add(d)
 	a.ticks <- a.now
 }
 
@@ -143,10 +151,10 @@ func TestAHalfWrittenFileIsNeverInForce(t *testing.T) {
 	half := shutT[:strings.Index(shutT, "  - {deny")] // valid, and lacks the deny
 	for range 3 {
 		a.write("permissions.yaml", half)
-		a.second()
+		a.moment()
 		bob.mayPublish("t/1", false)
 		a.write("permissions.yaml", shutT+"# more\n")
-		a.second()
+		a.moment()
 		bob.mayPublish("t/1", false)
 	}
 	a.pass()
@@ -158,11 +166,9 @@ func TestFilesThatChangeTogetherAreOneTransaction(t *testing.T) {
 	a := watching(t, plain("", ""), openT)
 	bob := a.as(packet.V5, "bob")
 	a.write("permissions.yaml", shutT)
-	a.second()
+	a.moment()
 	a.passwords("bob", "carol") // a moment later
-	a.second()
-	a.second()
-	a.second()
+	a.pass()
 	a.reloads(1, 0)
 	bob.mayPublish("t/1", false)
 	a.as(packet.V5, "carol")
