@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"sallyport/config"
+	"sallyport/security/acl"
 	"sallyport/security"
 	"sallyport/security/expect"
 	"sallyport/session"
@@ -203,12 +204,14 @@ func TestReloadTellsWhatFailed(t *testing.T) {
 	if got := ask[ReloadResult](t, p, "POST", "/reload", nil); got.PolicyGeneration != 1 {
 		t.Errorf("%+v", got)
 	}
+	_, aclError := acl.Parse(acl.Options{Path: "acl"}, []byte("topic a\nallow b\n"))
 	fails = errors.Join(
+		aclError,
 		fmt.Errorf("authenticator passwords: %w", errors.New("passwd: line 3 is no user")),
 		fmt.Errorf("policy p: %w", config.Problems{{File: "p.yaml", Line: 3, Column: 5, Key: "users", Text: "unknown"}, {File: "p.yaml", Line: 9, Text: "twice"}}),
 	)
 	e := refused(t, p, "POST", "/reload", nil, 422, "reload_refused")
-	want := []Problem{{Text: "authenticator passwords: passwd: line 3 is no user"}, {File: "p.yaml", Line: 3, Column: 5, Key: "users", Text: "unknown"}, {File: "p.yaml", Line: 9, Text: "twice"}}
+	want := []Problem{{File: "acl", Line: 2, Text: `invalid line: begins with "allow", not with topic, pattern or user`}, {Text: "authenticator passwords: passwd: line 3 is no user"}, {File: "p.yaml", Line: 3, Column: 5, Key: "users", Text: "unknown"}, {File: "p.yaml", Line: 9, Text: "twice"}}
 	if len(e.Problems) != len(want) {
 		t.Fatalf("%+v", e.Problems)
 	}
@@ -217,7 +220,7 @@ func TestReloadTellsWhatFailed(t *testing.T) {
 			t.Errorf("problem %d is %+v, want %+v", i, e.Problems[i], want[i])
 		}
 	}
-	if got := e.Problems[1].String(); got != "p.yaml:3:5: users: unknown" {
+	if got := e.Problems[2].String(); got != "p.yaml:3:5: users: unknown" {
 		t.Errorf("for people it is %q", got)
 	}
 	if log := p.log.String(); strings.Count(log, "msg=control_action action=reload") != 2 || !strings.Contains(log, "result=done") || !strings.Contains(log, "result=\"refused: ") {

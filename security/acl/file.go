@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"sallyport/config"
 	"sallyport/security"
 	"sallyport/security/rule"
 	"sallyport/topic"
@@ -32,21 +33,6 @@ type Warning struct {
 	Text string
 }
 
-// Problem is one mistake in an acl_file.
-type Problem struct {
-	File string
-	Line int // from 1; 0 for the whole file
-	Text string
-}
-
-// Error is file:line: text.
-func (p *Problem) Error() string {
-	if p.Line == 0 {
-		return p.File + ": " + p.Text
-	}
-	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
-}
-
 // The bounds of a file. Lines hold a topic of at most 65535 bytes.
 const (
 	maxFile     = 16 << 20
@@ -55,7 +41,7 @@ const (
 )
 
 // Load reads and compiles an acl_file. The error joins every mistake as a
-// *Problem, up to fifty.
+// config.Problem, up to fifty.
 func Load(o Options) (*Policy, error) {
 	data, exposed, err := rule.ReadFile(o.Path, maxFile)
 	if err != nil {
@@ -74,7 +60,7 @@ func Load(o Options) (*Policy, error) {
 // Parse compiles the content of an acl_file; o.Path is only its name.
 func Parse(o Options, data []byte) (*Policy, error) {
 	if len(data) > maxFile {
-		return nil, &Problem{File: o.Path, Text: fmt.Sprintf("is larger than %d bytes", maxFile)}
+		return nil, config.Problem{File: o.Path, Text: fmt.Sprintf("is larger than %d bytes", maxFile)}
 	}
 	r := reader{p: &Policy{name: o.Name, file: o.Path, strict: o.Strict}, users: map[string]*draft{}}
 	r.list = &r.anonymous
@@ -83,7 +69,7 @@ func Parse(o Options, data []byte) (*Policy, error) {
 		data = rest
 		r.line = n
 		if err := r.read(line); err != nil {
-			r.problems = append(r.problems, &Problem{File: o.Path, Line: n, Text: err.Error()})
+			r.problems = append(r.problems, config.Problem{File: o.Path, Line: n, Text: err.Error()})
 		}
 	}
 	if len(r.problems) > 0 {
@@ -91,7 +77,7 @@ func Parse(o Options, data []byte) (*Policy, error) {
 	}
 	if r.p.count == 0 {
 		if !o.AllowEmpty {
-			return nil, &Problem{File: o.Path, Text: "holds no entry: a reload refuses that, unless allow_empty: true says that it is meant"}
+			return nil, config.Problem{File: o.Path, Text: "holds no entry: a reload refuses that, unless allow_empty: true says that it is meant"}
 		}
 		r.p.warn(0, "holds no entry: nothing is allowed")
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/config"
 	"sallyport/security"
 )
 
@@ -33,7 +34,7 @@ func TestFileRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		p, err := Parse(Options{Path: "acl"}, []byte(tt.text))
-		var problem *Problem
+		var problem config.Problem
 		if err == nil || p != nil || !errors.As(err, &problem) || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
