@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"sallyport/config"
-	"sallyport/security/acl"
 	"sallyport/security"
+	"sallyport/security/acl"
 	"sallyport/security/expect"
 	"sallyport/session"
 )
