@@ -225,10 +225,12 @@ func (h *holdUp) decide(r *security.Request) security.Effect {
 }
 
 // enforceBehind has the rules changed to p while h holds up what is under way. It
-// checks that Enforce waits for that, and returns when Enforce has.
-func (x *bed) enforceBehind(h *holdUp, p policyFunc, begin func()) {
+// checks that Enforce waits for that, and returns when Enforce has; ended returns
+// when begin has, before which what it reads from is not for others.
+func (x *bed) enforceBehind(h *holdUp, p policyFunc, begin func()) (ended func()) {
 	x.t.Helper()
-	go begin()
+	begun := make(chan struct{})
+	go func() { defer close(begun); begin() }()
 	<-h.reached
 	returned := make(chan struct{})
 	go func() { x.enforce(p); close(returned) }()
@@ -240,6 +242,7 @@ func (x *bed) enforceBehind(h *holdUp, p policyFunc, begin func()) {
 	}
 	close(h.let)
 	<-returned
+	return func() { <-begun }
 }
 
 func (x *bed) enforceWaits() bool {
@@ -263,11 +266,12 @@ func TestEnforceWaitsForAPublishUnderWay(t *testing.T) {
 	way{}.run(t, func(s *setup) { s.policy = h.decide }, func(x *bed) {
 		sub, pub := x.connect(packet.V5, "sub"), x.connect(packet.V5, "pub")
 		sub.subscribe(filter("t", 0))
-		x.enforceBehind(h, denyPublish("t"), func() { pub.publishes("t", "1", 0, false) })
+		ended := x.enforceBehind(h, denyPublish("t"), func() { pub.publishes("t", "1", 0, false) })
 		// It was on its way when the rules changed: it has been delivered before.
 		if n := x.b.metrics.PublishSent.Load(); n != 1 {
 			t.Errorf("%d sent when Enforce returned, want 1", n)
 		}
+		ended()
 		sub.gets("1")
 		pub.publishes("t", "2", 1, false)
 		sub.nothing()
@@ -279,10 +283,11 @@ func TestEnforceWaitsForAWillUnderWay(t *testing.T) {
 	way{}.run(t, func(s *setup) { s.policy = h.decide }, func(x *bed) {
 		sub, c := x.connect(packet.V5, "sub"), x.connect(packet.V5, "c", willOf("t", "will", 0))
 		sub.subscribe(filter("t", 0))
-		x.enforceBehind(h, denyPublish("t"), func() { _ = c.conn.Close() }) // the end is what is wanted
+		ended := x.enforceBehind(h, denyPublish("t"), func() { _ = c.conn.Close() }) // the end is what is wanted
 		if n := x.b.metrics.PublishSent.Load(); n != 1 {
 			t.Errorf("%d sent when Enforce returned, want 1", n)
 		}
+		ended()
 		sub.gets("will")
 	})
 }
@@ -292,10 +297,11 @@ func TestASubscribeThatWasJudgedBeforeDoesNotStand(t *testing.T) {
 		h := newHoldUp(func(r *security.Request) bool { return r.Action == security.Subscribe })
 		way{}.run(t, func(s *setup) { s.policy = h.decide }, func(x *bed) {
 			sub := x.connect(packet.V5, "sub")
-			x.enforceBehind(h, denyAction(security.Subscribe, "t"), func() { sub.subscribe(filter(name, 0)) })
+			ended := x.enforceBehind(h, denyAction(security.Subscribe, "t"), func() { sub.subscribe(filter(name, 0)) })
 			if n := x.b.metrics.Subscriptions.Load(); n != 0 {
 				t.Errorf("%s: %d subscriptions stand, want none", name, n)
 			}
+			ended()
 			x.connect(packet.V5, "pub").publishes("t", "x", 0, false)
 			x.settle()
 			sub.ping()
