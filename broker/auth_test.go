@@ -278,22 +278,52 @@ func TestAccountsThatChangeMeanwhileRefuseTheConnect(t *testing.T) {
 			}
 			return false
 		})
-		pool, err := authn.NewPool(authn.PoolOptions{Workers: 1, Memory: 64 << 20, Queue: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
-		s, err := authn.NewService(authn.ServiceOptions{Pool: pool})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		s.Replace(nil)
-		x.door.mu.Lock()
-		x.door.epoch = s.Epoch("test")
-		x.door.mu.Unlock()
+		x.door.reloaded(t)
 		close(hold)
 		if ack := p.connack(); ack.Code != packet.ServerBusy {
+			t.Errorf("0x%02x, want 0x89", byte(ack.Code))
+		}
+	})
+}
+
+// reloaded gives the door the epoch of other accounts.
+func (d *door) reloaded(t *testing.T) {
+	pool, err := authn.NewPool(authn.PoolOptions{Workers: 1, Memory: 64 << 20, Queue: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	s, err := authn.NewService(authn.ServiceOptions{Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Replace(nil)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.epoch = s.Epoch("test")
+}
+
+// overtaken is an exchange that finds the accounts of before a reload that comes
+// at this moment.
+type overtaken struct {
+	rounds
+	reload func()
+}
+
+func (o overtaken) Exchange(method string, creds *authn.Credentials) (Exchange, bool) {
+	o.reload()
+	return o.rounds.Exchange(method, creds)
+}
+
+func TestAccountsThatChangeAsAnExchangeBeginsRefuseTheConnect(t *testing.T) {
+	overPipes(t, func(s *setup) {
+		d := s.door
+		s.lis.Enhanced = overtaken{reload: func() { d.reloaded(t) }}
+	}, func(x *bed) {
+		p := x.open(packet.V5)
+		p.sendConnect("c", method("ROUNDS"))
+		if ack := p.authenticates("ann"); ack.Code != packet.ServerBusy {
 			t.Errorf("0x%02x, want 0x89", byte(ack.Code))
 		}
 	})

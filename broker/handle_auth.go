@@ -11,14 +11,15 @@ func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	if c.lis.Enhanced == nil {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "no enhanced authentication here"}
 	}
+	if c.lis.Auth != nil {
+		// First: the exchange may keep the chain and the accounts that it finds.
+		c.epoch = c.lis.Auth.Epoch()
+	}
 	x, ok := c.lis.Enhanced.Exchange(creds.AuthMethod, creds)
 	if !ok {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
 	}
 	c.exchange, c.method = x, creds.AuthMethod
-	if c.lis.Auth != nil {
-		c.epoch = c.lis.Auth.Epoch()
-	}
 	c.step(creds.AuthData, c.turn.now)
 	return nil
 }
