@@ -10,6 +10,7 @@ import (
 
 	"sallyport/config"
 	"sallyport/security"
+	"sallyport/security/rule"
 )
 
 func TestFileRefuses(t *testing.T) {
@@ -146,4 +147,29 @@ func FuzzPermissionFile(f *testing.F) {
 		}
 		_ = p.Admit(as(pub, "").Principal) // any answer will do; it must not panic
 	})
+}
+
+func TestEqualConditionsAreCompiledOnce(t *testing.T) {
+	p, err := Parse(Options{Name: "n", Path: "p.yaml"}, []byte(`
+everyone:
+  - {allow: publish, topic: a, when: topic.contains("x")}
+  - {allow: publish, topic: b, qos: [1], when: topic.contains("x")}
+  - {allow: publish, topic: c, when: topic.contains("y")}
+roles:
+  r:
+    permissions:
+      - {allow: publish, topic: d, when: topic.contains("x")}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[*rule.Expr]int{}
+	for _, s := range []*rule.Set{p.everyone[0], p.roles["r"]} {
+		for _, r := range s.Rules() {
+			seen[r.When.Expr]++
+		}
+	}
+	if len(seen) != 2 {
+		t.Errorf("%d expressions for two conditions", len(seen))
+	}
 }
