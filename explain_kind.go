@@ -2,10 +2,10 @@ package sallyport
 
 import (
 	"io"
-	"os"
 	"strings"
 
 	"sallyport/config"
+	"sallyport/internal/regular"
 )
 
 // kindBytes is how much of a file is looked at to tell what it is.
@@ -15,7 +15,7 @@ const kindBytes = 64 << 10
 // permission file or an acl_file. It is empty for a configuration, and for what
 // can't be told.
 func PolicyKind(path string) (config.PolicyType, error) {
-	f, err := os.Open(path)
+	f, _, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -21,6 +21,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"sallyport/internal/regular"
 )
 
 // Bounds of the files, in bytes.
@@ -40,7 +42,7 @@ func (w Warning) String() string { return w.File + ": " + w.Text }
 
 // readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, _, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}

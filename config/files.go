@@ -7,21 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"sallyport/internal/regular"
 )
 
-// unreadable says why path can't be read as a file, "" if it can. The kind is
-// asked before opening, since opening a pipe would wait for its writer.
+// unreadable says why path can't be read as a file, "" if it can.
 func unreadable(path string) string {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return fileError(err)
-	case info.IsDir():
-		return "is a folder, not a file"
-	case !info.Mode().IsRegular():
-		return "is not a regular file"
-	}
-	f, err := os.Open(path)
+	f, _, err := regular.Open(path)
 	if err != nil {
 		return fileError(err)
 	}
@@ -38,6 +30,12 @@ func fileError(err error) string {
 		return "may not be read by this user"
 	}
 	var pe *fs.PathError
+	if errors.Is(err, regular.ErrKind) && errors.As(err, &pe) {
+		if info, err := os.Stat(pe.Path); err == nil && info.IsDir() {
+			return "is a folder, not a file"
+		}
+		return regular.ErrKind.Error()
+	}
 	if errors.As(err, &pe) {
 		return "can't be read: " + pe.Err.Error()
 	}

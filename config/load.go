@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
+
+	"sallyport/internal/regular"
 )
 
 // Load reads the native configuration file at path and checks it. The error
@@ -39,10 +40,7 @@ func Parse(data []byte, path string) (*Config, error) {
 // ReadFile reads the file at path, which must be a regular one of at most
 // 1 MiB. The error is a Problems that names the file.
 func ReadFile(path string) ([]byte, error) {
-	if text := unreadable(path); text != "" {
-		return nil, Problems{{File: path, Text: text, Lacks: path}}
-	}
-	f, err := os.Open(path)
+	f, _, err := regular.Open(path)
 	if err != nil {
 		return nil, Problems{{File: path, Text: fileError(err), Lacks: path}}
 	}

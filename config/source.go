@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"sallyport/internal/regular"
 )
 
 // Source is a file that a configuration was read from, or a folder that was
@@ -27,14 +29,8 @@ const maxSummed = 1 << 28
 // that ends in a separator, of the names in that folder. It fails on all else,
 // and above 256 MiB.
 func ReadSum(path string) (Sum, error) {
-	// The kind is asked before opening: opening a pipe would wait for its writer.
-	info, err := os.Stat(path)
-	if err != nil {
-		return Sum{}, err
-	}
 	h := sha256.New()
-	switch {
-	case os.IsPathSeparator(path[len(path)-1]):
+	if os.IsPathSeparator(path[len(path)-1]) {
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			return Sum{}, err
@@ -42,21 +38,19 @@ func ReadSum(path string) (Sum, error) {
 		for _, e := range entries {
 			fmt.Fprintf(h, "%s\x00", e.Name()) // a hash takes everything
 		}
-	case info.Mode().IsRegular():
-		f, err := os.Open(path)
-		if err != nil {
-			return Sum{}, err
-		}
-		defer f.Close() // opened for reading: nothing to lose
-		n, err := io.Copy(h, io.LimitReader(f, maxSummed+1))
-		if err != nil {
-			return Sum{}, err
-		}
-		if n > maxSummed {
-			return Sum{}, fmt.Errorf("%s is larger than %d bytes", path, maxSummed)
-		}
-	default:
-		return Sum{}, fmt.Errorf("%s is not a regular file", path)
+		return Sum(h.Sum(nil)), nil
+	}
+	f, _, err := regular.Open(path)
+	if err != nil {
+		return Sum{}, err
+	}
+	defer f.Close() // opened for reading: nothing to lose
+	n, err := io.Copy(h, io.LimitReader(f, maxSummed+1))
+	if err != nil {
+		return Sum{}, err
+	}
+	if n > maxSummed {
+		return Sum{}, fmt.Errorf("%s is larger than %d bytes", path, maxSummed)
 	}
 	return Sum(h.Sum(nil)), nil
 }

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"sallyport/internal/regular"
 )
 
 // FileError is a mistake in a file, with its place. Text holds no secret.
@@ -53,18 +54,14 @@ func (a *Accounts) Len() int { return len(a.byName) }
 
 // readAccounts opens and parses a password file within the limits.
 func readAccounts(path string, lim Limits) (*Accounts, error) {
-	f, err := os.Open(path)
+	f, st, err := regular.Open(path)
+	if errors.Is(err, regular.ErrKind) {
+		return nil, &FileError{File: path, Text: regular.ErrKind.Error()}
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() // opened for reading: nothing to lose
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, &FileError{File: path, Text: "is not a regular file"}
-	}
 	data, err := io.ReadAll(io.LimitReader(f, lim.FileBytes+1))
 	if err != nil {
 		return nil, err

@@ -3,29 +3,20 @@ package rule
 import (
 	"fmt"
 	"io"
-	"os"
 	"runtime"
-	"syscall"
+
+	"sallyport/internal/regular"
 )
 
 // ReadFile reads a file of rules, a regular one of at most limit bytes. exposed is the file's
 // mode, such as 0664, if others than its owner may write it, and so change what
 // is allowed; empty otherwise.
 func ReadFile(path string, limit int64) (data []byte, exposed string, err error) {
-	// Without O_NONBLOCK a pipe in its place would hold up the reload, and with it
-	// the end of the broker, until somebody writes.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, st, err := regular.Open(path)
 	if err != nil {
 		return nil, "", err
 	}
 	defer f.Close() // opened for reading: nothing to lose
-	st, err := f.Stat()
-	if err != nil {
-		return nil, "", err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, "", fmt.Errorf("%s is not a regular file", path)
-	}
 	if data, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
 		return nil, "", err
 	}
