@@ -271,7 +271,12 @@ func (r *run) leftovers() error {
 		case got != nil:
 			return fmt.Errorf("at the end: %s got %s", name, got)
 		}
-		p.Drop()
+	}
+	// All have been looked at: one that goes may leave something to another.
+	for _, name := range r.order {
+		if p := r.peers[name]; p.live {
+			p.Drop()
+		}
 	}
 	return nil
 }
