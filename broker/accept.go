@@ -106,7 +106,7 @@ func (c *Conn) accept(a *attached, failed error) {
 	c.accepted.Store(true)
 	c.maxPacket = c.lis.Limits.Packet
 	c.connect = nil
-	c.client.Load().goLive(&c.turn, c)
+	c.client.Load().goLive(c.turn, c)
 }
 
 // configure takes over what the CONNECT said of the connection.

@@ -16,14 +16,17 @@ import (
 )
 
 // discard is a Wire that throws output away at once.
-type discard struct{ c *Conn }
+type discard struct {
+	c       *Conn
+	resumed bool
+}
 
 func (d *discard) Flush() {
 	for out := d.c.TakeOutput(nil); out != nil; out = d.c.TakeOutput(out) {
 	}
 	d.c.Drained()
 }
-func (d *discard) Resume()             { d.c.Continue() }
+func (d *discard) Resume()             { d.resumed = true }
 func (d *discard) Close(time.Duration) { d.c.Gone(nil) }
 
 // benchPolicy is a permission file of 100 rules of which the last one allows.
@@ -82,6 +85,10 @@ func (w *benchWorld) open(b testing.TB, id string) (*Conn, *discard) {
 	}
 	d.c = c
 	c.Feed(packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: id}))
+	for d.resumed {
+		d.resumed = false
+		c.Continue()
+	}
 	if !c.accepted.Load() {
 		b.Fatal("not connected")
 	}

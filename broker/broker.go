@@ -160,6 +160,7 @@ type Broker struct {
 	tree         *topic.Tree[target, *session.Subscription]
 	reg          registry
 	groups       groups
+	turns        sync.Pool // *turn
 	routers      sync.Pool // *router
 	buffers      sync.Pool // *[outputBuffer]byte
 	largeBuffers sync.Pool // *[largeBuffer]byte
@@ -217,6 +218,7 @@ func New(opt Options) *Broker {
 	b.reg.init()
 	b.groups.byFilter = make(map[string]*group)
 	b.conns.init()
+	b.turns.New = func() any { return new(turn) }
 	b.routers.New = newRouter
 	b.wheel = newWheel(b.now())
 	b.work.Add(1)

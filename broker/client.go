@@ -99,7 +99,7 @@ func (b *Broker) attach(c *Conn) (*attached, error) {
 		if err != nil && cl.unused() {
 			b.reg.remove(cl)
 		}
-		cl.settle(&c.turn, &after)
+		cl.settle(c.turn, &after)
 		return a, err
 	}
 }

@@ -19,7 +19,6 @@ import (
 	"sallyport/security"
 	"sallyport/security/authn"
 	"sallyport/session"
-	"sallyport/store"
 )
 
 // Wire is a driver's side of a connection. None of its methods blocks, and
@@ -93,19 +92,16 @@ type Conn struct {
 	principal   *security.Principal
 	exchange    Exchange
 	method      string
-	turn        turn
-	tally       tally
-	denied      int // publishes denied since the last log line
+	turn        *turn // nil between calls
+	denied      int   // publishes denied since the last log line
 	deniedAt    int64
 	ids         int // identifiers of refusals made in the second since idsAt
 	idsAt       int64
 	publisher   *session.Origin // made by from
 	problemInfo bool
+	heard       bool // a packet came in this turn
 	epoch       authn.Epoch
-	receiveMax  int         // the client's receive maximum
-	scratch     []byte      // properties of the PUBLISH at hand
-	in          inbound     // the PUBLISH at hand
-	batch       store.Batch // what has to be kept of the packet at hand
+	receiveMax  int // the client's receive maximum
 	// incomingHere is the QoS 2 identifiers received on this connection, which its receive window counts.
 	incomingHere session.IDs
 
@@ -170,35 +166,6 @@ func shown(name string) string {
 	return name
 }
 
-// turn is what one call of a driver, timer or callback causes.
-type turn struct {
-	now     int64
-	touched []*Conn
-}
-
-// touch notes that c has output. The caller holds c.mu.
-func (t *turn) touch(c *Conn) {
-	if !c.dirty && !c.ended.Load() {
-		c.dirty = true
-		t.touched = append(t.touched, c)
-	}
-}
-
-// flush ends the turn: each touched connection is flushed once.
-func (t *turn) flush() {
-	for i, c := range t.touched {
-		t.touched[i] = nil
-		c.mu.Lock()
-		c.dirty = false
-		c.mu.Unlock()
-		c.wire.Flush()
-	}
-	t.touched = t.touched[:0]
-}
-
-// tally counts locally what one turn does.
-type tally struct{ packets, bytes, publishes int64 }
-
 // Open makes the state machine of a new connection. The driver then calls Feed
 // with what arrives, and Gone when it is over.
 func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
@@ -228,12 +195,19 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 // Feed handles what arrived. It keeps nothing of p. more is false when the
 // driver has to wait: it calls Continue after Resume, and Feed only once that has returned true.
 func (c *Conn) Feed(p []byte) (more bool) {
+	t := c.b.takeTurn()
+	defer c.b.endTurn(t)
+	return c.feed(t, p)
+}
+
+// feed is Feed as a part of the turn t.
+func (c *Conn) feed(t *turn, p []byte) (more bool) {
 	if c.ended.Load() {
 		return false // what was read before an end by others counts no more
 	}
-	c.begin()
+	c.begin(t)
 	defer c.finish()
-	c.tally.bytes += int64(len(p))
+	t.tally.bytes += int64(len(p))
 	c.consume(p)
 	c.holdBack()
 	return !c.paused && !c.ended.Load()
@@ -241,6 +215,13 @@ func (c *Conn) Feed(p []byte) (more bool) {
 
 // Continue goes on after Resume; more is as with Feed.
 func (c *Conn) Continue() (more bool) {
+	t := c.b.takeTurn()
+	defer c.b.endTurn(t)
+	return c.carryOn(t)
+}
+
+// carryOn is Continue as a part of the turn t.
+func (c *Conn) carryOn(t *turn) (more bool) {
 	c.mu.Lock()
 	next := c.next
 	c.next = nil
@@ -251,10 +232,10 @@ func (c *Conn) Continue() (more bool) {
 	if next == nil {
 		return !c.paused
 	}
-	c.begin()
+	c.begin(t)
 	defer c.finish()
 	c.paused = false
-	c.lastRead.Store(c.turn.now) // the client could not be heard meanwhile
+	c.lastRead.Store(t.now) // the client could not be heard meanwhile
 	c.waiting.Store(false)
 	next()
 	if !c.paused && len(c.pending) > 0 && !c.ended.Load() {
@@ -299,15 +280,15 @@ func (c *Conn) remote() string {
 	return "local"
 }
 
-func (c *Conn) begin() {
-	c.turn.now = c.b.now()
+func (c *Conn) begin(t *turn) {
+	c.turn = t
+	c.heard = false
 	c.mu.Lock()
 	c.inTurn = true
 	c.mu.Unlock()
 }
 
-// finish ends the turn: what was counted is added up, what was touched is
-// flushed, and a panic ends this connection only.
+// finish ends the connection's part of a turn. A panic ends this connection only.
 func (c *Conn) finish() {
 	if r := recover(); r != nil {
 		c.b.metrics.Panics.Add(1)
@@ -315,29 +296,23 @@ func (c *Conn) finish() {
 		c.paused = true
 		c.end(ending{code: packet.ImplementationSpecificError, reason: "internal error", notify: true})
 	}
-	m := &c.b.metrics
-	if c.tally.packets > 0 {
-		c.lastRead.Store(c.turn.now)
-		m.PacketsReceived.Add(c.tally.packets)
+	t := c.turn
+	if c.heard {
+		c.lastRead.Store(t.now)
 	}
-	if c.tally.publishes > 0 {
-		m.PublishReceived.Add(c.tally.publishes)
-	}
-	m.BytesReceived.Add(c.tally.bytes)
-	c.tally = tally{}
+	c.turn = nil
 	c.mu.Lock()
 	over, gone := c.over, c.gone
 	c.inTurn, c.over = false, nil
+	if len(c.out) > 0 {
+		t.touch(c)
+	}
 	c.mu.Unlock()
 	if over != nil {
 		close(over)
 	}
-	c.turn.flush()
 	if gone {
 		c.forget()
-	}
-	if cap(c.turn.touched) > 256 {
-		c.turn.touched = nil
 	}
 }
 

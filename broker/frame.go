@@ -29,6 +29,7 @@ func (c *Conn) consume(p []byte) {
 		if c.ended.Load() {
 			return
 		}
+		c.pace(len(p))
 	}
 	for len(p) > 0 && !c.paused {
 		h, n, err := packet.ReadHeader(p)
@@ -50,6 +51,7 @@ func (c *Conn) consume(p []byte) {
 		if c.ended.Load() {
 			return
 		}
+		c.pace(len(p))
 	}
 	if len(p) == 0 {
 		return
@@ -59,6 +61,17 @@ func (c *Conn) consume(p []byte) {
 		return
 	}
 	c.partial = append(c.partial, p...)
+}
+
+// pace lets the rest of the input, of which there are left bytes, wait for the
+// next turn when it has caused enough in this one: whoever publishes to many
+// must not hold up the others.
+func (c *Conn) pace(left int) {
+	if c.turn.rest > 0 || left == 0 || c.paused {
+		return
+	}
+	resume := c.await()
+	resume(func() {})
 }
 
 // missing is how many bytes the packet in partial lacks before more can be
@@ -113,7 +126,8 @@ func (c *Conn) fits(h packet.Header, n int) bool {
 
 // handle gives one packet to its handler.
 func (c *Conn) handle(h packet.Header, body []byte) {
-	c.tally.packets++
+	c.turn.tally.packets++
+	c.heard = true
 	var err error
 	switch c.phase {
 	case awaitConnect:

@@ -18,7 +18,7 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 	batch := c.scratchBatch()
 	owed, err := c.client.Load().advance(c, h.Type, a, batch)
 	c.b.commit(batch, func(error) {}) // lost, it is only sent once more
-	owed.pay(&c.turn)
+	owed.pay(c.turn)
 	return err
 }
 
@@ -33,14 +33,14 @@ func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.B
 	case packet.PUBACK:
 		err = cl.acked(batch, a, 1, session.AwaitAck)
 	case packet.PUBREC:
-		err = cl.received(&c.turn, batch, a)
+		err = cl.received(c.turn, batch, a)
 	case packet.PUBCOMP:
 		err = cl.acked(batch, a, 2, session.AwaitComp)
 	}
 	if err != nil {
 		return dues{}, err
 	}
-	cl.pump(&c.turn)
+	cl.pump(c.turn)
 	return cl.owed(cl.session.Room()), nil
 }
 

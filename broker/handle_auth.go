@@ -80,7 +80,7 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 	c.principal, c.publisher = &named, nil
 	c.access = security.NewAccess(c.b.gate, &named)
 	c.sendAuth(packet.Success, reply)
-	cl.settle(&c.turn, &after)
+	cl.settle(c.turn, &after)
 }
 
 // renew puts who in the place of the connection's principal, and judges what

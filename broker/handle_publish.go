@@ -19,7 +19,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 	if err := packet.DecodePublish(c.version, h.Flags, body, packet.Limits{UserProperties: c.lis.Limits.UserProperties}, &p); err != nil {
 		return err
 	}
-	c.tally.publishes++
+	c.turn.tally.publishes++
 	if err := c.checkPublish(&p); err != nil {
 		return err
 	}
@@ -49,19 +49,19 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		c.finishPublish(&p, packet.QuotaExceeded, "")
 		return nil
 	}
-	in := &c.in
+	in := &c.turn.in
 	*in = inbound{
 		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.from(),
 	}
 	defer func() { // nothing of the message stays with the connection
 		*in = inbound{}
-		if cap(c.scratch) > readBuffer/2 {
-			c.scratch = nil
+		if cap(c.turn.scratch) > readBuffer/2 {
+			c.turn.scratch = nil
 		}
 	}()
 	if len(p.Props.Raw) > 0 {
-		c.scratch, in.expiryAt = p.Props.AppendForward(c.scratch[:0])
-		in.props = c.scratch
+		c.turn.scratch, in.expiryAt = p.Props.AppendForward(c.turn.scratch[:0])
+		in.props = c.turn.scratch
 		if p.Props.HasExpiry {
 			in.expires = c.turn.now + int64(p.Props.Expiry)*1e9
 		}
@@ -238,7 +238,7 @@ func (c *Conn) ackCode(code packet.Code) packet.Code {
 
 func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound, p *packet.Publish) error {
 	batch := c.scratchBatch()
-	if res := c.b.publish(&c.turn, permit, in, batch); res.denied != nil {
+	if res := c.b.publish(c.turn, permit, in, batch); res.denied != nil {
 		return c.denyPublish(p, in.topic, *res.denied)
 	}
 	c.b.commit(batch, func(error) {}) // QoS 0 promises nothing
@@ -273,7 +273,7 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 			}
 		}()
 	}
-	res := c.b.publish(&c.turn, permit, in, batch)
+	res := c.b.publish(c.turn, permit, in, batch)
 	reason := ""
 	if res.denied != nil {
 		var err error
@@ -322,11 +322,12 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 // scratchBatch is an empty batch for one packet; a store has no use for it when
 // Commit has returned.
 func (c *Conn) scratchBatch() *store.Batch {
-	if cap(c.batch.Ops) > 64 {
-		c.batch.Ops = nil // one wide fan-out is no reason to keep so much
+	b := &c.turn.batch
+	if cap(b.Ops) > 64 {
+		b.Ops = nil // one wide fan-out is no reason to keep so much
 	}
-	c.batch.Reset()
-	return &c.batch
+	b.Reset()
+	return b
 }
 
 // releaseIncoming forgets a QoS 2 identifier whose message was not taken, so

@@ -184,7 +184,7 @@ func (c *Conn) handleUnsubscribe(h packet.Header, body []byte) error {
 		}
 	}
 	cl.mu.Unlock()
-	cl.settle(&c.turn, &after)
+	cl.settle(c.turn, &after)
 	ack := c.reserve(&pendingAck{typ: packet.UNSUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes}})
 	c.b.commit(&batch, ack.complete)
 	return nil

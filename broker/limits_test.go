@@ -268,22 +268,6 @@ func TestAListenerMayBeReplaced(t *testing.T) {
 	})
 }
 
-func TestALargePublishLeavesNoMemoryWithItsConnection(t *testing.T) {
-	overPipes(t, nil, func(x *bed) {
-		p := x.connect(packet.V5, "p")
-		value := make([]byte, 60_000)
-		for i := range value {
-			value[i] = 'v'
-		}
-		props := append([]byte{0x26, 0, 1, 'n', byte(len(value) >> 8), byte(len(value) & 0xff)}, value...)
-		p.send(p.pub(packet.PublishOut{Topic: "t", Props: props, ExpiryAt: -1}))
-		p.ping()
-		if n := cap(x.b.reg.find("p").conn.scratch); n > 8<<10 {
-			t.Errorf("%d bytes stay", n)
-		}
-	})
-}
-
 func TestAPolicyThatPanicsHurtsItsConnectionOnly(t *testing.T) {
 	overPipes(t, func(s *setup) {
 		s.policy = func(r *security.Request) security.Effect {

@@ -132,7 +132,7 @@ func (c *Conn) reserve(p *pendingAck) *pendingAck {
 		c.mu.Lock()
 		c.ackWait = resume
 		c.mu.Unlock()
-		c.settleAcks(&c.turn)
+		c.settleAcks(c.turn)
 	}
 	return p
 }
@@ -276,7 +276,7 @@ func (c *Conn) acknowledge(typ packet.Type, ack packet.Ack, counts bool) {
 	}
 	c.mu.Unlock()
 	c.reserve(&p)
-	c.settleAcks(&c.turn) // those before it may have left since we looked
+	c.settleAcks(c.turn) // those before it may have left since we looked
 }
 
 // outputBuffer is the size of a fresh output buffer, in bytes.

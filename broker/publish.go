@@ -194,6 +194,7 @@ func (r *router) reset() {
 }
 
 func (r *router) route(to target, sub *session.Subscription) bool {
+	r.t.rest--
 	if to.group != nil {
 		r.count(to.group.offer(r.t, r.in, r.batch))
 		return true
