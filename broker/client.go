@@ -271,7 +271,7 @@ func (cl *client) expire() {
 // holds cl.mu and calls settle after releasing it.
 func (cl *client) clear(after *aftermath) {
 	s := cl.session
-	for _, sub := range s.Subs {
+	for sub := range s.Subs.All() {
 		cl.drop(sub, after)
 	}
 	after.redeal = append(append(after.redeal, cl.moved...), s.TakeShared(nil)...)
@@ -302,8 +302,8 @@ func (cl *client) finish(after *aftermath) {
 func (cl *client) drop(sub *session.Subscription, after *aftermath) {
 	sub.Removed = true
 	cl.b.metrics.Subscriptions.Add(-1)
-	if sub.Group == "" {
-		cl.b.tree.Remove(sub.Topic, target{client: cl})
+	if !sub.Shared() {
+		cl.b.tree.Remove(sub.Topic(), target{client: cl})
 		return
 	}
 	cl.b.metrics.Shared.Add(-1)

@@ -156,7 +156,7 @@ func (cl *client) offerShared(t *turn, in *inbound, g *group, sub *session.Subsc
 	if !cl.live || !cl.conn.roomy() || qos > 0 && !cl.session.Room() {
 		return full
 	}
-	out, _ := cl.b.deliver(d, t, cl, dispatch{in: in, qos: qos, retain: in.retain && sub.RetainAsPublished, ids: sub.IDs, share: g}, batch)
+	out, _ := cl.b.deliver(d, t, cl, dispatch{in: in, qos: qos, retain: in.retain && sub.RetainAsPublished, ids: sub.IDs(), share: g}, batch)
 	return out
 }
 

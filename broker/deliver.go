@@ -72,9 +72,9 @@ func (cp *dispatch) add(sub *session.Subscription) {
 	cp.qos = max(cp.qos, min(cp.in.qos, sub.QoS))
 	cp.retain = cp.retain || cp.in.retain && sub.RetainAsPublished
 	if cp.ids == nil {
-		cp.ids = sub.IDs
+		cp.ids = sub.IDs()
 	} else {
-		cp.ids = append(slices.Clip(cp.ids), sub.IDs...)
+		cp.ids = append(slices.Clip(cp.ids), sub.IDs()...)
 	}
 }
 

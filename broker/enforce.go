@@ -160,8 +160,8 @@ type restood struct {
 func (cl *client) restand(after *aftermath) {
 	b, s := cl.b, cl.session
 	var changed []restood
-	for _, sub := range s.Subs { // all are judged before one is changed: a policy may panic
-		v := b.gate.Standing(cl.principal, sub.Topic, sub.Group, sub.QoS)
+	for sub := range s.Subs.All() { // all are judged before one is changed: a policy may panic
+		v := b.gate.Standing(cl.principal, sub.Topic(), sub.Group(), sub.QoS)
 		if v.Allowed() && v.QoS < sub.QoS || !v.Allowed() && b.opt.OnPolicyChange == Revoke {
 			changed = append(changed, restood{sub: sub, user: cl.principal.Name, qos: sub.QoS, verdict: v})
 		}
@@ -173,7 +173,7 @@ func (cl *client) restand(after *aftermath) {
 	for _, r := range changed {
 		if !r.verdict.Allowed() {
 			b.metrics.SubscriptionsRevoked.Add(1)
-			delete(s.Subs, r.sub.Filter)
+			s.Subs.Delete(r.sub.Filter)
 			cl.revoke(r.sub, after, &batch)
 			continue
 		}
@@ -195,7 +195,7 @@ func (cl *client) revoke(sub *session.Subscription, after *aftermath, batch *sto
 	if s.Kept() {
 		batch.Add(store.Op{Kind: store.DeleteSubscription, Client: cl.id, Topic: sub.Filter})
 	}
-	if sub.Group == "" || cl.conn != nil {
+	if !sub.Shared() || cl.conn != nil {
 		return
 	}
 	// Nobody is there to acknowledge what was sent: another member may have it.

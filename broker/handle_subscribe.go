@@ -58,10 +58,10 @@ type subscribing struct {
 
 // subscribe enters one subscription. The code is for the SUBACK; an error ends the connection.
 func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into *subscribing) (packet.Code, error) {
-	v := c.b.gate.Subscribe(c.principal, sub.Topic, sub.Group, sub.QoS)
+	v := c.b.gate.Subscribe(c.principal, sub.Topic(), sub.Group(), sub.QoS)
 	if !v.Allowed() {
 		c.b.metrics.SubscribeDenied.Add(1)
-		r := c.refusal(security.Request{Action: security.Subscribe, Topic: sub.Topic, QoS: sub.QoS, Shared: sub.Group != "", Group: sub.Group}, v)
+		r := c.refusal(security.Request{Action: security.Subscribe, Topic: sub.Topic(), QoS: sub.QoS, Shared: sub.Shared(), Group: sub.Group()}, v)
 		into.refused = append(into.refused, r)
 		c.b.audit.Record(audit.SubscribeDenied, c.who(r.attrs(v, slog.String("filter", f.Filter), slog.Int("qos", int(sub.QoS)))...)...)
 		return c.subackCode(f, packet.NotAuthorized), nil
@@ -75,12 +75,12 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into
 		return 0, errTaken
 	}
 	s := cl.session
-	if s.Subs[sub.Filter] == nil && len(s.Subs) >= c.lis.Limits.Subscriptions {
+	if s.Subs.Get(sub.Filter) == nil && s.Subs.Len() >= c.lis.Limits.Subscriptions {
 		cl.mu.Unlock()
 		c.limit("subscriptions")
 		return c.subackCode(f, packet.QuotaExceeded), nil
 	}
-	old := s.SetSubscription(sub)
+	old := s.Subs.Set(sub)
 	if old != nil {
 		old.Removed = true
 	} else {
@@ -89,13 +89,13 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into
 	if s.Kept() {
 		into.batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: sub})
 	}
-	if sub.Group == "" {
-		c.b.tree.Set(sub.Topic, target{client: cl}, sub)
+	if !sub.Shared() {
+		c.b.tree.Set(sub.Topic(), target{client: cl}, sub)
 	} else if old == nil {
 		c.b.metrics.Shared.Add(1)
 	}
 	cl.mu.Unlock()
-	if sub.Group != "" {
+	if sub.Shared() {
 		// group.mu comes before client.mu, so the group is joined with no lock held.
 		cl.join(c, sub)
 		return granted, nil
@@ -133,13 +133,9 @@ func (c *Conn) newSubscription(f *packet.Subscription, id uint32) (*session.Subs
 	case c.b.opt.NoWildcards && strings.ContainsAny(rest, "+#"):
 		return nil, c.subackCode(f, packet.WildcardSubsNotSupported), nil
 	}
-	sub := &session.Subscription{
-		Filter: f.Filter, Topic: rest, Group: group, QoS: min(f.QoS, c.lis.Limits.MaxQoS),
-		NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling,
-	}
-	if id != 0 {
-		sub.IDs = []uint32{id}
-	}
+	sub := session.NewSubscription(f.Filter, group, id)
+	sub.QoS = min(f.QoS, c.lis.Limits.MaxQoS)
+	sub.NoLocal, sub.RetainAsPublished, sub.RetainHandling = f.NoLocal, f.RetainAsPublished, f.RetainHandling
 	return sub, packet.Success, nil
 }
 
@@ -172,12 +168,11 @@ func (c *Conn) handleUnsubscribe(h packet.Header, body []byte) error {
 		return errTaken
 	}
 	for i, f := range p.Filters {
-		sub := cl.session.Subs[f]
+		sub := cl.session.Subs.Delete(f)
 		if sub == nil {
 			codes[i] = packet.NoSubscriptionExisted
 			continue
 		}
-		delete(cl.session.Subs, f)
 		cl.drop(sub, &after)
 		if cl.session.Kept() {
 			batch.Add(store.Op{Kind: store.DeleteSubscription, Client: cl.id, Topic: f})

@@ -98,7 +98,7 @@ func (cl *client) replay(t *turn) {
 			continue
 		}
 		last := r.after
-		cursor, complete := b.store.ScanRetained(r.sub.Topic, r.after, replayWork, func(m *session.Message) bool {
+		cursor, complete := b.store.ScanRetained(r.sub.Topic(), r.after, replayWork, func(m *session.Message) bool {
 			if !cl.replayOne(t, r.sub, m) {
 				blocked = true
 				return false
@@ -159,7 +159,7 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 		qos: m.QoS, retain: true, will: m.Will, origin: m.Origin, kept: m,
 	}
 	// MQTT-3.3.1-8: sent because of a new subscription, the retain flag is set.
-	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, ids: sub.IDs}, nil)
+	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, ids: sub.IDs()}, nil)
 	return true
 }
 

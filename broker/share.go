@@ -70,7 +70,7 @@ func (cl *client) join(c *Conn, sub *session.Subscription) {
 		b.groups.mu.Lock()
 		g := b.groups.byFilter[sub.Filter]
 		if g == nil {
-			g = &group{b: b, name: sub.Filter, filter: sub.Topic, share: sub.Group, limits: c.lis.Limits}
+			g = &group{b: b, name: sub.Filter, filter: sub.Topic(), share: sub.Group(), limits: c.lis.Limits}
 			b.groups.byFilter[sub.Filter] = g
 		}
 		b.groups.mu.Unlock()

@@ -284,11 +284,13 @@ func TestALateJoinTakesNobodysPlaceInAGroup(t *testing.T) {
 	overPipes(t, nil, func(x *bed) {
 		a := joinGroup(x, "a")
 		cl := x.b.reg.find("a")
-		old := &session.Subscription{Filter: "$share/g/s", Topic: "s", Group: "g", QoS: 1, Removed: true}
+		old := session.NewSubscription("$share/g/s", "g", 0)
+		old.QoS, old.Removed = 1, true
 		cl.join(cl.conn, old) // by a connection that was taken over between SUBSCRIBE and this
 		x.connect(packet.V5, "pub").publishes("s", "x", 1, false)
 		a.gets("x")
-		old = &session.Subscription{Filter: "$share/none/s", Topic: "s", Group: "none", Removed: true}
+		old = session.NewSubscription("$share/none/s", "none", 0)
+		old.Removed = true
 		cl.join(cl.conn, old)
 	})
 }

@@ -12,5 +12,5 @@ func (b *Broker) ClientSubscriptions(id string) int {
 	if cl.session == nil {
 		return 0
 	}
-	return len(cl.session.Subs)
+	return cl.session.Subs.Len()
 }

@@ -74,19 +74,6 @@ func (m *Message) Left(now int64) uint32 {
 	return uint32((m.Expires - now + 1e9 - 1) / 1e9)
 }
 
-// Subscription is one standing subscription.
-type Subscription struct {
-	Filter            string // as the client wrote it, with $share
-	Topic             string // the filter without $share/group/
-	Group             string // share name, empty if not shared
-	QoS               byte
-	NoLocal           bool
-	RetainAsPublished bool
-	RetainHandling    byte
-	IDs               []uint32 // subscription identifier; nil: none
-	Removed           bool     // it is over: a route that was taken before must not deliver
-}
-
 // Entry is a message on its way to one client.
 type Entry struct {
 	Msg    *Message
@@ -129,7 +116,7 @@ type Session struct {
 	ClientID string
 	Version  packet.Version
 	Expiry   uint32 // seconds
-	Subs     map[string]*Subscription
+	Subs     Subs
 	Limits   Limits
 
 	queue      fifo
@@ -164,16 +151,6 @@ func (s *Session) Attach(v packet.Version, window int) {
 		o.counted = false
 	}
 	s.resend = s.first
-}
-
-// SetSubscription stores sub and reports whether it replaced one with the same filter (MQTT-3.8.4-3).
-func (s *Session) SetSubscription(sub *Subscription) (old *Subscription) {
-	if s.Subs == nil {
-		s.Subs = make(map[string]*Subscription, 1)
-	}
-	old = s.Subs[sub.Filter]
-	s.Subs[sub.Filter] = sub
-	return old
 }
 
 // NextSeq numbers an entry.

@@ -333,7 +333,7 @@ func TestTimeLeftIsRoundedUp(t *testing.T) {
 func TestSubscriptionsReplaceByFilter(t *testing.T) {
 	s := New("c", Limits{})
 	a, b := &Subscription{Filter: "f"}, &Subscription{Filter: "f", QoS: 1}
-	if s.SetSubscription(a) != nil || s.SetSubscription(b) != a || len(s.Subs) != 1 || s.Subs["f"] != b {
+	if s.Subs.Set(a) != nil || s.Subs.Set(b) != a || s.Subs.Len() != 1 || s.Subs.Get("f") != b {
 		t.Error("the second subscription did not replace the first")
 	}
 }
