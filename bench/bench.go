@@ -53,9 +53,13 @@ type Options struct {
 	// Dial opens a connection to the broker.
 	Dial func(context.Context) (net.Conn, error)
 
-	Version  packet.Version
-	QoS      byte
+	Version packet.Version
+	QoS     byte
+	// Username may hold one %d, which stands for the number of the client, from 0
+	// on: publishers first, then subscribers. Users is how many names there are,
+	// used in turn; 0: as many as clients. All have the same password.
 	Username string
+	Users    int
 	Password []byte
 	// TopicPrefix is where all topics of the run lie, without a final slash.
 	TopicPrefix string
@@ -73,8 +77,23 @@ type Options struct {
 	Connections int // of Connect and Idle
 	Concurrency int // of Connect and Idle: connections being opened at a time
 	Topics      int // of P2P, FanIn and FanOut: how many a publisher sends to in rotation; 0: 1
+	Fresh       int // of Topics' messages, how many percent go to a topic that was never used before
 	Count       int // of Subscriptions, Retained and Offline
+	// Clients is how many clients Connect lets reconnect in turn, after each has
+	// connected once without being measured; 0: every connection is a client that
+	// the broker hasn't seen.
+	Clients int
+	// SlopeFrom is the number of connections from which on Idle takes what memory
+	// grows by; 0: a quarter of Connections.
+	SlopeFrom int
+	// Churn is how many subscriptions a second are made and given up on other
+	// connections beside the messages of P2P, FanIn, FanOut and Subscriptions.
+	Churn float64
+	// Settle is how long the broker is left alone before its memory is read.
+	Settle time.Duration
 
+	// Self says that the broker runs in this process.
+	Self bool
 	// PID is the broker's process, for CPU and memory (Linux); 0: not measured.
 	PID int
 	// Stall is how long a run waits without progress before what is missing
@@ -112,6 +131,10 @@ func (o *Options) check() error {
 		{"concurrency", o.Concurrency, 1, 10_000},
 		{"count", o.Count, 1, MaxCount},
 		{"topics", o.Topics, 1, MaxTopics},
+		{"fresh", o.Fresh, 0, 100},
+		{"users", o.Users, 0, MaxConnections},
+		{"clients", o.Clients, 0, MaxConnections},
+		{"slope from", o.SlopeFrom, 0, max(0, o.Connections-1)},
 	}
 	for _, b := range bounds {
 		if b.value < b.least || b.value > b.most {
@@ -129,6 +152,14 @@ func (o *Options) check() error {
 		return errors.New("a run needs a duration or a number of messages")
 	case !(o.Rate >= 0 && o.Rate <= 1e8): // also refuses NaN
 		return errors.New("the rate is between 0 and 100,000,000 a second")
+	case !(o.Churn >= 0 && o.Churn <= 1e5):
+		return errors.New("the churn is between 0 and 100,000 a second")
+	case o.Settle < 0 || o.Settle > MaxDuration:
+		return errors.New("the time to settle is between 0 and 24 hours")
+	case o.Fresh > 0 && o.Topics < 2:
+		return errors.New("fresh topics need more than one topic")
+	case strings.Count(o.Username, "%d") > 1:
+		return errors.New("a user name has one %d at most")
 	case o.TopicPrefix == "" || len(o.TopicPrefix) > 1024 || strings.ContainsAny(o.TopicPrefix, "+#\x00") || strings.HasSuffix(o.TopicPrefix, "/"):
 		return errors.New("the topic prefix is a topic without wildcards and final slash")
 	case o.Scenario == Offline && o.QoS == 0:

@@ -239,6 +239,12 @@ func TestRunRefusesWhatIsOutOfBounds(t *testing.T) {
 		{"empty prefix", func(o *Options) { o.TopicPrefix = "" }},
 		{"unknown scenario", func(o *Options) { o.Scenario = "flood" }},
 		{"offline at QoS 0", func(o *Options) { o.Scenario = Offline }},
+		{"more fresh topics than messages", func(o *Options) { o.Topics, o.Fresh = 10, 101 }},
+		{"fresh topics among one", func(o *Options) { o.Fresh = 10 }},
+		{"negative churn", func(o *Options) { o.Churn = -1 }},
+		{"two numbers in a user name", func(o *Options) { o.Username = "%d-%d" }},
+		{"a slope from all connections on", func(o *Options) { o.SlopeFrom = o.Connections }},
+		{"negative time to settle", func(o *Options) { o.Settle = -1 }},
 		{"process that does not exist", func(o *Options) { o.PID = 1 << 30 }},
 		{"nobody to dial", func(o *Options) { o.Dial = nil }},
 	}

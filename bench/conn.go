@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"sallyport/client"
@@ -26,11 +28,20 @@ type rawConn struct {
 	limit   int // bytes of the largest packet taken
 }
 
-// hello is a CONNECT of the run's user.
-func (r *run) hello(id string, cleanStart bool) *packet.Connect {
-	c := &packet.Connect{Version: r.Version, CleanStart: cleanStart, ClientID: id}
+// user is the name of client number n.
+func (r *run) user(n int) string {
+	if r.Users > 0 {
+		n %= r.Users
+	}
+	return strings.Replace(r.Username, "%d", strconv.Itoa(n), 1)
+}
+
+// hello is a CONNECT of client number n, named by a letter for what it does and
+// its number there.
+func (r *run) hello(n int, kind string, i int, cleanStart bool) *packet.Connect {
+	c := &packet.Connect{Version: r.Version, CleanStart: cleanStart, ClientID: fmt.Sprintf("b%08x-%s%d", uint32(r.id), kind, i)}
 	if r.Username != "" {
-		c.HasUsername, c.Username = true, r.Username
+		c.HasUsername, c.Username = true, r.user(n)
 	}
 	if r.Password != nil {
 		c.HasPassword, c.Password = true, r.Password

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,16 +14,36 @@ import (
 // connectStorm opens Connections connections, each closed after its CONNACK.
 // With a rate, the time of each runs from when it was due.
 func (r *run) connectStorm(ctx context.Context) error {
+	if r.Clients > 0 {
+		r.Progress(fmt.Sprintf("connecting %d clients once", r.Clients))
+		err := r.each(ctx, r.Clients, func(i int) error {
+			c, err := r.openOnce(ctx, i)
+			if err != nil {
+				return fmt.Errorf("client %d: %w", i, err)
+			}
+			c.awaitBye() // so that a reconnection doesn't find it connected
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	r.Progress(fmt.Sprintf("opening %d connections, %d at a time", r.Connections, r.Concurrency))
+	r.settle(ctx)
 	h := new(histogram)
-	var resumed, encrypted atomic.Int64
-	usage, begin := r.proc.sample(), r.now()
+	s := new(secured)
+	usage, begin := r.sample(), r.now()
+	peak := r.watchMemory(usage)
 	err := r.each(ctx, r.Connections, func(i int) error {
 		from, err := r.await(ctx, begin, i)
 		if err != nil {
 			return err
 		}
-		c, err := r.openOnce(ctx, i)
+		n := i
+		if r.Clients > 0 {
+			n = i % r.Clients
+		}
+		c, err := r.openOnce(ctx, n)
 		if err != nil {
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
@@ -30,15 +51,11 @@ func (r *run) connectStorm(ctx context.Context) error {
 		h.mu.Lock()
 		h.record(took)
 		h.mu.Unlock()
-		if t, ok := c.Conn.(*tls.Conn); ok {
-			encrypted.Add(1)
-			if t.ConnectionState().DidResume {
-				resumed.Add(1)
-			}
-		}
+		s.see(c)
 		c.bye()
 		return nil
 	})
+	grown := peak()
 	if err != nil {
 		return err
 	}
@@ -47,11 +64,77 @@ func (r *run) connectStorm(ctx context.Context) error {
 	rep.Seconds = time.Duration(r.now() - begin).Seconds()
 	rep.PerSecond = float64(r.Connections) / rep.Seconds
 	rep.Latency = h.latency()
-	rep.addCPU("connection", usage, r.proc.sample(), uint64(r.Connections))
-	if encrypted.Load() > 0 {
-		rep.set("tls_resumed_share", float64(resumed.Load())/float64(encrypted.Load()))
+	rep.addCPU("connection", usage, r.sample(), uint64(r.Connections))
+	if usage.broker.known {
+		rep.set("broker_rss_bytes_peak_growth", float64(grown))
 	}
+	s.report(rep)
 	return nil
+}
+
+// secured counts what TLS connections negotiated.
+type secured struct {
+	all, resumed atomic.Int64
+	kind         atomic.Pointer[string] // of the last
+}
+
+func (s *secured) see(c *rawConn) {
+	t, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return
+	}
+	state := t.ConnectionState()
+	if s.all.Add(1) == 1 || state.DidResume && s.resumed.Load() == 0 {
+		kind := tls.VersionName(state.Version) + ", " + tls.CipherSuiteName(state.CipherSuite) + ", " + state.CurveID.String()
+		s.kind.Store(&kind)
+	}
+	if state.DidResume {
+		s.resumed.Add(1)
+	}
+}
+
+func (s *secured) report(rep *Report) {
+	if n := s.all.Load(); n > 0 {
+		rep.TLS = *s.kind.Load()
+		rep.set("tls_resumed_share", float64(s.resumed.Load())/float64(n))
+	}
+}
+
+// watchMemory samples the broker's memory until the returned function is called,
+// which says by how many bytes it was above from at most.
+func (r *run) watchMemory(from cost) (peak func() int64) {
+	if r.proc == nil {
+		return func() int64 { return 0 }
+	}
+	var most int64
+	look := func() { most = max(most, r.proc.sample().rss-from.broker.rss) }
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				look()
+			}
+		}
+	})
+	return func() int64 {
+		close(stop)
+		wait.Wait()
+		look()
+		return most
+	}
+}
+
+// settle leaves the broker alone for a while, if its memory is to be read.
+func (r *run) settle(ctx context.Context) {
+	if r.proc != nil {
+		_ = sleep(ctx, r.Settle) // the next step fails if ctx has ended
+	}
 }
 
 // await returns when connection i is due, and since when it is.
@@ -68,14 +151,14 @@ func (r *run) await(ctx context.Context, begin int64, i int) (from int64, err er
 	return from, nil
 }
 
-// openOnce connects without keeping the connection for the end of the run.
-func (r *run) openOnce(ctx context.Context, i int) (*rawConn, error) {
+// openOnce connects client n without keeping the connection for the end of the run.
+func (r *run) openOnce(ctx context.Context, n int) (*rawConn, error) {
 	nc, err := r.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	c := &rawConn{Conn: nc, version: r.Version, limit: 64 << 10}
-	if err := c.handshake(ctx, r.hello(fmt.Sprintf("b%08x-c%d", uint32(r.id), i), true)); err != nil {
+	if err := c.handshake(ctx, r.hello(n, "c", n, true)); err != nil {
 		nc.Close()
 		return nil, err
 	}
@@ -83,42 +166,59 @@ func (r *run) openOnce(ctx context.Context, i int) (*rawConn, error) {
 }
 
 // idle holds Connections connections for Duration and asks at the end whether
-// they are alive. The memory of one is the slope over the last three quarters,
+// they are alive. The memory of one is the slope from SlopeFrom connections on,
 // so that what the broker makes once doesn't count.
 func (r *run) idle(ctx context.Context) error {
-	r.Progress(fmt.Sprintf("opening %d connections", r.Connections))
 	conns := make([]*rawConn, r.Connections)
+	s := new(secured)
 	open := func(from, to int) error {
+		r.Progress(fmt.Sprintf("opening connections %d to %d", from+1, to))
 		return r.each(ctx, to-from, func(i int) (err error) {
-			conns[from+i], err = r.open(ctx, r.hello(fmt.Sprintf("b%08x-i%d", uint32(r.id), from+i), true))
+			n := from + i
+			conns[n], err = r.open(ctx, r.hello(n, "i", n, true))
 			if err != nil {
-				return fmt.Errorf("connection %d: %w", from+i, err)
+				return fmt.Errorf("connection %d: %w", n, err)
 			}
+			s.see(conns[n])
 			// Nothing more is read but a PINGRESP: the buffers are better spent.
-			conns[from+i].release()
+			conns[n].release()
 			return nil
 		})
 	}
-	begin, quarter := r.now(), r.Connections/4
-	if err := open(0, quarter); err != nil {
+	first := r.SlopeFrom
+	if first == 0 {
+		first = r.Connections / 4
+	}
+	begin := r.now()
+	if err := open(0, first); err != nil {
 		return err
 	}
-	first := r.proc.sample()
-	if err := open(quarter, r.Connections); err != nil {
+	took := r.now() - begin
+	r.settle(ctx)
+	low := r.sample()
+	begin = r.now()
+	if err := open(first, r.Connections); err != nil {
 		return err
 	}
+	took += r.now() - begin
 	rep := r.report
 	rep.Payload, rep.Window, rep.Connections, rep.Concurrency = 0, 0, r.Connections, r.Concurrency
-	rep.Seconds = time.Duration(r.now() - begin).Seconds()
+	rep.Seconds = time.Duration(took).Seconds()
 	rep.PerSecond = float64(r.Connections) / rep.Seconds
-	full := r.proc.sample()
-	rep.addMemory("rss_bytes_per_connection", first, full, r.Connections-quarter)
+	r.settle(ctx)
+	full := r.sample()
+	rep.addMemory("rss_bytes_per_connection", low, full, r.Connections-first)
+	rep.set("slope_from_connections", float64(first))
+	if full.broker.known {
+		rep.set("broker_rss_bytes", float64(full.broker.rss))
+	}
+	s.report(rep)
 	r.Progress(fmt.Sprintf("holding them for %v", r.Duration))
 	if err := sleep(ctx, r.Duration); err != nil {
 		return err
 	}
-	if idle := r.proc.sample(); full.known && idle.known && r.Duration > 0 {
-		rep.set("broker_idle_cpu_cores", (idle.cpu-full.cpu).Seconds()/r.Duration.Seconds())
+	if total, _, _, known := r.sample().broker.since(full.broker); known && r.Duration > 0 {
+		rep.set("broker_idle_cpu_cores", total.Seconds()/r.Duration.Seconds())
 	}
 	return r.roll(ctx, conns)
 }

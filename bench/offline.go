@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"sallyport/packet"
 )
 
 // offline queues Count messages for a session that is away, then takes it up.
 func (r *run) offline(ctx context.Context) error {
-	id := fmt.Sprintf("b%08x-o", uint32(r.id))
-	sc, err := r.open(ctx, r.hello(id, false))
+	hello := func(clean bool) *packet.Connect { return r.hello(1, "o", 0, clean) }
+	sc, err := r.open(ctx, hello(false))
 	if err != nil {
 		return fmt.Errorf("connect the subscriber: %w", err)
 	}
@@ -19,23 +21,27 @@ func (r *run) offline(ctx context.Context) error {
 		return err
 	}
 	sc.awaitBye() // what is published before the broker has noticed isn't queued
-	defer r.discard(context.WithoutCancel(ctx), id)
-	pc, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
+	defer r.discard(context.WithoutCancel(ctx), hello(true))
+	pc, err := r.open(ctx, r.hello(0, "p", 0, true))
 	if err != nil {
 		return fmt.Errorf("connect the publisher: %w", err)
 	}
 	p := r.newPublisher(pc, 0, r.prefix+"/q", false, false)
 	l := &load{r: r, fan: 1, pubs: []*publisher{p}, histograms: histograms(1)}
 	r.Progress(fmt.Sprintf("queueing %d messages", r.Count))
-	before, begin := r.proc.sample(), r.now()
+	r.settle(ctx)
+	before := r.sample()
 	if err := r.send(ctx, p, r.Count); err != nil {
 		return err
 	}
-	r.report.set("queued_per_second", float64(r.Count)/time.Duration(r.now()-begin).Seconds())
-	r.report.addMemory("rss_bytes_per_queued_message", before, r.proc.sample(), r.Count)
+	after := r.sample()
+	r.report.set("queued_per_second", float64(r.Count)/after.at.Sub(before.at).Seconds())
+	r.report.addCPU("queued_message", before, after, uint64(r.Count))
+	r.settle(ctx)
+	r.report.addMemory("rss_bytes_per_queued_message", before, r.sample(), r.Count)
 	r.Progress("taking up the session")
 	s := l.begin()
-	if sc, err = r.open(ctx, r.hello(id, false)); err != nil {
+	if sc, err = r.open(ctx, hello(false)); err != nil {
 		return fmt.Errorf("connect the subscriber again: %w", err)
 	}
 	if !sc.ack.SessionPresent {
@@ -54,8 +60,8 @@ func (r *run) offline(ctx context.Context) error {
 	return err
 }
 
-// discard ends a kept session of the run. Failure leaves a session that expires.
-func (r *run) discard(ctx context.Context, id string) {
+// discard ends a kept session of the run; hello cleans. Failure leaves a session that expires.
+func (r *run) discard(ctx context.Context, hello *packet.Connect) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	nc, err := r.Dial(ctx)
@@ -63,7 +69,7 @@ func (r *run) discard(ctx context.Context, id string) {
 		return
 	}
 	c := &rawConn{Conn: nc, version: r.Version, limit: 64 << 10}
-	if c.handshake(ctx, r.hello(id, true)) == nil {
+	if c.handshake(ctx, hello) == nil {
 		c.bye()
 	}
 	nc.Close()

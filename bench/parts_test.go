@@ -150,7 +150,7 @@ func TestReceivingAllocatesNothingPerMessage(t *testing.T) {
 func TestParseStat(t *testing.T) {
 	const line = "42 (a) name) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 4 0 100 9999 25 18446744073709551615"
 	u, err := parseStat([]byte(line), 4096)
-	if err != nil || u.cpu != 2*time.Second || u.rss != 25*4096 {
+	if err != nil || u.cpu != 2*time.Second || u.user != 1500*time.Millisecond || u.system != 500*time.Millisecond || u.rss != 25*4096 {
 		t.Errorf("parseStat = %+v, %v, want 2 s and 100 KiB", u, err)
 	}
 	for _, bad := range []string{"", "42 (x) S 1", "42 (x) S 1 1 1 0 -1 0 0 0 0 0 x 50 0 0 20 0 4 0 100 9999 25"} {

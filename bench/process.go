@@ -18,9 +18,26 @@ type process struct{ pid int }
 
 // usage is what a process has used; the zero value when it isn't measured.
 type usage struct {
-	known bool
-	cpu   time.Duration // user and system, all threads
-	rss   int64         // bytes resident
+	known  bool
+	cpu    time.Duration // user and system, all threads
+	user   time.Duration // these two are counted in units of userHz
+	system time.Duration
+	rss    int64 // bytes resident
+}
+
+// since is what was used between from and u, and false when it isn't known. The
+// kernel counts user and system time coarsely, so that only their proportion is
+// taken from them.
+func (u usage) since(from usage) (total, user, system time.Duration, known bool) {
+	if !u.known || !from.known {
+		return 0, 0, 0, false
+	}
+	total = u.cpu - from.cpu
+	user, system = u.user-from.user, u.system-from.system
+	if sum := user + system; sum > 0 {
+		system = time.Duration(float64(total) * float64(system) / float64(sum))
+	}
+	return total, total - system, system, true
 }
 
 func openProcess(pid int) (*process, error) {
@@ -43,6 +60,9 @@ func (p *process) sample() usage {
 	if err != nil {
 		return usage{}
 	}
+	if cpu, ok := processCPU(p.pid); ok {
+		u.cpu = cpu // to the nanosecond
+	}
 	return u
 }
 
@@ -63,5 +83,24 @@ func parseStat(stat []byte, pageSize int) (usage, error) {
 		}
 		n[i] = v
 	}
-	return usage{known: true, cpu: time.Duration(n[0]+n[1]) * (time.Second / userHz), rss: n[2] * int64(pageSize)}, nil
+	const tick = time.Second / userHz
+	u := usage{known: true, user: time.Duration(n[0]) * tick, system: time.Duration(n[1]) * tick, rss: n[2] * int64(pageSize)}
+	u.cpu = u.user + u.system
+	return u, nil
+}
+
+// cost is what the broker's process and this one have used.
+type cost struct {
+	at           time.Time
+	broker, self usage
+}
+
+// sample reads both processes. What a broker inside this process uses can't be
+// told from what the run does.
+func (r *run) sample() cost {
+	c := cost{at: time.Now(), broker: r.proc.sample()}
+	if !r.Self {
+		c.self = ownUsage()
+	}
+	return c
 }

@@ -17,7 +17,8 @@ type publisher struct {
 	c      *rawConn
 	number uint32
 	t      template
-	topics uint64 // numbered topics; 0: one topic
+	topics uint64 // numbered topics; 0: one for each message
+	fresh  uint64 // percent of the messages that go to a topic beyond topics
 	limit  uint64 // messages to send
 	window uint64 // messages under way
 	fan    uint64 // receivers of each message that the window waits for; 0: none
@@ -107,17 +108,29 @@ func (p *publisher) send(first, n uint64) error {
 		if p.dueAt != nil {
 			at = p.dueAt(number)
 		}
-		topic := number
-		if p.topics > 0 {
-			topic = number % p.topics
-		}
 		s := stamp{run: p.r.id, publisher: p.number, sequence: number, at: at}
-		p.out = p.t.append(p.out, s, uint16(number%0xffff+1), topic)
+		p.out = p.t.append(p.out, s, uint16(number%0xffff+1), p.topic(number))
 	}
 	// Before the write: a receiver must not be ahead of the count.
 	p.sent.Store(number)
 	_, err := p.c.Write(p.out)
 	return err
+}
+
+// topic is the number of the topic of message n: of every hundred, fresh go to
+// topics that were never used before, the rest to topics in rotation.
+func (p *publisher) topic(n uint64) uint64 {
+	if p.topics == 0 {
+		return n
+	}
+	if p.fresh == 0 {
+		return n % p.topics
+	}
+	before := n * p.fresh / 100
+	if (n+1)*p.fresh/100 > before {
+		return p.topics + before
+	}
+	return (n - before) % p.topics
 }
 
 // acknowledge reads what the broker answers.

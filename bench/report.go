@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -38,8 +39,15 @@ type Report struct {
 	Latency   *Latency `json:"latency_us,omitempty"`
 	Corrected bool     `json:"corrected_for_coordinated_omission"`
 
-	// Measures holds what only some scenarios have; names end in their unit.
+	// TLS is what the connections negotiated; "" without TLS.
+	TLS string `json:"tls,omitempty"`
+
+	// Measures holds what only some scenarios have, and what the processes used;
+	// docs/bench.md explains the names.
 	Measures map[string]float64 `json:"measures,omitempty"`
+
+	// Warnings say what a reader should know before he trusts the figures.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Latency holds percentiles in microseconds.
@@ -65,21 +73,40 @@ func (r *Report) set(name string, v float64) {
 	r.Measures[name] = v
 }
 
-// addCPU records the broker's CPU time for each of n things.
-func (r *Report) addCPU(thing string, from, to usage, n uint64) {
-	if !from.known || !to.known || n == 0 {
+// saturated is the share of its cores from which on the generator may be what
+// limits a rate.
+const saturated = 0.9
+
+// addCPU records the CPU time of the broker and of the generator for each of n
+// things, and how many cores each kept busy.
+func (r *Report) addCPU(thing string, from, to cost, n uint64) {
+	seconds := to.at.Sub(from.at).Seconds()
+	if n == 0 || seconds <= 0 {
 		return
 	}
-	r.set("broker_cpu_us_per_"+thing, float64(to.cpu-from.cpu)/float64(time.Microsecond)/float64(n))
-	if r.Seconds > 0 {
-		r.set("broker_cpu_cores", (to.cpu-from.cpu).Seconds()/r.Seconds)
+	each := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / float64(n) }
+	if total, user, system, known := to.broker.since(from.broker); known {
+		r.set("broker_cpu_us_per_"+thing, each(total))
+		r.set("broker_cpu_user_us_per_"+thing, each(user))
+		r.set("broker_cpu_system_us_per_"+thing, each(system))
+		r.set("broker_cpu_cores", total.Seconds()/seconds)
+		r.set("broker_rss_bytes", float64(to.broker.rss))
+	}
+	if total, _, _, known := to.self.since(from.self); known {
+		cores, most := total.Seconds()/seconds, float64(runtime.GOMAXPROCS(0))
+		r.set("generator_cpu_us_per_"+thing, each(total))
+		r.set("generator_cpu_cores", cores)
+		if cores > saturated*most {
+			r.Warnings = append(r.Warnings, fmt.Sprintf(
+				"the generator used %.2f of its %.0f cores for each %s: the rate is its own, the broker might do more", cores, most, thing))
+		}
 	}
 }
 
 // addMemory records by how much the broker's memory grew for each of n things.
-func (r *Report) addMemory(name string, from, to usage, n int) {
-	if from.known && to.known && n > 0 {
-		r.set("broker_"+name, float64(to.rss-from.rss)/float64(n))
+func (r *Report) addMemory(name string, from, to cost, n int) {
+	if from.broker.known && to.broker.known && n > 0 {
+		r.set("broker_"+name, float64(to.broker.rss-from.broker.rss)/float64(n))
 	}
 }
 
@@ -115,6 +142,12 @@ func (r *Report) WriteText(out io.Writer) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Measures)) {
 		fmt.Fprintf(w, "  measured  %s %.4g\n", name, r.Measures[name])
+	}
+	if r.TLS != "" {
+		fmt.Fprintf(w, "  tls       %s\n", r.TLS)
+	}
+	for _, s := range r.Warnings {
+		fmt.Fprintf(w, "  warning   %s\n", s)
 	}
 	if r.Scenario == Idle {
 		fmt.Fprintf(w, "  verified  %d of %d connections answered\n", r.Delivered, r.Expected)

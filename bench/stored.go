@@ -13,13 +13,13 @@ import (
 // receivers that have not subscribed.
 func (r *run) numbered(ctx context.Context, level string, receivers int, retain bool) (*load, error) {
 	l := &load{r: r, fan: 1, histograms: histograms(receivers), receivers: make([]*receiver, receivers)}
-	c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p", uint32(r.id)), true))
+	c, err := r.open(ctx, r.hello(0, "p", 0, true))
 	if err != nil {
 		return nil, fmt.Errorf("connect the publisher: %w", err)
 	}
 	l.pubs = []*publisher{r.newPublisher(c, 0, r.prefix+"/"+level+"/", true, retain)}
 	return l, r.each(ctx, receivers, func(i int) error {
-		c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-s%d", uint32(r.id), i), true))
+		c, err := r.open(ctx, r.hello(1+i, "s", i, true))
 		if err != nil {
 			return fmt.Errorf("connect subscriber %d: %w", i, err)
 		}
@@ -66,13 +66,17 @@ func (r *run) retained(ctx context.Context) error {
 	}
 	p, v := l.pubs[0], l.receivers[0]
 	r.Progress(fmt.Sprintf("storing %d retained messages", r.Count))
-	before, begin := r.proc.sample(), r.now()
+	r.settle(ctx)
+	before := r.sample()
 	if err := r.send(ctx, p, r.Count); err != nil {
 		return err
 	}
-	stored := time.Duration(r.now() - begin).Seconds()
-	r.report.set("stored_per_second", float64(r.Count)/stored)
-	r.report.addMemory("rss_bytes_per_retained_message", before, r.proc.sample(), r.Count)
+	after := r.sample()
+	r.report.set("stored_per_second", float64(r.Count)/after.at.Sub(before.at).Seconds())
+	r.report.addCPU("stored_message", before, after, uint64(r.Count))
+	r.settle(ctx)
+	r.report.addMemory("rss_bytes_per_retained_message", before, r.sample(), r.Count)
+	r.report.set("topic_and_payload_bytes", float64(len(r.prefix)+len("/r/")+topicDigits+r.Payload))
 	r.Progress("replaying them")
 	v.trackers[0] = unordered(r.Count) // replays have no order among topics
 	s := l.begin()

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"time"
 )
 
 // filtersPerPacket is how many filters a SUBSCRIBE of the scenario holds.
@@ -21,16 +20,19 @@ func (r *run) subscriptions(ctx context.Context) error {
 	rep := r.report
 	rep.Connections, rep.Rate, rep.Corrected = connections+1, 0, false
 	h := new(histogram)
-	before, begin := r.proc.sample(), r.now()
+	r.settle(ctx)
+	before := r.sample()
 	for i, v := range l.receivers {
 		v.trackers[0] = tracker{share: uint64(i), of: uint64(connections)}
 		if err := r.deal(ctx, v, i, connections, h); err != nil {
 			return err
 		}
 	}
-	after, seconds := r.proc.sample(), time.Duration(r.now()-begin).Seconds()
-	rep.addMemory("rss_bytes_per_subscription", before, after, r.Count)
-	rep.set("subscriptions_per_second", float64(r.Count)/seconds)
+	after := r.sample()
+	rep.set("subscriptions_per_second", float64(r.Count)/after.at.Sub(before.at).Seconds())
+	rep.addCPU("subscription", before, after, uint64(r.Count))
+	r.settle(ctx)
+	rep.addMemory("rss_bytes_per_subscription", before, r.sample(), r.Count)
 	rep.set("subscribe_p50_us", float64(h.quantile(.5))/1e3)
 	rep.set("subscribe_p99_us", float64(h.quantile(.99))/1e3)
 	l.pubs[0].fan = 1

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 )
 
 // maxHistograms bounds the histograms of a run: receivers share them.
@@ -23,7 +22,7 @@ func (r *run) traffic(ctx context.Context) error {
 	case FanOut:
 		subs = r.Subscribers
 	}
-	before := r.proc.sample()
+	before := r.sample()
 	l := &load{r: r, fan: uint64(subs), histograms: histograms(groups * subs)}
 	if err := l.open(ctx, groups, pubs, subs); err != nil {
 		return err
@@ -31,7 +30,7 @@ func (r *run) traffic(ctx context.Context) error {
 	connections := groups * (pubs + subs)
 	r.report.Connections = connections
 	if connections >= 100 { // of fewer, the growth of memory tells nothing
-		r.report.addMemory("rss_bytes_per_connection", before, r.proc.sample(), connections)
+		r.report.addMemory("rss_bytes_per_connection", before, r.sample(), connections)
 	}
 	return l.measure(ctx)
 }
@@ -61,7 +60,7 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 	l.pubs = make([]*publisher, groups*pubs)
 	l.receivers = make([]*receiver, groups*subs)
 	err := r.each(ctx, groups*pubs, func(i int) error {
-		c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-p%d", uint32(r.id), i), true))
+		c, err := r.open(ctx, r.hello(i, "p", i, true))
 		if err != nil {
 			return fmt.Errorf("connect publisher %d: %w", i, err)
 		}
@@ -70,7 +69,7 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 			topic += "/"
 		}
 		p := r.newPublisher(c, uint32(i), topic, r.Topics > 1, false)
-		p.topics = uint64(r.Topics)
+		p.topics, p.fresh = uint64(r.Topics), uint64(r.Fresh)
 		p.fan = l.fan
 		l.pubs[i] = p
 		return nil
@@ -80,7 +79,7 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 	}
 	return r.each(ctx, groups*subs, func(i int) error {
 		group := i / subs
-		c, err := r.open(ctx, r.hello(fmt.Sprintf("b%08x-s%d", uint32(r.id), i), true))
+		c, err := r.open(ctx, r.hello(groups*pubs+i, "s", i, true))
 		if err != nil {
 			return fmt.Errorf("connect subscriber %d: %w", i, err)
 		}
@@ -111,6 +110,10 @@ func (l *load) measure(ctx context.Context) error {
 			p.limit = uint64(r.Messages)
 		}
 	}
+	beside, err := r.startChurn(ctx, len(l.pubs)+len(l.receivers))
+	if err != nil {
+		return err
+	}
 	if r.Rate > 0 {
 		r.pace(ctx, l.pubs, begin)
 	}
@@ -140,6 +143,7 @@ func (l *load) measure(ctx context.Context) error {
 	if r.Messages > 0 {
 		l.end(span)
 	}
+	beside.end()
 	return l.verdict()
 }
 
@@ -204,24 +208,24 @@ func (l *load) acked() bool {
 
 // span is the start of a measurement.
 type span struct {
-	at              time.Time
 	sent, delivered uint64
-	usage           usage
+	cost            cost
 }
 
 func (l *load) begin() span {
-	return span{at: time.Now(), sent: l.sent(), delivered: l.delivered(), usage: l.r.proc.sample()}
+	return span{sent: l.sent(), delivered: l.delivered(), cost: l.r.sample()}
 }
 
 // end reports rates and costs since s.
 func (l *load) end(s span) {
 	rep := l.r.report
-	seconds := time.Since(s.at).Seconds()
+	now := l.r.sample()
+	seconds := now.at.Sub(s.cost.at).Seconds()
 	delivered := l.delivered() - s.delivered
 	rep.Seconds = seconds
 	rep.SentPerSecond = float64(l.sent()-s.sent) / seconds
 	rep.PerSecond = float64(delivered) / seconds
-	rep.addCPU("message", s.usage, l.r.proc.sample(), delivered)
+	rep.addCPU("message", s.cost, now, delivered)
 }
 
 // verdict closes the connections and counts what was wrong.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sallyport/bench"
@@ -21,7 +22,9 @@ type benchCmd struct {
 
 	Self        bool   `help:"Load a broker started inside this process; its CPU can't be told from the load's."`
 	Version     string `short:"V" name:"protocol-version" enum:"mqttv31,mqttv311,mqttv5,31,311,5" default:"mqttv5" placeholder:"VERSION" help:"mqttv31, mqttv311 or mqttv5 (${default})."`
+	Users       int    `group:"login" placeholder:"N" help:"With %d in the user name: use N names in turn (as many as clients), all with the same password."`
 	TLSResume   bool   `name:"tls-resume" group:"tls" help:"Resume TLS sessions (scenario connect)."`
+	TLSCurve    string `name:"tls-curve" group:"tls" enum:",x25519,p256,p384,x25519mlkem768" default:"" placeholder:"NAME" help:"Exchange keys with x25519, p256, p384 or x25519mlkem768 only."`
 	TopicPrefix string `name:"topic-prefix" default:"demo/bench" placeholder:"TOPIC" help:"Where the topics of the run lie (${default})."`
 	PID         int    `name:"pid" placeholder:"PID" help:"The broker's process: report its CPU and memory (Linux)."`
 	JSON        bool   `name:"json" help:"Print the report as JSON."`
@@ -37,8 +40,13 @@ type benchCmd struct {
 	Publishers  int           `group:"load" default:"100" placeholder:"N" help:"Publishers of fan-in (${default})."`
 	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out and subscriptions (${default})."`
 	Connections int           `group:"load" default:"1000" placeholder:"N" help:"Connections of connect and idle (${default})."`
+	Clients     int           `group:"load" placeholder:"N" help:"N clients reconnect in turn, after each has connected once unmeasured (connect; else every connection is a new client)."`
+	SlopeFrom   int           `name:"slope-from" group:"load" placeholder:"N" help:"Memory per connection is the growth from N connections on (idle; a quarter of them)."`
 	Concurrency int           `group:"load" default:"32" placeholder:"N" help:"Connections being opened at a time (${default})."`
 	Topics      int           `group:"load" default:"1" placeholder:"N" help:"Topics that a publisher sends to in rotation (${default})."`
+	Fresh       int           `group:"load" placeholder:"PERCENT" help:"Send this share of the messages to topics that were never used before, with --topics."`
+	Churn       float64       `group:"load" placeholder:"N" help:"Subscribe and unsubscribe N times a second on other connections meanwhile."`
+	Settle      time.Duration `group:"load" default:"1s" placeholder:"TIME" help:"Leave the broker alone before its memory is read (${default}; needs --pid)."`
 	Count       int           `group:"load" default:"10000" placeholder:"N" help:"Subscriptions, retained or queued messages (${default})."`
 }
 
@@ -50,12 +58,29 @@ Examples:
 
     sallyport bench --self
     sallyport bench p2p -h localhost --pid $(pidof mosquitto) --pairs 50 -q 1
+    sallyport bench p2p -h localhost -u load-%d --password-env PW --topics 1000 --fresh 10 --churn 100
     sallyport bench fan-out -h localhost --subscribers 1000 --rate 100 --duration 30s
-    sallyport bench connect -h localhost --cafile ca.pem --connections 5000 --tls-resume
-    sallyport bench idle -h localhost --connections 19000 --pid 4711
+    sallyport bench connect -h localhost --clients 100 --connections 5000
+    sallyport bench connect -h localhost --cafile ca.pem --tls-curve x25519 --tls-resume --clients 100
+    sallyport bench idle -h localhost --slope-from 5000 --connections 19000 --pid 4711
     sallyport bench retained -h localhost -u load --password-env PW --count 200000 --json
 
+With --pid the report has the broker's CPU time, user and system, and its memory; the generator's own CPU is always in it, with a warning when the generator had no core left. docs/bench.md explains every figure.
+
 With --rate a latency runs from the moment a message was due, so that a stall counts for all it delayed; without it, from sending.`
+}
+
+// curve is the value of --tls-curve.
+func (c *benchCmd) curve() tls.CurveID {
+	switch c.TLSCurve {
+	case "x25519":
+		return tls.X25519
+	case "p256":
+		return tls.CurveP256
+	case "p384":
+		return tls.CurveP384
+	}
+	return tls.X25519MLKEM768
 }
 
 // Run measures and prints the report.
@@ -105,7 +130,11 @@ func (c *benchCmd) options(e *env) (bench.Options, error) {
 	if c.Scenario == bench.Offline && qos == 0 {
 		qos = 1
 	}
+	if strings.Count(hello.Username, "%d") == 0 && c.Users > 0 {
+		return bench.Options{}, usageError("example: -u load-%d --users 200", "--users needs %%d in the user name")
+	}
 	return bench.Options{
+		Users: c.Users, Clients: c.Clients, SlopeFrom: c.SlopeFrom, Fresh: c.Fresh, Churn: c.Churn, Settle: c.Settle, Self: c.Self,
 		Scenario: c.Scenario, Version: version, QoS: qos,
 		Username: hello.Username, Password: hello.Password, TopicPrefix: c.TopicPrefix,
 		Payload: c.Payload, Window: c.Window, Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Messages: c.Messages,
@@ -128,8 +157,14 @@ func (c *benchCmd) server(e *env, o *bench.Options) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.TLSResume && target.TLS != nil {
+	if target.TLS == nil && (c.TLSResume || c.TLSCurve != "") {
+		return nil, usageError("add --cafile FILE, or --tls", "--tls-resume and --tls-curve need TLS")
+	}
+	if c.TLSResume {
 		target.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	if c.TLSCurve != "" {
+		target.TLS.CurvePreferences = []tls.CurveID{c.curve()}
 	}
 	o.Dial = target.Dial
 	return func() {}, nil

@@ -111,6 +111,9 @@ func TestExitCodes(t *testing.T) {
 		{"subscribed", with(b, "sub", "-t", "a", "-E"), exitOK, ""},
 		{"bench without a broker", []string{"bench"}, exitUsage, "--self"},
 		{"bench of an unknown scenario", []string{"bench", "flood"}, exitUsage, "flood"},
+		{"bench with as many users as names", with(b, "bench", "-u", "load", "--users", "5"), exitUsage, "%d in the user name"},
+		{"bench of a curve without TLS", with(b, "bench", "connect", "--tls-curve", "x25519"), exitUsage, "need TLS"},
+		{"bench of an unknown curve", with(b, "bench", "connect", "--tls-curve", "p1"), exitUsage, "x25519"},
 		{"bench out of bounds", with(b, "bench", "--payload", "1"), exitFailure, "payload"},
 	}
 	for _, tt := range tests {
