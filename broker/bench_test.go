@@ -84,11 +84,7 @@ func (w *benchWorld) open(b testing.TB, id string) (*Conn, *discard) {
 		b.Fatal(err)
 	}
 	d.c = c
-	c.Feed(packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: id}))
-	for d.resumed {
-		d.resumed = false
-		c.Continue()
-	}
+	d.feed(packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: id}))
 	if !c.accepted.Load() {
 		b.Fatal("not connected")
 	}
