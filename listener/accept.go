@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -13,23 +15,29 @@ const (
 	maxPause = time.Second
 )
 
-// acceptLoop accepts on s until Close.
-func (l *Listener) acceptLoop(s *socket, h Handler) {
+// errNoRoom says that a newcomer was closed at the limit of open files.
+var errNoRoom = errors.New("listener: newcomer closed at the limit of open files")
+
+// acceptLoop accepts on s until Close. C is a connection or a descriptor;
+// accept waits for one, admit judges it and sends it on.
+func acceptLoop[C io.Closer](l *Listener, s *socket, accept func() (C, error), admit func(C)) {
 	s.hold()
 	defer s.release()
 	pause := minPause
 	for {
-		c, err := s.Accept()
+		c, err := accept()
 		if err != nil && outOfFiles(err) && !l.ended() {
-			c, err = l.acceptWithSpare(s, err)
+			c, err = acceptWithSpare(l, s, accept, err)
 		}
-		if l.ended() {
-			if c != nil {
+		switch {
+		case l.ended():
+			if err == nil {
 				_ = c.Close() // nobody is left to report to
 			}
 			return
-		}
-		if err != nil {
+		case err == errNoRoom:
+			pause = minPause
+		case err != nil:
 			l.counts.AcceptFailed.Add(1)
 			l.acceptTrouble("accept failed", err)
 			select {
@@ -38,11 +46,9 @@ func (l *Listener) acceptLoop(s *socket, h Handler) {
 				return
 			}
 			pause = min(2*pause, maxPause)
-			continue
-		}
-		pause = minPause
-		if c != nil {
-			l.admit(c, h)
+		default:
+			pause = minPause
+			admit(c)
 		}
 	}
 }
@@ -73,17 +79,18 @@ func (s *socket) release() {
 // acceptWithSpare accepts at the limit of open files. It gives up the spare
 // descriptor, which makes accept wait for a newcomer instead of failing at
 // once. If the spare can't be had back, the newcomer took the last descriptor
-// and is closed (nil, nil); else descriptors became free and it stays.
-func (l *Listener) acceptWithSpare(s *socket, cause error) (net.Conn, error) {
+// and is closed (errNoRoom); else descriptors became free and it stays.
+func acceptWithSpare[C io.Closer](l *Listener, s *socket, accept func() (C, error), cause error) (C, error) {
 	if s.spare == nil {
 		s.hold()
 		if s.spare == nil {
-			return nil, cause
+			var none C
+			return none, cause
 		}
 	}
 	l.acceptTrouble("at the limit of open files, newcomers are closed", cause)
 	s.release()
-	c, err := s.Accept()
+	c, err := accept()
 	s.hold()
 	if err != nil || s.spare != nil {
 		return c, err
@@ -92,7 +99,7 @@ func (l *Listener) acceptWithSpare(s *socket, cause error) (net.Conn, error) {
 	l.counts.RefusedFiles.Add(1)
 	_ = c.Close() // a newcomer that was refused
 	s.hold()
-	return nil, nil
+	return c, errNoRoom
 }
 
 // acceptTrouble logs once a minute.
@@ -102,33 +109,21 @@ func (l *Listener) acceptTrouble(message string, err error) {
 	}
 }
 
-// admit judges a newcomer before a byte of it is read, and sends it on.
+// admit sends a newcomer on that judge lets in, and closes others.
 func (l *Listener) admit(raw net.Conn, h Handler) {
-	l.counts.Accepted.Add(1)
-	c := &Conn{Conn: raw, raw: raw, listener: l, Info: Info{
-		Listener:  l.options.Name,
-		Transport: l.options.Transport,
-		Remote:    addrPort(raw.RemoteAddr()),
-		Local:     addrPort(raw.LocalAddr()),
-	}}
+	c := &Conn{Conn: raw, raw: raw, listener: l, Info: l.about(addrPort(raw.RemoteAddr()))}
 	if l.options.Transport == Unix {
 		c.Peer = peerOf(raw)
-	} else if !l.allowed(c.Remote.Addr()) {
-		l.counts.RefusedAddress.Add(1)
-		l.refuse(c, "source address not allowed")
+	}
+	if why := l.judge(&c.Info); why != "" {
+		_ = raw.Close() // it was refused: there is nothing to deliver
+		l.complain(&c.Info, "connection refused", why)
 		return
 	}
-	if open := l.open.Add(1); l.options.MaxConnections > 0 && open > int64(l.options.MaxConnections) {
-		l.open.Add(-1)
-		l.counts.RefusedLimit.Add(1)
-		l.refuse(c, "too many connections")
-		return
-	}
-	l.counts.Open.Add(1)
 	if t, isTCP := raw.(*net.TCPConn); isTCP && !l.options.NoDelay {
 		_ = t.SetNoDelay(false) // Go's default is true; a closed socket shows itself later
 	}
-	if !l.options.Transport.Secure() && !l.options.Transport.WebSocket() {
+	if l.plain() {
 		l.counts.Served.Add(1)
 		go h(c)
 		return
@@ -136,20 +131,47 @@ func (l *Listener) admit(raw net.Conn, h Handler) {
 	l.beginHandshake(c, h)
 }
 
-// refuse closes a newcomer.
-func (l *Listener) refuse(c *Conn, why string) {
-	_ = c.raw.Close() // it was refused: there is nothing to deliver
-	l.complain(c, "connection refused", why)
+// about is what is known of a connection from the address from.
+func (l *Listener) about(from netip.AddrPort) Info {
+	return Info{Listener: l.options.Name, Transport: l.options.Transport, Remote: from}
+}
+
+// plain reports whether nothing lies between the socket and MQTT.
+func (l *Listener) plain() bool {
+	return !l.options.Transport.Secure() && !l.options.Transport.WebSocket()
+}
+
+// judge looks at a newcomer before a byte of it is read. It returns why it is
+// refused, or "": then it counts as open until left is called.
+func (l *Listener) judge(i *Info) (refusal string) {
+	l.counts.Accepted.Add(1)
+	if i.Transport != Unix && !l.allowed(i.Remote.Addr()) {
+		l.counts.RefusedAddress.Add(1)
+		return "source address not allowed"
+	}
+	if open := l.open.Add(1); l.options.MaxConnections > 0 && open > int64(l.options.MaxConnections) {
+		l.open.Add(-1)
+		l.counts.RefusedLimit.Add(1)
+		return "too many connections"
+	}
+	l.counts.Open.Add(1)
+	return ""
+}
+
+// left makes room under MaxConnections for one that judge let in.
+func (l *Listener) left() {
+	l.open.Add(-1)
+	l.counts.Open.Add(-1)
 }
 
 // complain logs what a peer did or had done to it, at most 10 lines a second.
-func (l *Listener) complain(c *Conn, message, why string) {
+func (l *Listener) complain(i *Info, message, why string) {
 	const longest = 200 // a certificate's names can stand in the text of an error
 	if len(why) > longest {
 		why = why[:longest] + "..."
 	}
 	if ok, hidden := l.noise.allow(time.Now(), time.Second, 10); ok {
-		l.log.Info(message, "listener", c.Listener, "addr", c.source(), "reason", why, "suppressed", hidden)
+		l.log.Info(message, "listener", i.Listener, "addr", i.source(), "reason", why, "suppressed", hidden)
 	}
 }
 

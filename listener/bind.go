@@ -20,7 +20,16 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interva
 // limit of open files newcomers can still be accepted and closed.
 type socket struct {
 	net.Listener
+	file  *os.File // the socket for ServeSockets, which then closes the Listener; else nil
 	spare *os.File // owned by the accept loop; nil while it is lent out
+}
+
+// Close ends accept.
+func (s *socket) Close() error {
+	if s.file != nil {
+		return s.file.Close()
+	}
+	return s.Listener.Close()
 }
 
 func (l *Listener) bindTCP() error {
@@ -82,7 +91,7 @@ func resolve(host string) ([]string, error) {
 func (l *Listener) bindAll(hosts []string, port string) error {
 	var missing error
 	for _, host := range hosts {
-		ln, err := listenTCP(host, port)
+		ln, err := listenTCP(host, port, l.options.NoDelay)
 		if err != nil && len(hosts) > 1 && familyMissing(err) {
 			l.log.Debug("address not available", "listener", l.options.Name, "addr", host, "error", err.Error())
 			missing = err
@@ -103,7 +112,7 @@ func (l *Listener) bindAll(hosts []string, port string) error {
 	return nil
 }
 
-func listenTCP(host, port string) (net.Listener, error) {
+func listenTCP(host, port string, noDelay bool) (net.Listener, error) {
 	network := "tcp" // both families on one socket, where the system can
 	if ip, err := netip.ParseAddr(host); err == nil {
 		network = "tcp6"
@@ -111,7 +120,9 @@ func listenTCP(host, port string) (net.Listener, error) {
 			network = "tcp4"
 		}
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive, Control: func(_, _ string, c syscall.RawConn) error {
+		return bequeath(c, noDelay)
+	}}
 	return lc.Listen(context.Background(), network, net.JoinHostPort(host, port))
 }
 

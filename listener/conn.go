@@ -18,7 +18,6 @@ type Info struct {
 	Listener  string
 	Transport Transport
 	Remote    netip.AddrPort // unmapped, without zone; invalid for Unix
-	Local     netip.AddrPort // the same
 	TLS       *tls.ConnectionState
 	// Host, Path, Query (undecoded, after the '?') and Header are the WebSocket
 	// upgrade's, with canonical header names; at most 8 KiB together.
@@ -130,7 +129,6 @@ func (c *Conn) Abort() error {
 // leave makes room under MaxConnections, once.
 func (c *Conn) leave() {
 	if !c.left.Swap(true) {
-		c.listener.open.Add(-1)
-		c.listener.counts.Open.Add(-1)
+		c.listener.left()
 	}
 }

@@ -8,12 +8,15 @@ import (
 	"testing"
 )
 
-func TestLimitOfOpenFiles(t *testing.T) {
+func TestLimitOfOpenFiles(t *testing.T) { checkLimitOfOpenFiles(t, start(t, Options{}, echo)) }
+
+// checkLimitOfOpenFiles wants newcomers to be closed at the limit, and served after it.
+func checkLimitOfOpenFiles(t *testing.T, l *Listener) {
+	t.Helper()
 	var old syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)
 	}
-	l := start(t, Options{}, echo)
 	checkEcho(t, dial(t, l), "before") // the accept loop holds its spare
 	// Client sockets first, so that only accept meets the limit.
 	const clients = 3

@@ -35,7 +35,7 @@ func (l *Listener) beginHandshake(c *Conn, h Handler) {
 	if got == nil {
 		l.counts.RefusedHandshakes.Add(1)
 		_ = c.Abort() // refused: nothing to deliver
-		l.complain(c, "connection refused", "too many handshakes in progress")
+		l.complain(&c.Info, "connection refused", "too many handshakes in progress")
 	}
 }
 
@@ -171,5 +171,5 @@ func (l *Listener) fail(c *Conn, p *place, message string, err error) {
 	case displaced:
 		err = errors.New("displaced by a newcomer: too many handshakes in progress")
 	}
-	l.complain(c, message, err.Error())
+	l.complain(&c.Info, message, err.Error())
 }

@@ -17,6 +17,10 @@
 // before [Listener.Close] returns. The handler runs on a goroutine of its own,
 // started fresh because a TLS handshake leaves a grown stack behind; it and the
 // connection belong to the handler.
+//
+// [Listener.ServeSockets] does the same for drivers that wait for sockets
+// themselves (Linux): it hands over a [Socket], a descriptor with a [Stream]
+// between it and MQTT, and starts no goroutine for it.
 package listener
 
 import (
@@ -163,6 +167,7 @@ type Listener struct {
 	noise    quiet        // of peers
 	trouble  quiet        // of accept
 	chunks   sync.Pool    // of *[]byte, one frame header and frameChunk bytes
+	leave    func()       // left, for every Socket
 
 	done  chan struct{} // closed by Close
 	group sync.WaitGroup
@@ -179,6 +184,7 @@ func Listen(o Options) (*Listener, error) {
 		return nil, err
 	}
 	l := &Listener{options: o, log: o.Log, counts: o.Counters, done: make(chan struct{})}
+	l.leave = l.left
 	l.places.limit = o.MaxHandshakes
 	var err error
 	if o.Transport == Unix {
@@ -279,22 +285,39 @@ func (l *Listener) Addrs() []net.Addr {
 func (l *Listener) Counters() *Counters { return l.counts }
 
 // Serve accepts until Close and calls h for each connection. It returns nil
-// after Close, and an error if it was called before.
+// after Close, and an error if the listener was served before.
 func (l *Listener) Serve(h Handler) error {
+	return l.serve(func(s *socket) error {
+		l.group.Go(func() { acceptLoop(l, s, s.Accept, func(c net.Conn) { l.admit(c, h) }) })
+		return nil
+	})
+}
+
+// serve begins to accept on every socket and waits for Close.
+func (l *Listener) serve(begin func(*socket) error) error {
+	if err := l.beginServing(begin); err != nil {
+		return err
+	}
+	<-l.done
+	l.group.Wait()
+	return nil
+}
+
+func (l *Listener) beginServing(begin func(*socket) error) error {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.serving {
-		l.mu.Unlock()
 		return errors.New("listener: served already")
 	}
 	l.serving = true
-	if !l.closed {
-		for _, s := range l.sockets {
-			l.group.Go(func() { l.acceptLoop(s, h) })
+	if l.closed {
+		return nil
+	}
+	for _, s := range l.sockets {
+		if err := begin(s); err != nil {
+			return fmt.Errorf("listener: %w", err)
 		}
 	}
-	l.mu.Unlock()
-	<-l.done
-	l.group.Wait()
 	return nil
 }
 

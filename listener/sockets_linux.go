@@ -1,0 +1,132 @@
+package listener
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+)
+
+// bequeath gives a listening socket the options that its connections inherit
+// (tcp(7)), so that accepting one costs a single system call.
+func bequeath(c syscall.RawConn, noDelay bool) error {
+	seconds := func(d time.Duration) int { return int(d / time.Second) }
+	delay := 0
+	if noDelay {
+		delay = 1
+	}
+	var failed error
+	err := c.Control(func(fd uintptr) {
+		for _, o := range [...]struct{ level, name, value int }{
+			{syscall.IPPROTO_TCP, syscall.TCP_NODELAY, delay},
+			{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, seconds(keepAlive.Idle)},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, seconds(keepAlive.Interval)},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, keepAlive.Count},
+		} {
+			failed = errors.Join(failed, os.NewSyscallError("setsockopt", syscall.SetsockoptInt(int(fd), o.level, o.name, o.value)))
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+func (l *Listener) serveSockets(h func(Socket)) error {
+	if !l.plain() {
+		return errors.ErrUnsupported
+	}
+	return l.serve(func(s *socket) error {
+		a, err := newAcceptor(s)
+		if err != nil {
+			return err
+		}
+		l.group.Go(func() { acceptLoop(l, s, a.accept, func(n newcomer) { l.admitSocket(n, h) }) })
+		return nil
+	})
+}
+
+// newcomer is an accepted socket.
+type newcomer struct {
+	fd   int
+	from netip.AddrPort // of TCP
+}
+
+// Close implements [io.Closer].
+func (n newcomer) Close() error { return syscall.Close(n.fd) }
+
+// acceptor accepts on one listening socket, for one goroutine. It waits in the
+// runtime's poller, and only once accept4 has said that nobody is waiting.
+type acceptor struct {
+	raw syscall.RawConn
+	try func(fd uintptr) (done bool)
+	got newcomer
+	err error
+}
+
+// newAcceptor takes the descriptor of s over: package net lets nobody else wait on it.
+func newAcceptor(s *socket) (*acceptor, error) {
+	lender, has := s.Listener.(interface{ File() (*os.File, error) })
+	if !has {
+		return nil, errors.ErrUnsupported
+	}
+	file, err := lender.File() // a duplicate
+	if err != nil {
+		return nil, err
+	}
+	_ = s.Listener.Close() // nothing was written to it, and it still tells its address
+	s.file = file
+	a := new(acceptor)
+	if a.raw, err = file.SyscallConn(); err != nil {
+		return nil, err
+	}
+	a.try = func(fd uintptr) bool {
+		var from syscall.Sockaddr
+		a.got.fd, from, a.err = syscall.Accept4(int(fd), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		a.got.from = sourceOf(from)
+		return a.err != syscall.EAGAIN
+	}
+	return a, nil
+}
+
+// accept returns the next newcomer.
+func (a *acceptor) accept() (newcomer, error) {
+	for {
+		err := a.raw.Read(a.try)
+		if err == nil {
+			err = a.err
+		}
+		switch err {
+		case nil:
+			return a.got, nil
+		case syscall.EINTR, syscall.ECONNABORTED: // it has left already
+			continue
+		}
+		return newcomer{}, os.NewSyscallError("accept4", err)
+	}
+}
+
+// sourceOf returns the address of a TCP peer, IPv4 unmapped, without zone.
+func sourceOf(a syscall.Sockaddr) netip.AddrPort {
+	switch a := a.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// admitSocket is admit for a descriptor.
+func (l *Listener) admitSocket(n newcomer, h func(Socket)) {
+	c := Socket{FD: n.fd, Info: l.about(n.from), Done: l.leave}
+	if l.options.Transport == Unix {
+		c.Peer = peerOfSocket(n.fd)
+	}
+	if why := l.judge(&c.Info); why != "" {
+		_ = n.Close() // it was refused: there is nothing to deliver
+		l.complain(&c.Info, "connection refused", why)
+		return
+	}
+	l.counts.Served.Add(1)
+	h(c)
+}
