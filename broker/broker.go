@@ -121,6 +121,7 @@ type Options struct {
 	Store     store.Store
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
+	Tick      <-chan time.Time // each value turns the timers to Now; nil: every 100 ms
 
 	NoRetain              bool // retained messages are refused
 	NoShared              bool

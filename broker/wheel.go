@@ -110,11 +110,15 @@ func (b *Broker) guarded(f func()) {
 // turnWheel is the goroutine of the wheel; it ends with the broker.
 func (b *Broker) turnWheel() {
 	defer b.work.Done()
-	t := time.NewTicker(tick)
-	defer t.Stop()
+	turns := b.opt.Tick
+	if turns == nil {
+		t := time.NewTicker(tick)
+		defer t.Stop()
+		turns = t.C
+	}
 	for {
 		select {
-		case <-t.C:
+		case <-turns:
 			for _, t := range b.wheel.due(b.now()) {
 				b.guarded(t.fire)
 			}
