@@ -11,6 +11,27 @@ import (
 // test on one it can't make, and ends it with t.Cleanup; World.Settle can be
 // synctest.Wait and World.Sleep time.Sleep.
 func Play(t *testing.T, dir string, newWorld func(t *testing.T, settings map[string]string) World) {
+	each(t, dir, func(t *testing.T, c Case) {
+		synctest.Test(t, func(t *testing.T) {
+			if err := Run(newWorld(t, c.Settings), c); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+}
+
+// PlayOutside is Play without a bubble, for worlds with sockets: these keep the
+// time by themselves.
+func PlayOutside(t *testing.T, dir string, newWorld func(t *testing.T, settings map[string]string) World) {
+	each(t, dir, func(t *testing.T, c Case) {
+		if err := Run(newWorld(t, c.Settings), c); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// each runs play for every case below dir.
+func each(t *testing.T, dir string, play func(t *testing.T, c Case)) {
 	cases, err := ParseDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -20,12 +41,6 @@ func Play(t *testing.T, dir string, newWorld func(t *testing.T, settings map[str
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Run(filepath.ToSlash(rel)+"/"+c.Name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				if err := Run(newWorld(t, c.Settings), c); err != nil {
-					t.Error(err)
-				}
-			})
-		})
+		t.Run(filepath.ToSlash(rel)+"/"+c.Name, func(t *testing.T) { play(t, c) })
 	}
 }

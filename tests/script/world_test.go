@@ -32,8 +32,16 @@ func newBrokerWorld(t *testing.T, settings map[string]string) script.World {
 // newWorld is newBrokerWorld over a store.
 func newWorld(t *testing.T, settings map[string]string, kept store.Store) script.World {
 	t.Helper()
+	return brokerWorld{startBroker(t, settings, broker.Options{Store: kept})}
+}
+
+// startBroker starts the broker that a case's settings describe, over o. It ends
+// with the test.
+func startBroker(t *testing.T, settings map[string]string, o broker.Options) *broker.Broker {
+	t.Helper()
+	o.Version, o.ResponseInformation = "test", settings["response_info"]
 	w := &setup{
-		options:  broker.Options{Version: "test", Store: kept, ResponseInformation: settings["response_info"]},
+		options:  o,
 		listener: broker.Listener{Name: "main", AllowEmptyClientID: true, Limits: shippedLimits()},
 		accounts: &accounts{},
 	}
@@ -58,7 +66,7 @@ func newWorld(t *testing.T, settings map[string]string, kept store.Store) script
 			t.Errorf("%d panics", n)
 		}
 	})
-	return brokerWorld{b}
+	return b
 }
 
 // shippedLimits are the limits of a listener whose configuration names none.
