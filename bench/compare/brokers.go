@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"text/template"
+)
+
+// broker is one column of the comparison.
+type broker struct {
+	id, title string
+	config    string // its template in bench/peers; "" for none
+	guarded   bool   // clients present a name and a password
+	// command is what to start, given the rendered configuration.
+	command func(w *workbench, s settings, config string) []string
+	// prepare sees to it that the program is there and says its version.
+	prepare func(ctx context.Context, w *workbench) (version string, err error)
+}
+
+// settings is what a configuration is filled in with.
+type settings struct {
+	Port      int
+	TLS, Deep bool
+	Cert, Key string
+	Dir       string // for its own files, in memory if possible
+}
+
+// errMissing leaves a broker out of the comparison; the text says what to do.
+var errMissing = errors.New("not here")
+
+func brokers() []broker {
+	return []broker{
+		{id: "guarded", title: "Sallyport", config: "sallyport-guarded.yaml", guarded: true, command: serve, prepare: sallyportVersion},
+		{id: "open", title: "Sallyport, open", config: "sallyport-open.yaml", command: serve, prepare: sallyportVersion},
+		{id: "mosquitto", title: "Mosquitto", config: "mosquitto.conf", prepare: mosquittoVersion,
+			command: func(w *workbench, _ settings, config string) []string { return []string{w.mosquitto, "-c", config} }},
+		{id: "mochi", title: "mochi-mqtt", prepare: buildPeer("mochi", "./mochi", "github.com/mochi-mqtt/server/v2"),
+			command: func(w *workbench, s settings, _ string) []string {
+				args := []string{w.path("mochi"), "-address", fmt.Sprintf("127.0.0.1:%d", s.Port), fmt.Sprintf("-deep=%t", s.Deep)}
+				if s.TLS {
+					args = append(args, "-cert", s.Cert, "-key", s.Key)
+				}
+				return args
+			}},
+		{id: "nats", title: "nats-server", config: "nats.conf", prepare: buildPeer("nats-server", "github.com/nats-io/nats-server/v2", ""),
+			command: func(w *workbench, _ settings, config string) []string {
+				return []string{w.path("nats-server"), "-c", config}
+			}},
+	}
+}
+
+func serve(w *workbench, _ settings, config string) []string {
+	return []string{w.path("sallyport"), "serve", "-c", config}
+}
+
+func brokerIDs() (ids []string) {
+	for _, b := range brokers() {
+		ids = append(ids, b.id)
+	}
+	return ids
+}
+
+// prepare builds or finds the brokers that were asked for, and tells of those
+// that can't be had.
+func (w *workbench) prepare(ctx context.Context, ids string) ([]broker, error) {
+	all := brokers()
+	for id := range strings.SplitSeq(ids, ",") {
+		if ids != "" && !slices.Contains(brokerIDs(), id) {
+			return nil, fmt.Errorf("there is no broker %q, only %s", id, strings.Join(brokerIDs(), ", "))
+		}
+	}
+	var ready []broker
+	w.versions, w.missing = make(map[string]string), make(map[string]string)
+	for _, b := range all {
+		if ids != "" && !slices.Contains(strings.Split(ids, ","), b.id) {
+			continue
+		}
+		version, err := b.prepare(ctx, w)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, errMissing):
+			w.missing[b.id] = err.Error()
+			w.say("%s is left out: %v", b.title, err)
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", b.title, err)
+		}
+		w.versions[b.id] = version
+		ready = append(ready, b)
+	}
+	if len(ready) == 0 {
+		return nil, errors.New("no broker to measure")
+	}
+	return ready, nil
+}
+
+func sallyportVersion(ctx context.Context, w *workbench) (string, error) {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--exclude", "*").Output()
+	if err != nil {
+		return "", nil // no checkout: the date has to do
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// mosquittoVersion finds Debian's package, which is not on everybody's PATH.
+func mosquittoVersion(ctx context.Context, w *workbench) (string, error) {
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		w.mosquitto = path
+		out, _ := exec.CommandContext(ctx, path, "-h").CombinedOutput() // its exit code is not 0
+		if m := regexp.MustCompile(`mosquitto version (\S+)`).FindSubmatch(out); m != nil {
+			return string(m[1]), nil
+		}
+		return "", fmt.Errorf("%s -h says no version", path)
+	}
+	return "", fmt.Errorf("%w: install it with \"apt install mosquitto\"", errMissing)
+}
+
+// buildPeer builds a package of the module bench/peers; its version is that of
+// the main module of the program, or of the dependency that is named.
+func buildPeer(name, pkg, dependency string) func(context.Context, *workbench) (string, error) {
+	return func(ctx context.Context, w *workbench) (string, error) {
+		w.say("building %s", name)
+		if err := w.build(ctx, filepath.Join("bench", "peers"), pkg, name); err != nil {
+			return "", fmt.Errorf("%w: %v", errMissing, err)
+		}
+		info, err := buildinfo.ReadFile(w.path(name))
+		if err != nil {
+			return "", err
+		}
+		for _, m := range info.Deps {
+			if m.Path == dependency {
+				return m.Version, nil
+			}
+		}
+		return info.Main.Version, nil
+	}
+}
+
+// build compiles pkg of the module in dir to a program of the workbench.
+func (w *workbench) build(ctx context.Context, dir, pkg, name string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", w.path(name), pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// render fills in the configuration of b.
+func (b broker) render(s settings, to string) error {
+	text, err := template.ParseFiles(filepath.Join("bench", "peers", b.config))
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(text.Execute(f, s), f.Close())
+}

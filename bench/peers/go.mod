@@ -1,0 +1,27 @@
+// The brokers that bench/compare measures beside Sallyport: development tools,
+// pinned here and no part of the main module. mochi-mqtt is MIT, nats-server
+// Apache-2.0; what they need is MIT, BSD or Apache-2.0.
+module sallyport/bench/peers
+
+go 1.26.0
+
+tool github.com/nats-io/nats-server/v2
+
+require github.com/mochi-mqtt/server/v2 v2.7.9
+
+require (
+	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/gorilla/websocket v1.5.0 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.2 // indirect
+	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	github.com/rs/xid v1.4.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+	gopkg.in/yaml.v3 v3.0.1 // indirect
+)
