@@ -15,14 +15,14 @@ import (
 // admitWith asks the gate whether the principal may connect, with its will,
 // and attaches. authData goes with the CONNACK.
 func (c *Conn) admitWith(who *security.Principal, authData []byte) {
-	p := c.connect
-	if who.ClientID != p.ClientID || who.Listener != c.lis.Name || who.Addr != c.info.Remote {
+	o := c.opening.Load()
+	p, info := o.connect, &o.info
+	if who.ClientID != p.ClientID || who.Listener != c.lis.Name || who.Addr != info.Remote || who.Secure != info.Secure {
 		named := *who
-		named.ClientID, named.Listener, named.Addr, named.Secure = p.ClientID, c.lis.Name, c.info.Remote, c.info.Secure
+		named.ClientID, named.Listener, named.Addr, named.Secure = p.ClientID, c.lis.Name, info.Remote, info.Secure
 		who = &named
 	}
-	c.principal, c.clientID = who, p.ClientID
-	c.identity.Store(&identity{client: shown(p.ClientID), user: shown(who.Name)})
+	c.principal.Store(who)
 	if c.judge() {
 		c.attach(authData)
 	}
@@ -30,14 +30,15 @@ func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 
 // judge asks the gate about the principal and its will; a refusal ends the connection.
 func (c *Conn) judge() (allowed bool) {
-	if v := c.b.gate.Admit(c.principal); !v.Allowed() {
+	who := c.principal.Load()
+	if v := c.b.gate.Admit(who); !v.Allowed() {
 		r := c.refusal(security.Request{Action: security.Connect}, v)
 		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule, r)
 		return false
 	}
-	if w := c.connect.Will; w != nil {
+	if w := c.opening.Load().connect.Will; w != nil {
 		in := inbound{topic: w.Topic, qos: w.QoS, retain: w.Retain, will: true, payload: w.Payload}
-		q := in.request(c.principal)
+		q := in.request(who)
 		if _, v := c.b.gate.Publish(q); !v.Allowed() {
 			q.Action = security.Publish
 			r := c.refusal(q, v)
@@ -82,7 +83,8 @@ func (c *Conn) accept(a *attached, failed error) {
 		c.refuseConnect(packet.ServerUnavailable, "the session could not be stored")
 		return
 	}
-	if c.lis.Auth != nil && c.lis.Auth.Epoch() != c.epoch {
+	o := c.opening.Load()
+	if c.lis.Auth != nil && c.lis.Auth.Epoch() != o.epoch {
 		// Accounts changed while this CONNECT was under way: it has to come again.
 		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
@@ -90,10 +92,10 @@ func (c *Conn) accept(a *attached, failed error) {
 	if !c.judge() {
 		return // the rules changed while the session was stored
 	}
-	p := c.connect
+	p := o.connect
 	ack := packet.Connack{SessionPresent: a.present}
 	if p.Version == packet.V5 {
-		c.describe(&ack, a)
+		c.describe(&ack, o, a)
 	}
 	c.configure(p)
 	if !c.sendWithin(func(dst []byte) []byte { return packet.AppendConnack(dst, p.Version, &ack) }) {
@@ -101,18 +103,16 @@ func (c *Conn) accept(a *attached, failed error) {
 		return
 	}
 	c.b.metrics.ConnectsAccepted.Add(1)
-	c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Method), slog.Int("version", int(p.Version)))...)
+	c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Load().Method), slog.Int("version", int(p.Version)))...)
 	c.phase = serving
 	c.accepted.Store(true)
-	c.maxPacket = c.lis.Limits.Packet
-	c.connect = nil
+	c.opening.Store(nil)
 	c.client.Load().goLive(c.turn, c)
 }
 
 // configure takes over what the CONNECT said of the connection.
 func (c *Conn) configure(p *packet.Connect) {
-	lim := c.lis.Limits
-	c.access = security.NewAccess(c.b.gate, c.principal)
+	lim := &c.lis.Limits
 	ka := p.KeepAlive
 	if lim.KeepAliveMax > 0 && (ka == 0 || ka > lim.KeepAliveMax) {
 		ka = lim.KeepAliveMax
@@ -130,7 +130,7 @@ func (c *Conn) configure(p *packet.Connect) {
 		c.problemInfo = p.Props.RequestProblemInfo == 1
 	}
 	if p.Props.Has(packet.PropReceiveMaximum) {
-		c.receiveMax = int(p.Props.ReceiveMaximum)
+		c.receiveMax = p.Props.ReceiveMaximum
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,16 +141,17 @@ func (c *Conn) configure(p *packet.Connect) {
 
 // from is whom the connection's messages come from, made when there is a first one.
 func (c *Conn) from() *session.Origin {
-	if c.publisher == nil {
-		c.publisher = originOf(c.principal)
+	s := c.sender()
+	if s.origin == nil {
+		s.origin = originOf(c.principal.Load())
 	}
-	return c.publisher
+	return s.origin
 }
 
 // describe fills the properties of an MQTT 5 CONNACK (3.2.2.3).
-func (c *Conn) describe(ack *packet.Connack, a *attached) {
-	p, lim, pr := c.connect, c.lis.Limits, &ack.Props
-	if c.assigned {
+func (c *Conn) describe(ack *packet.Connack, o *opening, a *attached) {
+	p, lim, pr := o.connect, &c.lis.Limits, &ack.Props
+	if o.assigned {
 		// MQTT-3.1.3-7
 		pr.AssignedClientID = p.ClientID
 		pr.Mark(packet.PropAssignedClientID)
@@ -195,9 +196,9 @@ func (c *Conn) describe(ack *packet.Connack, a *attached) {
 		pr.ResponseInfo = c.b.opt.ResponseInformation
 		pr.Mark(packet.PropResponseInfo)
 	}
-	if c.method != "" {
+	if c.auth != nil {
 		// MQTT-4.12.0-5
-		pr.AuthMethod = c.method
+		pr.AuthMethod = c.auth.method
 		pr.Mark(packet.PropAuthMethod)
 		if len(a.authData) > 0 {
 			pr.AuthData = a.authData

@@ -89,7 +89,7 @@ func (cl *client) settle(t *turn, after *aftermath) {
 // attach makes c the present connection of the client it names.
 func (b *Broker) attach(c *Conn) (*attached, error) {
 	for {
-		cl := b.reg.findOrAdd(b, c.clientID)
+		cl := b.reg.findOrAdd(b, c.principal.Load().ClientID)
 		var after aftermath
 		a, err, again := cl.take(c, &after)
 		if again {
@@ -116,13 +116,13 @@ func (cl *client) unused() bool {
 
 // take is attach for one client, under its lock.
 func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again bool) {
-	b, p := cl.b, c.connect
+	b, p, who := cl.b, c.opening.Load().connect, c.principal.Load()
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.gone {
 		return nil, nil, true
 	}
-	owner := ownerOf(c.principal)
+	owner := ownerOf(who)
 	if cl.session != nil && cl.owner != owner && !b.opt.OwnedByClientID {
 		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.owner.name), slog.String("owner_realm", cl.owner.realm))...)
 		return nil, &packet.Error{Code: packet.NotAuthorized, Text: "the session belongs to another principal; session_owner: client_id allows this"}, false
@@ -171,10 +171,10 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		// It ends with this connection, and so it must if the broker ends first.
 		a.batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
 	case a.expiry > 0:
-		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(c.principal), Expiry: a.expiry})
+		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(who), Expiry: a.expiry})
 	}
-	cl.principal, cl.lis, cl.conn, cl.live = c.principal, c.lis, c, false
-	cl.access = security.NewAccess(b.gate, c.principal)
+	cl.principal, cl.lis, cl.conn, cl.live = who, c.lis, c, false
+	cl.access = security.NewAccess(b.gate, who)
 	cl.will = newWill(c, b.now())
 	c.client.Store(cl)
 	return a, nil, false
@@ -199,7 +199,7 @@ func (cl *client) begin(t *turn, c *Conn, after *aftermath) dues {
 	}
 	cl.restand(after)
 	// MQTT-3.3.4-9: the client's receive maximum, 65,535 where it says nothing.
-	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, c.receiveMax))
+	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, int(c.receiveMax)))
 	cl.live = true
 	cl.pump(t)
 	return cl.owed(true)

@@ -74,50 +74,35 @@ type ending struct {
 type Conn struct {
 	b    *Broker
 	wire Wire
-	info Info
 	lis  *Listener
 
 	// Owned by the driver's calls: one goroutine at a time.
+	turn        *turn         // nil between calls
+	partial     []byte        // an incomplete packet
+	pending     []byte        // input that waits while paused
+	sending     *sender       // nil until it publishes; see sender
+	refused     *refusals     // nil until something is refused
+	auth        *enhancedAuth // nil without enhanced authentication
 	phase       phase
 	version     packet.Version
-	partial     []byte // an incomplete packet
-	pending     []byte // input that waits while paused
 	paused      bool
-	maxPacket   int
-	aliases     []string
-	access      security.Access
-	connect     *packet.Connect
-	clientID    string
-	assigned    bool // clientID is ours
-	principal   *security.Principal
-	exchange    Exchange
-	method      string
-	turn        *turn // nil between calls
-	denied      int   // publishes denied since the last log line
-	deniedAt    int64
-	ids         int // identifiers of refusals made in the second since idsAt
-	idsAt       int64
-	publisher   *session.Origin // made by from
 	problemInfo bool
-	heard       bool // a packet came in this turn
-	epoch       authn.Epoch
-	receiveMax  int // the client's receive maximum
-	// incomingHere is the QoS 2 identifiers received on this connection, which its receive window counts.
-	incomingHere session.IDs
+	heard       bool   // a packet came in this turn
+	receiveMax  uint16 // the client's receive maximum
 
 	// Written once or by the driver's calls, read by anybody.
-	client    atomic.Pointer[client]   // set when attached
-	identity  atomic.Pointer[identity] // for the log
-	ended     atomic.Bool              // changed under mu
-	accepted  atomic.Bool              // a CONNACK said yes
-	lastRead  atomic.Int64             // time of the last packet
-	writing   atomic.Int64             // time since which a write makes no progress, 0: none is under way
-	keepAlive atomic.Int64             // nanoseconds allowed between packets, 0: any
-	lifeAt    atomic.Int64             // when life fires, about
-	waiting   atomic.Bool              // input waits for the broker, not for the client
+	opening   atomic.Pointer[opening]            // nil once it is accepted
+	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
+	client    atomic.Pointer[client]             // set when attached
+	ended     atomic.Bool                        // changed under mu
+	accepted  atomic.Bool                        // a CONNACK said yes
+	waiting   atomic.Bool                        // input waits for the broker, not for the client
+	lastRead  atomic.Int64                       // time of the last packet
+	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
+	keepAlive atomic.Int64                       // nanoseconds allowed between packets, 0: any
+	lifeAt    atomic.Int64                       // when life fires, about
 
-	life  timer // connect timeout, then keep alive and write progress
-	floor timer // a refusal that waits for its time
+	life timer // connect timeout, then keep alive and write progress
 
 	mu sync.Mutex // guards the fields below
 	// out is what the driver has not taken yet.
@@ -129,7 +114,6 @@ type Conn struct {
 	inTurn                   bool
 	over                     chan struct{} // closed when the turn ends; nil: nobody waits for that
 	gone                     bool          // it is forgotten when the turn ends
-	cancel                   func()        // gives up an authentication under way
 	wantDrain                bool          // somebody waits for output to be written
 	next                     func()
 	acks                     []*pendingAck
@@ -141,8 +125,50 @@ type Conn struct {
 	aliasMax                 uint16
 }
 
+// opening is what a connection needs only until its CONNACK.
+type opening struct {
+	info     Info
+	connect  *packet.Connect
+	assigned bool // the client identifier is ours
+	epoch    authn.Epoch
+	claims   atomic.Pointer[identity] // what the CONNECT says, for the log
+	floor    timer                    // a refusal that waits for its time
+	cancel   func()                   // gives up an authentication under way; guarded by Conn.mu
+}
+
+// sender is what a connection needs only when it publishes.
+type sender struct {
+	access  security.Access
+	origin  *session.Origin // made by from
+	aliases []string
+	// incoming is the QoS 2 identifiers received on this connection, which its
+	// receive window counts.
+	incoming session.IDs
+}
+
+// sender makes that part of the connection which publishes, once.
+func (c *Conn) sender() *sender {
+	if c.sending == nil {
+		c.sending = &sender{access: security.NewAccess(c.b.gate, c.principal.Load())}
+	}
+	return c.sending
+}
+
 // identity is what the log calls a connection.
 type identity struct{ client, user string }
+
+// identity is what is known of the client: what it claims, until who it is was found out.
+func (c *Conn) identity() identity {
+	if p := c.principal.Load(); p != nil {
+		return identity{client: shown(p.ClientID), user: shown(p.Name)}
+	}
+	if o := c.opening.Load(); o != nil {
+		if id := o.claims.Load(); id != nil {
+			return *id
+		}
+	}
+	return identity{}
+}
 
 // shown is a name as the log has it: short, and without what draws on a
 // terminal. A name is logged before it is judged, and no format of a log can be
@@ -173,7 +199,8 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	if lis == nil {
 		return nil, fmt.Errorf("no listener %q", info.Listener)
 	}
-	c := &Conn{b: b, wire: w, info: info, lis: lis, maxPacket: lis.Limits.PacketUnauthenticated, sendMax: maxPacketSize, receiveMax: 65535, problemInfo: true}
+	c := &Conn{b: b, wire: w, lis: lis, sendMax: maxPacketSize, receiveMax: 65535, problemInfo: true}
+	c.opening.Store(&opening{info: info})
 	c.life.fire = c.checkLife
 	now := b.now()
 	c.lastRead.Store(now)
@@ -274,8 +301,14 @@ func (c *Conn) forget() {
 
 // Remote is the peer's address for logs.
 func (c *Conn) remote() string {
-	if c.info.Remote.IsValid() {
-		return c.info.Remote.String()
+	var at netip.AddrPort
+	if o := c.opening.Load(); o != nil {
+		at = o.info.Remote
+	} else {
+		at = c.principal.Load().Addr
+	}
+	if at.IsValid() {
+		return at.String()
 	}
 	return "local"
 }
@@ -292,7 +325,7 @@ func (c *Conn) begin(t *turn) {
 func (c *Conn) finish() {
 	if r := recover(); r != nil {
 		c.b.metrics.Panics.Add(1)
-		c.b.log.Error("panic in a connection", "addr", c.remote(), "client", c.clientID, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		c.b.log.Error("panic in a connection", "addr", c.remote(), "client", c.identity().client, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		c.paused = true
 		c.end(ending{code: packet.ImplementationSpecificError, reason: "internal error", notify: true})
 	}
@@ -354,8 +387,11 @@ func (c *Conn) end(why ending) {
 	}
 	c.ended.Store(true)
 	c.next = nil
-	cancel := c.cancel
-	c.cancel = nil
+	var cancel func()
+	o := c.opening.Load()
+	if o != nil {
+		cancel, o.cancel = o.cancel, nil
+	}
 	c.acks = nil
 	cl := c.client.Load()
 	serving := c.accepted.Load()
@@ -367,7 +403,9 @@ func (c *Conn) end(why ending) {
 		cancel()
 	}
 	c.b.wheel.disarm(&c.life)
-	c.b.wheel.disarm(&c.floor)
+	if o != nil {
+		c.b.wheel.disarm(&o.floor)
+	}
 	c.record(why, serving)
 	c.wire.Close(closeGrace)
 	if cl != nil && !why.taken {
@@ -414,10 +452,7 @@ func codeText(code packet.Code) string { return fmt.Sprintf("0x%02x", byte(code)
 
 // who is the client's identity as log attributes, with more appended.
 func (c *Conn) who(more ...slog.Attr) []slog.Attr {
-	var id identity
-	if p := c.identity.Load(); p != nil {
-		id = *p
-	}
+	id := c.identity()
 	return append([]slog.Attr{
 		slog.String("client", id.client), slog.String("user", id.user),
 		slog.String("addr", c.remote()), slog.String("listener", c.lis.Name),

@@ -23,7 +23,7 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	if h.Flags != 0 {
 		return &packet.Error{Code: packet.MalformedPacket, Text: "reserved flags of CONNECT"}
 	}
-	lim := c.lis.Limits
+	lim := &c.lis.Limits
 	p, err := packet.DecodeConnect(body, packet.Limits{UserProperties: lim.UserProperties, ClientID: lim.ClientIDBytes})
 	if p != nil {
 		c.mu.Lock()
@@ -38,20 +38,21 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.connect = p
-	c.identity.Store(&identity{client: shown(p.ClientID), user: shown(p.Username)})
+	o := c.opening.Load()
+	o.connect = p
+	o.claims.Store(&identity{client: shown(p.ClientID), user: shown(p.Username)})
 	if err := c.checkConnect(p); err != nil {
 		return err
 	}
 	if p.ClientID == "" {
 		// Assigned now, since who may have which identifier is judged with the credentials.
-		p.ClientID, c.assigned = c.lis.GeneratedPrefix+rand.Text(), true
+		p.ClientID, o.assigned = c.lis.GeneratedPrefix+rand.Text(), true
 	}
-	creds := c.info.Creds
+	creds := o.info.Creds
 	creds.ClientID, creds.Listener = p.ClientID, c.lis.Name
 	creds.HasUsername, creds.Username = p.HasUsername, p.Username
 	creds.HasPassword, creds.Password = p.HasPassword, p.Password
-	creds.Addr, creds.Secure = c.info.Remote, c.info.Secure
+	creds.Addr, creds.Secure = o.info.Remote, o.info.Secure
 	if p.Props.Has(packet.PropAuthMethod) {
 		creds.AuthMethod, creds.AuthData = p.Props.AuthMethod, p.Props.AuthData
 		return c.beginExchange(&creds)
@@ -62,7 +63,7 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	}
 	c.phase = authenticating
 	began, resume := c.turn.now, c.await()
-	c.epoch = c.lis.Auth.Epoch()
+	o.epoch = c.lis.Auth.Epoch()
 	c.setCancel(c.lis.Auth.Begin(&creds, func(who *security.Principal, err error) {
 		resume(func() { c.identified(who, err, began) })
 	}))
@@ -75,8 +76,10 @@ func (c *Conn) setCancel(cancel func()) {
 		return
 	}
 	c.mu.Lock()
-	ended := c.ended.Load()
-	c.cancel = cancel
+	o, ended := c.opening.Load(), c.ended.Load()
+	if o != nil {
+		o.cancel = cancel
+	}
 	c.mu.Unlock()
 	if ended {
 		cancel()
@@ -85,7 +88,7 @@ func (c *Conn) setCancel(cancel func()) {
 
 // checkConnect judges what needs no identity.
 func (c *Conn) checkConnect(p *packet.Connect) error {
-	lim := c.lis.Limits
+	lim := &c.lis.Limits
 	if !text.Clean(p.ClientID) || !text.Clean(p.Username) {
 		// MQTT 5.0, 1.5.4: a receiver may treat control characters as malformed; we do.
 		return &packet.Error{Code: packet.MalformedPacket, Text: "control character in client identifier or user name"}
@@ -155,8 +158,9 @@ func (c *Conn) refuseIdentity(cause error, began int64) {
 	}
 	c.phase = authenticating
 	resume := c.await()
-	c.floor.fire = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }
-	c.arm(&c.floor, at)
+	wait := &c.opening.Load().floor
+	wait.fire = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }
+	c.arm(wait, at)
 }
 
 // redirect refuses a CONNECT and names another server; only MQTT 5 can be told.

@@ -112,12 +112,12 @@ func (c *Conn) fits(h packet.Header, n int) bool {
 		c.fail(&packet.Error{Code: packet.ProtocolError, Text: "first packet is not a CONNECT"})
 		return false
 	}
-	if n+h.Length <= c.maxPacket {
-		return true
-	}
-	name := "packet_size"
+	name, most := "packet_size", c.lis.Limits.Packet
 	if c.phase != serving {
-		name = "packet_size_unauthenticated"
+		name, most = "packet_size_unauthenticated", c.lis.Limits.PacketUnauthenticated
+	}
+	if n+h.Length <= most {
+		return true
 	}
 	c.limit(name)
 	c.fail(&packet.Error{Code: packet.PacketTooLarge, Text: fmt.Sprintf("packet of %d bytes", n+h.Length)})

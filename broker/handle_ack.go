@@ -109,7 +109,7 @@ func (c *Conn) handlePubrel(a packet.Ack) error {
 	known := cl.session.Release(a.PacketID)
 	kept := cl.session.Kept()
 	cl.mu.Unlock()
-	counts := c.incomingHere.Remove(a.PacketID)
+	counts := c.sender().incoming.Remove(a.PacketID)
 	code := packet.Success
 	if !known && c.version == packet.V5 {
 		code = packet.PacketIDNotFound

@@ -6,6 +6,13 @@ import (
 	"sallyport/security/authn"
 )
 
+// enhancedAuth is what a connection with enhanced authentication needs beside others.
+type enhancedAuth struct {
+	method   string
+	exchange Exchange          // nil between two
+	creds    authn.Credentials // what the transport presents
+}
+
 // beginExchange starts enhanced authentication for a CONNECT that names a method (MQTT 5.0, 4.12).
 func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	if c.lis.Enhanced == nil {
@@ -13,13 +20,13 @@ func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	}
 	if c.lis.Auth != nil {
 		// First: the exchange may keep the chain and the accounts that it finds.
-		c.epoch = c.lis.Auth.Epoch()
+		c.opening.Load().epoch = c.lis.Auth.Epoch()
 	}
 	x, ok := c.lis.Enhanced.Exchange(creds.AuthMethod, creds)
 	if !ok {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
 	}
-	c.exchange, c.method = x, creds.AuthMethod
+	c.auth = &enhancedAuth{method: creds.AuthMethod, exchange: x, creds: c.opening.Load().info.Creds}
 	c.step(creds.AuthData, c.turn.now)
 	return nil
 }
@@ -31,14 +38,14 @@ func (c *Conn) step(data []byte, began int64) {
 		c.phase = authenticating
 	}
 	resume := c.await()
-	c.exchange.Step(data, func(reply []byte, who *security.Principal, err error) {
+	c.auth.exchange.Step(data, func(reply []byte, who *security.Principal, err error) {
 		resume(func() { c.stepped(again, reply, who, err, began) })
 	})
 }
 
 func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err error, began int64) {
 	if who != nil || err != nil {
-		c.exchange = nil
+		c.auth.exchange = nil
 	}
 	switch {
 	case err != nil && again:
@@ -61,12 +68,13 @@ func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err er
 // reauthenticated renews the principal of a connection; another one can't take
 // its place (MQTT 5.0, 4.12.1 with the owner of the session).
 func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
-	if !who.Same(c.principal) {
+	old := c.principal.Load()
+	if !who.Same(old) {
 		c.end(ending{code: packet.NotAuthorized, reason: "re-authentication as another principal", notify: true})
 		return
 	}
 	named := *who
-	named.ClientID, named.Listener, named.Addr, named.Secure = c.clientID, c.lis.Name, c.info.Remote, c.info.Secure
+	named.ClientID, named.Listener, named.Addr, named.Secure = old.ClientID, c.lis.Name, old.Addr, old.Secure
 	if v := c.b.gate.Admit(&named); !v.Allowed() {
 		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Policy + ": " + v.Rule, notify: true, silence: true})
 		return
@@ -77,8 +85,10 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 		c.fail(errTaken)
 		return
 	}
-	c.principal, c.publisher = &named, nil
-	c.access = security.NewAccess(c.b.gate, &named)
+	c.principal.Store(&named)
+	if s := c.sending; s != nil {
+		s.access, s.origin = security.NewAccess(c.b.gate, &named), nil
+	}
 	c.sendAuth(packet.Success, reply)
 	cl.settle(c.turn, &after)
 }
@@ -102,7 +112,7 @@ func (cl *client) renew(c *Conn, who *security.Principal, after *aftermath) bool
 
 func (c *Conn) sendAuth(code packet.Code, data []byte) {
 	a := packet.Auth{Code: code}
-	a.Props.AuthMethod = c.method
+	a.Props.AuthMethod = c.auth.method
 	a.Props.Mark(packet.PropAuthMethod)
 	if len(data) > 0 {
 		a.Props.AuthData = data
@@ -140,19 +150,19 @@ func (c *Conn) handleAuth(h packet.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if c.method == "" {
+	if c.auth == nil {
 		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH without enhanced authentication"}
 	}
 	if a.Code == packet.ReAuthenticate {
-		creds := c.info.Creds
-		creds.ClientID, creds.Listener, creds.Addr, creds.Secure = c.clientID, c.lis.Name, c.info.Remote, c.info.Secure
-		creds.AuthMethod, creds.AuthData = c.method, a.Props.AuthData
-		x, ok := c.lis.Enhanced.Exchange(c.method, &creds)
+		creds, who := c.auth.creds, c.principal.Load()
+		creds.ClientID, creds.Listener, creds.Addr, creds.Secure = who.ClientID, c.lis.Name, who.Addr, who.Secure
+		creds.AuthMethod, creds.AuthData = c.auth.method, a.Props.AuthData
+		x, ok := c.lis.Enhanced.Exchange(c.auth.method, &creds)
 		if !ok {
 			return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "method not offered any more"}
 		}
-		c.exchange = x
-	} else if a.Code != packet.ContinueAuthentication || c.exchange == nil {
+		c.auth.exchange = x
+	} else if a.Code != packet.ContinueAuthentication || c.auth.exchange == nil {
 		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH that continues nothing"}
 	}
 	c.step(a.Props.AuthData, c.turn.now)
@@ -167,7 +177,11 @@ func (c *Conn) decodeAuth(h packet.Header, body []byte) (*packet.Auth, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.Props.AuthMethod != c.method {
+	method := ""
+	if c.auth != nil {
+		method = c.auth.method
+	}
+	if a.Props.AuthMethod != method {
 		// MQTT-4.12.0-5, MQTT-4.12.1-1
 		return nil, &packet.Error{Code: packet.ProtocolError, Text: "AUTH with another method than CONNECT"}
 	}

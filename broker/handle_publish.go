@@ -39,7 +39,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		}
 	}
 	// The topic is final and judged as it will be routed.
-	permit, v := c.access.Publish(name, p.QoS, p.Retain, p.Payload)
+	permit, v := c.sender().access.Publish(name, p.QoS, p.Retain, p.Payload)
 	if !v.Allowed() {
 		return c.denyPublish(&p, name, v)
 	}
@@ -93,7 +93,7 @@ func (c *Conn) finalTopic(p *packet.Publish) (string, error) {
 	name := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
 	a := int(p.Props.TopicAlias)
 	if a == 0 {
-		if c.access.Known(name) {
+		if c.sender().access.Known(name) {
 			return name, nil
 		}
 		return name, c.checkName(name)
@@ -101,20 +101,21 @@ func (c *Conn) finalTopic(p *packet.Publish) (string, error) {
 	if a > int(c.lis.Limits.TopicAlias) {
 		return "", &packet.Error{Code: packet.TopicAliasInvalid, Text: "topic alias above the maximum", Limit: "topic_alias"} // MQTT-3.3.2-9
 	}
+	s := c.sender()
 	if name == "" {
-		if a > len(c.aliases) || c.aliases[a-1] == "" {
+		if a > len(s.aliases) || s.aliases[a-1] == "" {
 			return "", &packet.Error{Code: packet.ProtocolError, Text: "unknown topic alias"}
 		}
-		return c.aliases[a-1], nil
+		return s.aliases[a-1], nil
 	}
 	if err := c.checkName(name); err != nil {
 		return "", err
 	}
-	for len(c.aliases) < a {
-		c.aliases = append(c.aliases, "")
+	for len(s.aliases) < a {
+		s.aliases = append(s.aliases, "")
 	}
-	c.aliases[a-1] = strings.Clone(name)
-	return c.aliases[a-1], nil
+	s.aliases[a-1] = strings.Clone(name)
+	return s.aliases[a-1], nil
 }
 
 // topicLimit is the limit that a topic or filter crossed, empty if it broke the standard.
@@ -159,7 +160,7 @@ func (c *Conn) duplicate(id uint16) (done bool, err error) {
 	}
 	s := cl.session
 	known, kept := s.HasIncoming(id), s.Kept()
-	here := known && c.incomingHere.Has(id)
+	here := known && c.sender().incoming.Has(id)
 	cl.mu.Unlock()
 	if !known {
 		return false, c.window()
@@ -198,7 +199,7 @@ func (cl *client) holds(s *session.Session, id uint16) bool {
 }
 
 func (c *Conn) markIncoming(id uint16) {
-	c.incomingHere.Add(id)
+	c.sender().incoming.Add(id)
 }
 
 // errTaken ends a connection that finds itself no longer the present one of its client.
@@ -286,7 +287,7 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 		typ = packet.PUBREC
 		if res.code >= 0x80 && c.version == packet.V5 {
 			cl.releaseIncoming(s, p.PacketID)
-			c.incomingHere.Remove(p.PacketID)
+			c.sender().incoming.Remove(p.PacketID)
 			if !batch.Empty() {
 				batch.Add(store.Op{Kind: store.DeleteIncoming, Client: cl.id, PacketID: p.PacketID})
 			}

@@ -58,7 +58,7 @@ type subscribing struct {
 
 // subscribe enters one subscription. The code is for the SUBACK; an error ends the connection.
 func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into *subscribing) (packet.Code, error) {
-	v := c.b.gate.Subscribe(c.principal, sub.Topic(), sub.Group(), sub.QoS)
+	v := c.b.gate.Subscribe(c.principal.Load(), sub.Topic(), sub.Group(), sub.QoS)
 	if !v.Allowed() {
 		c.b.metrics.SubscribeDenied.Add(1)
 		r := c.refusal(security.Request{Action: security.Subscribe, Topic: sub.Topic(), QoS: sub.QoS, Shared: sub.Shared(), Group: sub.Group()}, v)

@@ -17,19 +17,36 @@ type refusal struct{ id string }
 // that a flood of one client's doesn't push out what others were told.
 const idsPerSecond = 16
 
+// refusals is what a connection that is refused something needs, so that a flood
+// of refusals is no flood of log lines and identifiers.
+type refusals struct {
+	denied   int // publishes denied since the last log line
+	deniedAt int64
+	ids      int // identifiers made in the second since idsAt
+	idsAt    int64
+}
+
+func (c *Conn) refusals() *refusals {
+	if c.refused == nil {
+		c.refused = &refusals{}
+	}
+	return c.refused
+}
+
 // refusal keeps a refused request, if the configuration wants that.
 func (c *Conn) refusal(q security.Request, v security.Verdict) refusal {
 	if !c.b.opt.DenyIDs {
 		return refusal{}
 	}
-	if now := c.b.now(); c.idsAt == 0 || now-c.idsAt >= 1e9 {
-		c.idsAt, c.ids = now, 0
+	n := c.refusals()
+	if now := c.b.now(); n.idsAt == 0 || now-n.idsAt >= 1e9 {
+		n.idsAt, n.ids = now, 0
 	}
-	if c.ids >= idsPerSecond {
+	if n.ids >= idsPerSecond {
 		return refusal{}
 	}
-	c.ids++
-	q.Principal = c.principal
+	n.ids++
+	q.Principal = c.principal.Load()
 	return refusal{c.b.opt.Decisions.Keep(q, v)}
 }
 
@@ -65,12 +82,13 @@ func (c *Conn) tell(refused ...refusal) string {
 func (c *Conn) refusePublish(p *packet.Publish, name string, v security.Verdict) (reason string, err error) {
 	c.b.metrics.PublishDenied.Add(1)
 	r := c.refusal(security.Request{Action: security.Publish, Topic: name, QoS: p.QoS, Retain: p.Retain}, v)
-	c.denied++
-	if c.deniedAt == 0 || c.turn.now-c.deniedAt > 1e9 {
+	n := c.refusals()
+	n.denied++
+	if n.deniedAt == 0 || c.turn.now-n.deniedAt > 1e9 {
 		// One line a second and connection: a flood of refusals must not become a flood of log.
 		c.b.audit.Record(audit.PublishDenied, c.who(r.attrs(v, slog.String("topic", strings.Clone(name)),
-			slog.Int("qos", int(p.QoS)), slog.Bool("retain", p.Retain), slog.Int("repeated", c.denied-1))...)...)
-		c.denied, c.deniedAt = 0, c.turn.now
+			slog.Int("qos", int(p.QoS)), slog.Bool("retain", p.Retain), slog.Int("repeated", n.denied-1))...)...)
+		n.denied, n.deniedAt = 0, c.turn.now
 	}
 	reason = c.tell(r)
 	if c.lis.DisconnectDenied {

@@ -18,12 +18,12 @@ type will struct {
 }
 
 func newWill(c *Conn, now int64) *will {
-	w := c.connect.Will
+	w := c.opening.Load().connect.Will
 	if w == nil {
 		return nil
 	}
 	return &will{
-		delay: w.Props.WillDelay, expiry: w.Props.MessageExpiry, principal: c.principal,
+		delay: w.Props.WillDelay, expiry: w.Props.MessageExpiry, principal: c.principal.Load(),
 		msg: &session.Message{
 			Topic: w.Topic, Payload: w.Payload, Props: w.Forward, ExpiryAt: w.ExpiryAt, QoS: w.QoS, Retain: w.Retain,
 			Will: true, Origin: c.from(),
