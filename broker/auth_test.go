@@ -237,8 +237,8 @@ func (noAuthenticator) Epoch() authn.Epoch          { return authn.Epoch{} }
 func (noAuthenticator) FailureFloor() time.Duration { return 0 }
 
 func TestAuthenticationHoldsBackWhatFollows(t *testing.T) {
-	hold := make(chan struct{})
-	overTCP(t, func(s *setup) { s.door.hold = hold }, func(x *bed) {
+	var hold chan struct{}
+	overTCP(t, func(s *setup) { hold = make(chan struct{}); s.door.hold = hold }, func(x *bed) {
 		p := x.open(packet.V5)
 		p.sendConnect("c")
 		p.send(packet.AppendPing(nil, packet.PINGREQ))
@@ -266,8 +266,8 @@ func TestAnAbandonedAuthenticationIsCancelled(t *testing.T) {
 }
 
 func TestAccountsThatChangeMeanwhileRefuseTheConnect(t *testing.T) {
-	hold := make(chan struct{})
-	overTCP(t, func(s *setup) { s.door.hold = hold }, func(x *bed) {
+	var hold chan struct{}
+	overTCP(t, func(s *setup) { hold = make(chan struct{}); s.door.hold = hold }, func(x *bed) {
 		p := x.open(packet.V5)
 		p.sendConnect("c")
 		x.until("the authentication has begun", func() bool {

@@ -30,7 +30,8 @@ type Wire interface {
 	Resume()
 	// Close asks the driver to stop reading, to write the output that is left
 	// for at most grace, to end its sending side, to close within another
-	// grace, and to call Conn.Gone.
+	// grace, and to call Conn.Gone. With grace 0 the peer waits for nothing: what
+	// can't be written at once need not be, and nobody is waited for.
 	Close(grace time.Duration)
 }
 
@@ -66,6 +67,7 @@ type ending struct {
 	say      string // what an MQTT 5 client is told in words, which judge nobody else; empty: nothing
 	server   string // the server to use instead, with UseAnotherServer and ServerMoved
 	silence  bool   // the principal may not act any more: no will
+	bye      bool   // the client has said that it goes: it reads no more
 }
 
 // Conn is one network connection as a state machine. A driver calls Feed,
@@ -407,7 +409,11 @@ func (c *Conn) end(why ending) {
 		c.b.wheel.disarm(&o.floor)
 	}
 	c.record(why, serving)
-	c.wire.Close(closeGrace)
+	grace := closeGrace
+	if why.bye {
+		grace = 0
+	}
+	c.wire.Close(grace)
 	if cl != nil && !why.taken {
 		cl.detach(c, why)
 	}

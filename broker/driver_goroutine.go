@@ -46,6 +46,7 @@ type netWire struct {
 	flushing bool
 	again    bool // output came while a writer was at work
 	closing  bool
+	hurry    bool // the peer waits for nothing
 	grace    time.Duration
 }
 
@@ -154,6 +155,9 @@ func (w *netWire) Close(grace time.Duration) {
 		w.mu.Unlock()
 		return
 	}
+	if grace == 0 {
+		w.hurry, grace = true, closeGrace // output is written if it can be
+	}
 	w.closing, w.grace = true, grace
 	w.mu.Unlock()
 	now := time.Now()
@@ -169,7 +173,7 @@ func (w *netWire) Close(grace time.Duration) {
 // side ended, and what still arrives thrown away, for a bounded time.
 func (w *netWire) linger(err error) {
 	w.mu.Lock()
-	closing, grace := w.closing, w.grace
+	closing, grace, hurry := w.closing, w.grace, w.hurry
 	if !closing && w.flushing {
 		// The peer may have ended only its own sending side: what is on its way may arrive.
 		_ = w.nc.SetWriteDeadline(time.Now().Add(closeGrace)) // else the write timeout bounds it
@@ -187,7 +191,7 @@ func (w *netWire) linger(err error) {
 		}
 	}
 	cw, ok := w.nc.(interface{ CloseWrite() error })
-	if !ok || cw.CloseWrite() != nil || w.nc.SetReadDeadline(time.Now().Add(grace)) != nil {
+	if hurry || !ok || cw.CloseWrite() != nil || w.nc.SetReadDeadline(time.Now().Add(grace)) != nil {
 		return
 	}
 	// What is thrown away is bounded by time and by size; the error is the end.

@@ -152,7 +152,7 @@ func (c *Conn) handleDisconnect(h packet.Header, body []byte) error {
 		}
 		cl.mu.Unlock()
 	}
-	c.end(ending{code: d.Code, reason: "the client disconnected", normal: d.Code == packet.Success})
+	c.end(ending{code: d.Code, reason: "the client disconnected", normal: d.Code == packet.Success, bye: true})
 	return nil
 }
 

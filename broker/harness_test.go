@@ -123,6 +123,7 @@ type way struct {
 	name   string
 	bubble bool
 	tcp    bool
+	loops  bool
 	store  func() store.Store
 }
 
@@ -137,11 +138,19 @@ func slowStore(fail func(int, *store.Batch) bool) func() store.Store {
 }
 
 func ways() []way {
-	return []way{
+	return append([]way{
 		{name: "memory store over pipes", bubble: true},
 		{name: "slow store over pipes", bubble: true, store: slowStore(nil)},
-		{name: "memory store over TCP", tcp: true},
+	}, drivers()...)
+}
+
+// drivers is every driver of sockets that this system has.
+func drivers() []way {
+	w := []way{{name: "goroutines over TCP", tcp: true}}
+	if hasLoops {
+		w = append(w, way{name: "loops over TCP", tcp: true, loops: true})
 	}
+	return w
 }
 
 // everyWay runs a case over each driver and store.
@@ -158,9 +167,12 @@ func overPipes(t *testing.T, change func(*setup), f func(*bed)) {
 	ways()[0].run(t, change, f)
 }
 
+// overTCP runs a case over each driver of sockets.
 func overTCP(t *testing.T, change func(*setup), f func(*bed)) {
 	t.Helper()
-	ways()[2].run(t, change, f)
+	for _, w := range drivers() {
+		t.Run(w.name, func(t *testing.T) { w.run(t, change, f) })
+	}
 }
 
 func (w way) run(t *testing.T, change func(*setup), f func(*bed)) {
@@ -197,7 +209,7 @@ func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
 	}
 	x.dial = x.dialPipe
 	if w.tcp {
-		x.listen()
+		x.listen(w.loops)
 	}
 	defer x.finish()
 	f(x)
@@ -211,7 +223,11 @@ func (x *bed) dialPipe() io.ReadWriteCloser {
 	return p
 }
 
-func (x *bed) listen() {
+func (x *bed) listen(loops bool) {
+	serve := func(nc net.Conn) { go x.b.Serve(nc, Info{Listener: "test"}) }
+	if loops {
+		serve = x.overLoops()
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		x.t.Fatal(err)
@@ -223,7 +239,7 @@ func (x *bed) listen() {
 			if err != nil {
 				return
 			}
-			go x.b.Serve(nc, Info{Listener: "test"})
+			serve(nc)
 		}
 	}()
 	x.dial = func() io.ReadWriteCloser {

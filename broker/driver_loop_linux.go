@@ -1,0 +1,327 @@
+//go:build !386 && !s390x
+
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"sallyport/internal/epoll"
+)
+
+const (
+	// loopBuffer is how much one read takes at most, in bytes.
+	loopBuffer = 64 << 10
+	// roundBytes is how much is read before what it caused is flushed, in bytes.
+	roundBytes = 256 << 10
+	// roundTime is how long input is handled before that, in nanoseconds.
+	roundTime = 1e6
+	// yieldAfter is how long a loop works before it lets others run, in nanoseconds.
+	yieldAfter = 2e6
+	// feedWork is how many deliveries the input of one connection may cause in a
+	// round before the rest of it waits.
+	feedWork = 4096
+)
+
+// Loops is the driver for Linux: a few event loops, each of which feeds its
+// connections from nonblocking sockets by raw system calls. In a round a loop
+// reads each readable socket once, handles every whole packet, and then
+// flushes each connection that was touched, of whichever loop, once.
+//
+// A loop parks in the runtime's poller, so that it needs no thread of its own,
+// and lets other goroutines run now and then while it is busy.
+type Loops struct {
+	b     *Broker
+	loops []*loop
+	next  atomic.Uint32
+	over  sync.WaitGroup
+}
+
+// Calls is how many system calls the loops have made.
+type Calls struct {
+	Reads, Writes uint64
+	Waits         uint64 // for events
+	Controls      uint64 // of what is waited for, and ends of connections
+}
+
+// NewLoops starts n loops; Close ends them. Where the system has no epoll the
+// error is errors.ErrUnsupported.
+func (b *Broker) NewLoops(n int) (*Loops, error) {
+	ls := &Loops{b: b}
+	for range n {
+		p, err := epoll.New()
+		if err != nil {
+			_ = ls.Close() // the first error is the one to report
+			return nil, err
+		}
+		l := &loop{b: b, poll: p}
+		ls.loops = append(ls.loops, l)
+		ls.over.Go(l.run)
+	}
+	return ls, nil
+}
+
+// Close ends the loops, and the connections that Shutdown has left.
+func (ls *Loops) Close() error {
+	for _, l := range ls.loops {
+		l.stopping.Store(true)
+		l.poll.Wake()
+	}
+	ls.over.Wait()
+	var err error
+	for _, l := range ls.loops {
+		err = errors.Join(err, l.poll.Close())
+	}
+	return err
+}
+
+// Calls sums up what the loops have done.
+func (ls *Loops) Calls() Calls {
+	var c Calls
+	for _, l := range ls.loops {
+		c.Reads += l.reads.Load()
+		c.Writes += l.writes.Load()
+		c.Waits += l.waits.Load()
+		c.Controls += l.controls.Load()
+	}
+	return c
+}
+
+// Serve gives a socket to one of the loops, which closes it and then calls
+// done. fd is a connected stream socket that does not block and that no other
+// poller knows. stream lies between it and MQTT; nil is nothing. Serve does not
+// wait.
+func (ls *Loops) Serve(fd int, stream Stream, info Info, done func()) {
+	l := ls.loops[int(ls.next.Add(1)-1)%len(ls.loops)]
+	s := &socket{loop: l, fd: int32(fd), done: done}
+	if stream != nil {
+		s.more.Store(&layered{stream: stream})
+	}
+	// As if somebody wrote: so nobody closes the descriptor before it is known here.
+	s.state.Store(sockWriting)
+	c, err := ls.b.Open(s, info)
+	if err != nil {
+		epoll.Close(fd)
+		done() // nobody is there to be told why
+		return
+	}
+	s.conn, s.interest = c, epoll.In
+	l.table.enter(s)
+	if err := l.control(s, l.poll.Add); err != nil {
+		s.end(fmt.Errorf("epoll: %w", err))
+	}
+	if stream != nil {
+		// It may have read ahead.
+		s.state.Or(sockPrime)
+		l.post(s)
+	}
+	s.write(nil)
+}
+
+// loop is one event loop.
+type loop struct {
+	b        *Broker
+	poll     *epoll.Poll
+	stopping atomic.Bool
+	asleep   atomic.Bool // parked, or about to be
+	posted   atomic.Bool // queue isn't empty
+
+	// Owned by run.
+	turn  turn
+	fed   int
+	since int64 // when what was fed since the last flush began
+	spare []*socket
+	buf   [loopBuffer]byte
+	plain []byte // of streams, made for the first
+
+	reads, writes, waits, controls atomic.Uint64
+
+	table sockets
+
+	mu    sync.Mutex // guards queue
+	queue []*socket
+}
+
+// post asks the loop to attend to s.
+func (l *loop) post(s *socket) {
+	if s.state.Or(sockPosted)&sockPosted != 0 {
+		return
+	}
+	l.mu.Lock()
+	l.queue = append(l.queue, s)
+	l.mu.Unlock()
+	l.posted.Store(true)
+	if l.asleep.Load() {
+		l.poll.Wake()
+	}
+}
+
+// run is the loop's goroutine; it ends with Close.
+func (l *loop) run() {
+	rested := l.b.now()
+	for !l.stopping.Load() {
+		n, parked, err := l.await(rested)
+		if err != nil {
+			l.b.log.Error("an event loop failed", "error", err)
+			break
+		}
+		t := &l.turn
+		t.now = l.b.now()
+		if parked {
+			rested = t.now
+		}
+		l.since, l.fed = t.now, 0
+		for i := range n {
+			data, ready := l.poll.Event(i)
+			if s := l.table.find(data); s != nil {
+				s.handle(ready)
+			}
+			if l.fed >= roundBytes || i%16 == 15 && l.b.now()-l.since > roundTime {
+				l.flush()
+			}
+		}
+		l.attend()
+		l.flush()
+	}
+	for _, s := range l.table.all() {
+		s.shut(errors.New("the driver has ended"))
+	}
+}
+
+// await finds what is ready. parked says that other goroutines could run.
+func (l *loop) await(rested int64) (n int, parked bool, err error) {
+	defer func() { l.waits.Store(l.poll.Waits()) }()
+	if l.turn.now-rested > yieldAfter {
+		n, err = l.poll.Yield()
+		return n, true, err
+	}
+	if !l.posted.Load() {
+		l.asleep.Store(true)
+		if !l.posted.Load() && !l.stopping.Load() {
+			n, err = l.poll.Park()
+			l.asleep.Store(false)
+			return n, true, err
+		}
+		l.asleep.Store(false)
+	}
+	return l.poll.Ready(), false, nil
+}
+
+// attend looks after the sockets that were posted.
+func (l *loop) attend() {
+	if !l.posted.Swap(false) {
+		return
+	}
+	l.mu.Lock()
+	q := l.queue
+	l.queue = l.spare[:0]
+	l.mu.Unlock()
+	for i, s := range q {
+		q[i] = nil
+		s.attend()
+		if l.fed >= roundBytes || i%16 == 15 && l.b.now()-l.since > roundTime {
+			l.flush()
+		}
+	}
+	l.spare = q[:0]
+	if cap(q) > 4096 {
+		l.spare = nil
+	}
+}
+
+// flush writes what was caused since the last flush.
+func (l *loop) flush() {
+	l.b.settle(&l.turn)
+	l.turn.flush()
+	l.turn.now = l.b.now()
+	l.since, l.fed = l.turn.now, 0
+}
+
+// feed gives bytes to a connection and reports whether it takes more now.
+func (l *loop) feed(c *Conn, p []byte) (more bool) {
+	l.turn.rest = feedWork
+	l.fed += len(p)
+	return c.feed(&l.turn, p)
+}
+
+func (l *loop) control(s *socket, call func(fd int, data uint64, interest uint32) error) error {
+	l.controls.Add(1)
+	return call(int(s.fd), s.data(), s.interest)
+}
+
+// sockets finds a socket by the data of its events, which is a slot and the
+// number of its use, so that an event that comes late finds nothing.
+type sockets struct {
+	chunks atomic.Pointer[[]*chunk]
+
+	mu   sync.Mutex // guards the fields below, and changes of chunks
+	free []uint32
+	gen  uint32
+}
+
+type chunk [256]atomic.Pointer[socket]
+
+func (t *sockets) find(data uint64) *socket {
+	chunks, slot := t.chunks.Load(), uint32(data)
+	if chunks == nil || int(slot/256) >= len(*chunks) {
+		return nil
+	}
+	s := (*chunks)[slot/256][slot%256].Load()
+	if s == nil || s.data() != data {
+		return nil
+	}
+	return s
+}
+
+// enter gives s a place.
+func (t *sockets) enter(s *socket) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.free) == 0 {
+		t.grow()
+	}
+	slot := t.free[len(t.free)-1]
+	t.free = t.free[:len(t.free)-1]
+	if t.gen++; t.gen == math.MaxUint32 {
+		t.gen = 0 // all ones is not for sockets
+	}
+	s.slot, s.gen = slot, t.gen
+	(*t.chunks.Load())[slot/256][slot%256].Store(s)
+}
+
+// grow adds a chunk of places.
+func (t *sockets) grow() {
+	var chunks []*chunk
+	if old := t.chunks.Load(); old != nil {
+		chunks = *old
+	}
+	first := uint32(len(chunks)) * 256
+	chunks = append(append([]*chunk(nil), chunks...), new(chunk))
+	t.chunks.Store(&chunks)
+	for i := uint32(256); i > 0; i-- {
+		t.free = append(t.free, first+i-1)
+	}
+}
+
+func (t *sockets) leave(s *socket) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	(*t.chunks.Load())[s.slot/256][s.slot%256].Store(nil)
+	t.free = append(t.free, s.slot)
+}
+
+func (t *sockets) all() (list []*socket) {
+	if chunks := t.chunks.Load(); chunks != nil {
+		for _, c := range *chunks {
+			for i := range c {
+				if s := c[i].Load(); s != nil {
+					list = append(list, s)
+				}
+			}
+		}
+	}
+	return list
+}
