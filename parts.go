@@ -138,23 +138,6 @@ func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error)
 	return listener.Listen(o)
 }
 
-// admit hands an accepted connection to the engine, on its own goroutine.
-func (s *Server) admit(c *listener.Conn) {
-	info := broker.Info{
-		Listener: c.Listener, Remote: c.Remote,
-		Secure: c.Transport.Secure() || c.Transport == listener.Unix,
-		Creds:  authn.Credentials{Header: c.Header, Query: c.Query},
-	}
-	if c.TLS != nil && len(c.TLS.PeerCertificates) > 0 {
-		info.Creds.Cert = c.TLS.PeerCertificates[0]
-		if len(c.TLS.VerifiedChains) > 0 {
-			chain := c.TLS.VerifiedChains[0]
-			info.Creds.CertVerified, info.Creds.Anchor, info.Creds.Chain = true, chain[len(chain)-1], chain
-		}
-	}
-	s.broker.Serve(c, info)
-}
-
 // chainDoor is the authentication of one listener as the engine wants it.
 type chainDoor struct {
 	svc      *authn.Service

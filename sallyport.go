@@ -42,7 +42,8 @@ type Server struct {
 	authn  *authn.Service
 	cache  *authn.Cache
 	doors  []*listener.Listener
-	hasPID bool // Start has written pid_file: it is not another broker's
+	loops  *broker.Loops // nil: a goroutine for each connection
+	hasPID bool          // Start has written pid_file: it is not another broker's
 
 	version   string
 	decisions security.Decisions
@@ -170,12 +171,15 @@ func (s *Server) Start() error {
 	if err := s.openControl(s.cfg); err != nil {
 		return err
 	}
+	if err := s.openLoops(); err != nil {
+		return err
+	}
 	for i, d := range s.doors {
 		name := s.cfg.Listeners[i].Name
 		s.serving.Add(1)
 		go func() {
 			defer s.serving.Done()
-			if err := d.Serve(s.admit); err != nil {
+			if err := s.serveDoor(d); err != nil {
 				s.log.Error("listener ended", "listener", name, "error", err)
 			}
 		}()
@@ -252,7 +256,11 @@ func (s *Server) Stop() error {
 	s.broker.Shutdown(timeout)
 	s.pool.Close()
 	s.authn.Close()
-	err := s.broker.Close()
+	var err error
+	if s.loops != nil {
+		err = s.loops.Close()
+	}
+	err = errors.Join(err, s.broker.Close())
 	done := make(chan struct{})
 	go func() { s.serving.Wait(); close(done) }()
 	select {

@@ -180,8 +180,8 @@ func TestASubscriptionAboveTheAllowedQoSIsLowered(t *testing.T) {
 			t.Errorf("granted %v, want 0 and 1", codes)
 		}
 	})
-	if n := len(log.lines(t, audit.SubscriptionLowered)); n != 6 {
-		t.Errorf("%d lines, want 6", n)
+	if n := len(log.lines(t, audit.SubscriptionLowered)); n != 2*len(ways()) {
+		t.Errorf("%d lines, want %d", n, 2*len(ways()))
 	}
 }
 

@@ -50,8 +50,8 @@ func TestWhatWaitedIsJudgedWithThePrincipalThatComesBack(t *testing.T) {
 			t.Errorf("%d dropped, %d revoked, %d stand", m.DroppedDenied.Load(), m.SubscriptionsRevoked.Load(), m.Subscriptions.Load())
 		}
 	})
-	if n := len(log.lines(t, audit.SubscriptionRevoked)); n != 6 {
-		t.Errorf("%d lines, want 6", n)
+	if n := len(log.lines(t, audit.SubscriptionRevoked)); n != 2*len(ways()) {
+		t.Errorf("%d lines, want %d", n, 2*len(ways()))
 	}
 }
 

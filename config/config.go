@@ -39,7 +39,7 @@ type Config struct {
 	Shutdown Shutdown `yaml:"shutdown"`
 	// Where sessions, queues and retained messages live.
 	Storage Storage `yaml:"storage"`
-	// What feeds the connections: goroutine, one goroutine per connection, on every platform.
+	// What feeds the connections: epoll (an event loop for each processor, on Linux), goroutine (one goroutine per connection, on every platform), or auto, which is epoll where there is one.
 	Driver Driver `yaml:"driver"`
 	// A file that holds the process id while the broker runs; empty for none. What stands there must be a regular file, not a link; it is made anew.
 	PIDFile string `yaml:"pid_file"`

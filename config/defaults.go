@@ -59,7 +59,7 @@ func Defaults() *Config {
 		Reload:      ReloadAuto,
 		Shutdown:    Shutdown{Timeout: 8 * time.Second, PublishWills: true},
 		Storage:     Storage{Type: StorageMemory},
-		Driver:      DriverGoroutine,
+		Driver:      DriverAuto,
 	}
 }
 

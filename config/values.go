@@ -275,8 +275,14 @@ func (StorageType) Choices() []string { return []string{"memory"} }
 // Driver is what feeds connections.
 type Driver string
 
-// DriverGoroutine is one goroutine per connection.
-const DriverGoroutine Driver = "goroutine"
+// The drivers.
+const (
+	DriverAuto      Driver = "auto"      // the best that the system has
+	DriverEpoll     Driver = "epoll"     // event loops, on Linux
+	DriverGoroutine Driver = "goroutine" // one goroutine per connection
+)
 
 // Choices lists the drivers.
-func (Driver) Choices() []string { return []string{"goroutine"} }
+func (Driver) Choices() []string {
+	return []string{string(DriverAuto), string(DriverEpoll), string(DriverGoroutine)}
+}

@@ -1,0 +1,82 @@
+package sallyport
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"sallyport/broker"
+	"sallyport/config"
+	"sallyport/listener"
+	"sallyport/security/authn"
+)
+
+// openLoops starts the event loops, one for each processor, unless the
+// configuration or the system wants a goroutine for each connection.
+func (s *Server) openLoops() error {
+	if s.cfg.Driver == config.DriverGoroutine {
+		return nil
+	}
+	loops, err := s.broker.NewLoops(runtime.GOMAXPROCS(0))
+	if errors.Is(err, errors.ErrUnsupported) && s.cfg.Driver == config.DriverAuto {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("driver %s: %w", s.cfg.Driver, err)
+	}
+	s.loops = loops
+	return nil
+}
+
+// serveDoor accepts on one listener until it is closed.
+func (s *Server) serveDoor(d *listener.Listener) error {
+	if s.loops != nil {
+		if err := d.ServeSockets(s.admitSocket); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return d.Serve(s.admit)
+}
+
+// admit hands an accepted connection to the engine, on its own goroutine.
+func (s *Server) admit(c *listener.Conn) { s.broker.Serve(c, engineInfo(&c.Info)) }
+
+// admitSocket hands an accepted socket to an event loop.
+func (s *Server) admitSocket(c listener.Socket) {
+	if c.Stream == nil {
+		s.loops.Serve(c.FD, nil, engineInfo(&c.Info), c.Done)
+		return
+	}
+	s.loops.Serve(c.FD, stream{c.Stream}, engineInfo(&c.Info), c.Done)
+}
+
+// stream is a listener's Stream as the engine wants it.
+type stream struct{ *listener.Stream }
+
+// More implements broker.Stream.
+func (stream) More(err error) bool { return errors.Is(err, listener.ErrMore) }
+
+// engineInfo is what the engine has to know of a connection.
+func engineInfo(c *listener.Info) broker.Info {
+	info := broker.Info{
+		Listener: c.Listener, Remote: c.Remote,
+		Secure: c.Transport.Secure() || c.Transport == listener.Unix,
+		Creds:  authn.Credentials{Header: c.Header, Query: c.Query},
+	}
+	if c.TLS != nil {
+		certificate(c.TLS, &info.Creds)
+	}
+	return info
+}
+
+func certificate(state *tls.ConnectionState, creds *authn.Credentials) {
+	if len(state.PeerCertificates) == 0 {
+		return
+	}
+	creds.Cert = state.PeerCertificates[0]
+	if len(state.VerifiedChains) > 0 {
+		chain := state.VerifiedChains[0]
+		creds.CertVerified, creds.Anchor, creds.Chain = true, chain[len(chain)-1], chain
+	}
+}
