@@ -127,7 +127,7 @@ type loop struct {
 	poll     *epoll.Poll
 	stopping atomic.Bool
 	asleep   atomic.Bool // parked, or about to be
-	posted   atomic.Bool // queue isn't empty
+	posted   atomic.Bool // toDo is not empty
 
 	// Owned by run.
 	turn  turn
@@ -141,8 +141,8 @@ type loop struct {
 
 	table sockets
 
-	mu    sync.Mutex // guards queue
-	queue []*socket
+	mu   sync.Mutex // guards toDo
+	toDo []*socket
 }
 
 // post asks the loop to attend to s.
@@ -151,7 +151,7 @@ func (l *loop) post(s *socket) {
 		return
 	}
 	l.mu.Lock()
-	l.queue = append(l.queue, s)
+	l.toDo = append(l.toDo, s)
 	l.mu.Unlock()
 	l.posted.Store(true)
 	if l.asleep.Load() {
@@ -216,8 +216,8 @@ func (l *loop) attend() {
 		return
 	}
 	l.mu.Lock()
-	q := l.queue
-	l.queue = l.spare[:0]
+	q := l.toDo
+	l.toDo = l.spare[:0]
 	l.mu.Unlock()
 	for i, s := range q {
 		q[i] = nil
