@@ -95,6 +95,16 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
+	// Before anybody can see that the broker listens: until then SIGHUP ends the process.
+	reload := make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	onHangup(ctx, func() {
+		select {
+		case reload <- struct{}{}:
+		default: // one is waiting already
+		}
+	})
 	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, Read: read})
 	if err != nil {
 		f := &failure{what: "start", why: err}
@@ -107,15 +117,6 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 		return f
 	}
 	bound()
-	reload := make(chan struct{}, 1)
-	ctx, cancel := context.WithCancel(e.ctx)
-	defer cancel()
-	onHangup(ctx, func() {
-		select {
-		case reload <- struct{}{}:
-		default: // one is waiting already
-		}
-	})
 	if err := s.Run(ctx, reload); err != nil {
 		return &failure{what: "serve", why: err}
 	}

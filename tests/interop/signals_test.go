@@ -208,3 +208,17 @@ func cpu(t *testing.T, pid int) time.Duration {
 	}
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on Linux
 }
+
+// TestHangupReloadsFromTheFirstLineOn sends SIGHUP as soon as the broker says
+// that it listens: a start script may do the same, and must not end it.
+func TestHangupReloadsFromTheFirstLineOn(t *testing.T) {
+	t.Parallel()
+	path := write(t, t.TempDir()+"/mosquitto.conf", fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\n", freePort(t)))
+	for range 10 {
+		p := start(t, sallyport, "serve", "-c", path)
+		p.await(t, 0, "msg=listening")
+		p.signal(t, syscall.SIGHUP)
+		p.await(t, 0, "msg=reloaded")
+		p.stop(t)
+	}
+}
