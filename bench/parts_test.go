@@ -59,8 +59,14 @@ func TestTrackerTellsLossFromDuplicationFromDisorder(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var tr tracker
+		came := uint64(0)
 		for _, n := range tt.see {
-			tr.see(n)
+			if tr.see(n) {
+				came++
+			}
+		}
+		if came+tt.lost != tt.sent {
+			t.Errorf("%s: %d came and %d were lost of %d", tt.name, came, tt.lost, tt.sent)
 		}
 		if got := tr.lost(tt.sent); got != tt.lost || tr.duplicates != tt.doubled || tr.misordered != tt.late {
 			t.Errorf("%s: lost %d, doubled %d, late %d; want %d, %d, %d", tt.name, got, tr.duplicates, tr.misordered, tt.lost, tt.doubled, tt.late)

@@ -26,7 +26,7 @@ type Report struct {
 
 	Sent       uint64 `json:"sent"`       // messages, warm-up included
 	Expected   uint64 `json:"expected"`   // deliveries of them
-	Delivered  uint64 `json:"delivered"`  // deliveries
+	Delivered  uint64 `json:"delivered"`  // deliveries, each counted once
 	Lost       uint64 `json:"lost"`       // deliveries that never came
 	Duplicated uint64 `json:"duplicated"` // deliveries that came again
 	Misordered uint64 `json:"misordered"` // deliveries that came after a later one

@@ -16,42 +16,45 @@ type tracker struct {
 	misrouted  uint64 // for another receiver
 }
 
-// see takes the next message's number.
-func (t *tracker) see(n uint64) {
+// see takes the next message's number; first says that it is the receiver's and
+// had not come yet.
+func (t *tracker) see(n uint64) (first bool) {
 	if t.of > 0 {
 		if n%t.of != t.share {
 			t.misrouted++
-			return
+			return false
 		}
 		n /= t.of
 	}
 	switch {
 	case t.seen != nil:
-		t.mark(n)
+		return t.mark(n)
 	case n == t.next:
 		t.next++
 	case n > t.next:
 		t.skip(n)
 	default:
-		if _, late := t.missing[n]; late {
-			delete(t.missing, n)
-			t.misordered++
-			return
+		if _, late := t.missing[n]; !late {
+			t.duplicates++
+			return false
 		}
-		t.duplicates++
+		delete(t.missing, n)
+		t.misordered++
 	}
+	return true
 }
 
 // unordered makes a tracker of numbers below n that may come in any order.
 func unordered(n int) tracker { return tracker{seen: make([]uint64, (n+63)/64)} }
 
-func (t *tracker) mark(n uint64) {
+func (t *tracker) mark(n uint64) (first bool) {
 	if n/64 >= uint64(len(t.seen)) || t.seen[n/64]&(1<<(n%64)) != 0 {
 		t.duplicates++
-		return
+		return false
 	}
 	t.seen[n/64] |= 1 << (n % 64)
 	t.came++
+	return true
 }
 
 func (t *tracker) skip(n uint64) {
