@@ -80,11 +80,17 @@ everyone:
 // newBroker starts the fixture.
 func newBroker(t *testing.T) *broker {
 	t.Helper()
+	return newRuledBroker(t, fixtureRules)
+}
+
+// newRuledBroker starts the fixture with other rules.
+func newRuledBroker(t *testing.T, rules string) *broker {
+	t.Helper()
 	b := &broker{dir: t.TempDir(), ca: newAuthority(t, "interop CA")}
 	server := b.ca.issue(t, "server", true)
 	text := strings.NewReplacer("SERVER.crt", server.cert, "SERVER.key", server.key, "CA.crt", b.ca.path).Replace(fixture)
 	write(t, b.file("sallyport.yaml"), text)
-	write(t, b.file("permissions.yaml"), fixtureRules)
+	write(t, b.file("permissions.yaml"), rules)
 	setPassword(t, b.file("passwd"), userName, passWord)
 	setPassword(t, b.file("passwd"), "bob", "bob's")
 	b.process = start(t, sallyport, "serve", "-c", b.file("sallyport.yaml"))

@@ -134,3 +134,12 @@ func (k paho5Kind) publish(t *testing.T, l login, m message, payloads ...[]byte)
 	}
 	return c.Disconnect(&paho.Disconnect{})
 }
+
+// publishOn sends m on a connection that exists.
+func publishOn(t *testing.T, c *paho.Client, m message) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := c.Publish(ctx, &paho.Publish{Topic: m.Topic, QoS: m.QoS, Payload: m.Payload})
+	return err
+}
