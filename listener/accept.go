@@ -111,24 +111,24 @@ func (l *Listener) acceptTrouble(message string, err error) {
 
 // admit sends a newcomer on that judge lets in, and closes others.
 func (l *Listener) admit(raw net.Conn, h Handler) {
-	c := &Conn{Conn: raw, raw: raw, listener: l, Info: l.about(addrPort(raw.RemoteAddr()))}
+	g := &guest{Info: l.about(addrPort(raw.RemoteAddr())), raw: raw, conn: raw}
 	if l.options.Transport == Unix {
-		c.Peer = peerOf(raw)
+		g.Peer = peerOf(raw)
 	}
-	if why := l.judge(&c.Info); why != "" {
+	if why := l.judge(&g.Info); why != "" {
 		_ = raw.Close() // it was refused: there is nothing to deliver
-		l.complain(&c.Info, "connection refused", why)
+		l.complain(&g.Info, "connection refused", why)
 		return
 	}
 	if t, isTCP := raw.(*net.TCPConn); isTCP && !l.options.NoDelay {
 		_ = t.SetNoDelay(false) // Go's default is true; a closed socket shows itself later
 	}
 	if l.plain() {
-		l.counts.Served.Add(1)
-		go h(c)
+		l.deliverConn(g, h)
 		return
 	}
-	l.beginHandshake(c, h)
+	g.deliver = func(g *guest) { l.deliverConn(g, h) }
+	l.beginHandshake(g)
 }
 
 // about is what is known of a connection from the address from.

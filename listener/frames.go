@@ -3,7 +3,6 @@ package listener
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -26,9 +25,8 @@ var errFramesClosed = errors.New("listener: write after the WebSocket close fram
 // of the reader.
 type frames struct {
 	net.Conn
-	decoder websocket.Decoder // owned by the reader
-	readErr error             // owned by the reader
-	chunks  *sync.Pool        // of *[]byte, see chunk
+	in     deframer   // owned by the reader
+	chunks *sync.Pool // of *[]byte, see chunk
 
 	writing    sync.Mutex // held while a frame is written; guards the fields below
 	closeSent  bool
@@ -42,42 +40,24 @@ func (f *frames) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for f.readErr == nil {
+	for f.in.err == nil {
 		n, err := f.Conn.Read(p)
 		if n, _ = f.deframe(p[:n]); n > 0 {
 			return n, nil // both errors, deframe's and the socket's, come back on the next call
 		}
-		if err != nil && f.readErr == nil {
+		if err != nil && f.in.err == nil {
 			return 0, err
 		}
 	}
-	return 0, f.readErr
+	return 0, f.in.err
 }
 
-// deframe moves the payload in b to its front and returns its length. Its
-// errors are sticky.
-func (f *frames) deframe(b []byte) (int, error) {
-	kept := 0
-	for rest := b; len(rest) > 0 && f.readErr == nil; {
-		ev, n, err := f.decoder.Next(rest)
-		rest = rest[n:]
-		switch {
-		case err != nil:
-			f.readErr = err
-			var violation *websocket.ProtocolError
-			if errors.As(err, &violation) {
-				_ = f.sendClose(violation.Code) // the violation is what gets reported
-			}
-		case ev.Kind == websocket.Data:
-			kept += copy(b[kept:], ev.Payload)
-		case ev.Kind == websocket.Ping:
-			f.readErr = f.sendControl(func(dst []byte) []byte { return websocket.AppendPong(dst, ev.Payload) })
-		case ev.Kind == websocket.Close:
-			_ = f.sendClose(ev.Code) // the peer is leaving, it may be gone already
-			f.readErr = io.EOF
-		}
-	}
-	return kept, f.readErr
+// deframe moves the payload in b to its front and returns its length.
+func (f *frames) deframe(b []byte) (int, error) { return f.in.deframe(b, f) }
+
+// pong answers a ping.
+func (f *frames) pong(payload []byte) error {
+	return f.sendControl(func(dst []byte) []byte { return websocket.AppendPong(dst, payload) })
 }
 
 // Write implements [net.Conn]: p leaves as one frame. An error is sticky, since

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -11,20 +10,37 @@ import (
 	"sallyport/internal/websocket"
 )
 
-// beginHandshake finds c a place and runs its handshakes on a goroutine.
-func (l *Listener) beginHandshake(c *Conn, h Handler) {
+// guest is a connection in its handshakes.
+type guest struct {
+	Info
+	raw    net.Conn  // the socket
+	conn   net.Conn  // what the upgrade reads: raw, or TLS over it
+	tls    *tls.Conn // nil without TLS
+	stream *Stream   // of ServeSockets, whose TLS is laid over its link; else nil
+	// deliver hands the connection over once the handshakes are done.
+	deliver func(*guest)
+}
+
+// turnAway closes a guest without goodbye.
+func (l *Listener) turnAway(g *guest) {
+	_ = g.raw.Close() // refused or failed: there is nothing to deliver
+	l.left()
+}
+
+// beginHandshake finds g a place and runs its handshakes on a goroutine.
+func (l *Listener) beginHandshake(g *guest) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		_ = c.Abort() // the listener is going away
+		l.turnAway(g) // the listener is going away
 		return
 	}
-	got, displaced := l.places.take(c.raw, c.Remote.Addr())
+	got, displaced := l.places.take(g.raw, g.Remote.Addr())
 	if got != nil {
 		l.counts.Handshaking.Add(1)
 		l.group.Go(func() {
 			defer l.endHandshake(got)
-			l.handshake(c, got, h)
+			l.handshake(g, got)
 		})
 	}
 	l.mu.Unlock()
@@ -34,8 +50,8 @@ func (l *Listener) beginHandshake(c *Conn, h Handler) {
 	}
 	if got == nil {
 		l.counts.RefusedHandshakes.Add(1)
-		_ = c.Abort() // refused: nothing to deliver
-		l.complain(&c.Info, "connection refused", "too many handshakes in progress")
+		l.turnAway(g)
+		l.complain(&g.Info, "connection refused", "too many handshakes in progress")
 	}
 }
 
@@ -46,46 +62,48 @@ func (l *Listener) endHandshake(p *place) {
 	l.counts.Handshaking.Add(-1)
 }
 
-// handshake does TLS and upgrade within one deadline and hands c over.
-func (l *Listener) handshake(c *Conn, p *place, h Handler) {
-	deadline := time.Now().Add(l.options.HandshakeTimeout)
+// handshake does TLS and upgrade within one deadline and hands g over.
+func (l *Listener) handshake(g *guest, p *place) {
 	// Fails on a closed socket only, and so will the handshake.
-	_ = c.raw.SetDeadline(deadline)
-	if err := l.secure(c, deadline); err != nil {
+	_ = g.raw.SetDeadline(time.Now().Add(l.options.HandshakeTimeout))
+	g.conn = g.raw
+	if err := l.secure(g); err != nil {
 		l.counts.HandshakeFailed.Add(1)
-		l.fail(c, p, "TLS handshake failed", err)
+		l.fail(g, p, "TLS handshake failed", err)
 		return
 	}
-	if err := l.upgrade(c); err != nil {
+	if err := l.upgrade(g); err != nil {
 		l.counts.UpgradeFailed.Add(1)
-		l.fail(c, p, "WebSocket upgrade failed", err)
+		l.fail(g, p, "WebSocket upgrade failed", err)
 		return
 	}
 	l.mu.Lock()
 	held := l.places.release(p) && !l.closed
 	l.mu.Unlock()
 	if !held {
-		_ = c.Abort() // displaced or closed at the last moment
+		l.turnAway(g) // displaced or closed at the last moment
 		return
 	}
-	_ = c.raw.SetDeadline(time.Time{}) // as above
-	l.counts.Served.Add(1)
-	go h(c)
+	g.deliver(g)
 }
 
 // secure runs the TLS handshake, where the transport has one.
-func (l *Listener) secure(c *Conn, deadline time.Time) error {
+func (l *Listener) secure(g *guest) error {
 	if !l.options.Transport.Secure() {
 		return nil
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
-	defer cancel()
-	t := tls.Server(c.raw, l.options.TLS)
-	if err := t.HandshakeContext(ctx); err != nil {
+	if g.stream != nil {
+		g.tls = g.stream.openTLS(g.raw, l.options.TLS)
+	} else {
+		g.tls = tls.Server(g.raw, l.options.TLS)
+	}
+	g.conn = g.tls
+	// The deadline is the socket's: a context would cost a timer and a watcher.
+	if err := g.tls.Handshake(); err != nil {
 		return err
 	}
-	state := t.ConnectionState()
-	c.Conn, c.TLS = t, &state
+	state := g.tls.ConnectionState()
+	g.TLS = &state
 	l.counts.HandshakeDone.Add(1)
 	if state.DidResume {
 		l.counts.HandshakeResumed.Add(1)
@@ -93,8 +111,25 @@ func (l *Listener) secure(c *Conn, deadline time.Time) error {
 	return nil
 }
 
+// flush sends what waits in the stream.
+func (g *guest) flush() error {
+	if g.stream == nil || g.tls == nil {
+		return nil
+	}
+	return g.stream.link.flush()
+}
+
+// closeWrite ends the sending side.
+func (g *guest) closeWrite() error {
+	var err error
+	if g.tls != nil {
+		err = errors.Join(g.tls.CloseWrite(), g.flush())
+	}
+	return errors.Join(err, closeWriteSocket(g.raw))
+}
+
 // upgrade runs the WebSocket opening handshake, where the transport has one.
-func (l *Listener) upgrade(c *Conn) error {
+func (l *Listener) upgrade(g *guest) error {
 	if !l.options.Transport.WebSocket() {
 		return nil
 	}
@@ -105,36 +140,30 @@ func (l *Listener) upgrade(c *Conn) error {
 			return l.options.WebSocket.originAllowed(origin, host, l.options.Transport.Secure())
 		},
 	})
-	err := readUpgrade(c.Conn, u)
+	err := readUpgrade(g.conn, u)
 	if response := u.Response(); response != nil {
-		if _, writeErr := c.Conn.Write(response); err == nil {
+		if _, writeErr := g.conn.Write(response); err == nil {
 			err = writeErr
 		}
 	}
 	if err != nil {
-		linger(c)
+		linger(g)
 		return err
 	}
 	r := u.Request()
-	c.Host, c.Path, c.Query, c.Header = r.Host, r.Path, r.Query, r.Header
-	c.frames = &frames{
-		Conn:    c.Conn,
-		decoder: websocket.Decoder{MaxFrame: l.options.WebSocket.MaxFrame},
-		chunks:  &l.chunks,
-	}
-	c.Conn = c.frames
+	g.Host, g.Path, g.Query, g.Header = r.Host, r.Path, r.Query, r.Header
 	return nil
 }
 
 // linger lets the peer of a refused upgrade read the answer: closing a socket
 // with unread bytes in it would take the answer back.
-func linger(c *Conn) {
-	if c.CloseWrite() != nil {
+func linger(g *guest) {
+	if g.closeWrite() != nil {
 		return
 	}
-	_ = c.raw.SetDeadline(time.Now().Add(goodbye)) // fails on a closed socket, as will the read
+	_ = g.raw.SetDeadline(time.Now().Add(goodbye)) // fails on a closed socket, as will the read
 	const most = 64 << 10
-	_, _ = io.CopyN(io.Discard, c.raw, most) // whatever comes is thrown away
+	_, _ = io.CopyN(io.Discard, g.raw, most) // whatever comes is thrown away
 }
 
 func readUpgrade(c net.Conn, u *websocket.Upgrade) error {
@@ -159,17 +188,34 @@ func readUpgrade(c net.Conn, u *websocket.Upgrade) error {
 	}
 }
 
-// fail closes c after a failed handshake and says so.
-func (l *Listener) fail(c *Conn, p *place, message string, err error) {
+// fail closes g after a failed handshake and says so.
+func (l *Listener) fail(g *guest, p *place, message string, err error) {
 	l.mu.Lock()
 	closed, displaced := l.closed, p.item == nil
 	l.mu.Unlock()
-	_ = c.Abort() // the failure is what gets reported
+	_ = g.flush() // an alert, perhaps; the failure is what gets reported
+	l.turnAway(g)
 	switch {
 	case closed:
 		return
 	case displaced:
 		err = errors.New("displaced by a newcomer: too many handshakes in progress")
 	}
-	l.complain(&c.Info, message, err.Error())
+	l.complain(&g.Info, message, err.Error())
+}
+
+// deliverConn hands over a connection of package net.
+func (l *Listener) deliverConn(g *guest, h Handler) {
+	c := &Conn{Conn: g.conn, Info: g.Info, raw: g.raw, listener: l}
+	if c.Transport.WebSocket() {
+		c.frames = &frames{Conn: g.conn, in: deframer{decoder: l.decoder()}, chunks: &l.chunks}
+		c.Conn = c.frames
+	}
+	_ = c.raw.SetDeadline(time.Time{}) // fails on a closed socket only, and so will its use
+	l.counts.Served.Add(1)
+	go h(c)
+}
+
+func (l *Listener) decoder() websocket.Decoder {
+	return websocket.Decoder{MaxFrame: l.options.WebSocket.MaxFrame}
 }

@@ -168,6 +168,7 @@ type Listener struct {
 	trouble  quiet        // of accept
 	chunks   sync.Pool    // of *[]byte, one frame header and frameChunk bytes
 	leave    func()       // left, for every Socket
+	lender   *lender      // for every Stream
 
 	done  chan struct{} // closed by Close
 	group sync.WaitGroup
@@ -185,6 +186,7 @@ func Listen(o Options) (*Listener, error) {
 	}
 	l := &Listener{options: o, log: o.Log, counts: o.Counters, done: make(chan struct{})}
 	l.leave = l.left
+	l.lender = &lender{inside: lookInside()}
 	l.places.limit = o.MaxHandshakes
 	var err error
 	if o.Transport == Unix {

@@ -113,7 +113,7 @@ func uintOf(c interface{ Load() uint64 }) func() int64 {
 }
 
 // tlsPair returns the configurations of a server and its client.
-func tlsPair(t *testing.T) (server, client *tls.Config) {
+func tlsPair(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
 	files, err := certs.Quickstart(t.TempDir(), nil, time.Now())
 	if err != nil {

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -32,9 +33,6 @@ func bequeath(c syscall.RawConn, noDelay bool) error {
 }
 
 func (l *Listener) serveSockets(h func(Socket)) error {
-	if !l.plain() {
-		return errors.ErrUnsupported
-	}
 	return l.serve(func(s *socket) error {
 		a, err := newAcceptor(s)
 		if err != nil {
@@ -118,15 +116,80 @@ func sourceOf(a syscall.Sockaddr) netip.AddrPort {
 
 // admitSocket is admit for a descriptor.
 func (l *Listener) admitSocket(n newcomer, h func(Socket)) {
-	c := Socket{FD: n.fd, Info: l.about(n.from), Done: l.leave}
+	info := l.about(n.from)
 	if l.options.Transport == Unix {
-		c.Peer = peerOfSocket(n.fd)
+		info.Peer = peerOfSocket(n.fd)
 	}
-	if why := l.judge(&c.Info); why != "" {
+	if why := l.judge(&info); why != "" {
 		_ = n.Close() // it was refused: there is nothing to deliver
-		l.complain(&c.Info, "connection refused", why)
+		l.complain(&info, "connection refused", why)
 		return
 	}
+	if l.plain() {
+		l.counts.Served.Add(1)
+		h(Socket{FD: n.fd, Info: info, Done: l.leave})
+		return
+	}
+	raw := &waiting{os.NewFile(uintptr(n.fd), "socket")}
+	l.beginHandshake(&guest{
+		Info: info, raw: raw, stream: newStream(l.lender),
+		deliver: func(g *guest) { l.deliverSocket(g, raw, h) },
+	})
+}
+
+// deliverSocket hands over a connection whose handshakes are done.
+func (l *Listener) deliverSocket(g *guest, raw *waiting, h func(Socket)) {
+	fd, err := raw.detach()
+	if err != nil {
+		l.left()
+		l.counts.RefusedFiles.Add(1)
+		l.acceptTrouble("no descriptor for a connection after its handshake", err)
+		return
+	}
+	g.stream.settle()
+	if l.options.Transport.WebSocket() {
+		g.stream.web = &web{in: deframer{decoder: l.decoder()}}
+	}
 	l.counts.Served.Add(1)
-	h(c)
+	h(Socket{FD: fd, Info: g.Info, Stream: g.stream, Done: l.leave})
+}
+
+// waiting is the socket of a handshake: a net.Conn that waits in the runtime's
+// poller and tells no addresses.
+type waiting struct{ *os.File }
+
+// LocalAddr implements [net.Conn].
+func (w *waiting) LocalAddr() net.Addr { return &net.TCPAddr{} }
+
+// RemoteAddr implements [net.Conn].
+func (w *waiting) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+
+// CloseWrite sends a FIN.
+func (w *waiting) CloseWrite() error {
+	var failed error
+	err := w.control(func(fd uintptr) { failed = syscall.Shutdown(int(fd), syscall.SHUT_WR) })
+	return errors.Join(err, failed)
+}
+
+// detach closes w and returns a duplicate of its descriptor, which the
+// runtime's poller doesn't know.
+func (w *waiting) detach() (int, error) {
+	var fd uintptr
+	var errno syscall.Errno
+	err := w.control(func(old uintptr) {
+		fd, _, errno = syscall.Syscall(syscall.SYS_FCNTL, old, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	_ = w.Close() // the connection lives on in the duplicate
+	if errno != 0 {
+		err = os.NewSyscallError("fcntl", errno)
+	}
+	return int(fd), err
+}
+
+func (w *waiting) control(f func(fd uintptr)) error {
+	c, err := w.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return c.Control(f)
 }
