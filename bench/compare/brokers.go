@@ -19,6 +19,8 @@ type broker struct {
 	id, title string
 	config    string // its template in bench/peers; "" for none
 	guarded   bool   // clients present a name and a password
+	driver    string // of Sallyport; "" is the default
+	extra     bool   // only if it is asked for
 	// command is what to start, given the rendered configuration.
 	command func(w *workbench, s settings, config string) []string
 	// prepare sees to it that the program is there and says its version.
@@ -29,6 +31,7 @@ type broker struct {
 type settings struct {
 	Port      int
 	TLS, Deep bool
+	Driver    string
 	Cert, Key string
 	Dir       string // for its own files, in memory if possible
 }
@@ -39,6 +42,8 @@ var errMissing = errors.New("not here")
 func brokers() []broker {
 	return []broker{
 		{id: "guarded", title: "Sallyport", config: "sallyport-guarded.yaml", guarded: true, command: serve, prepare: sallyportVersion},
+		{id: "goroutine", title: "Sallyport, driver goroutine", config: "sallyport-guarded.yaml", guarded: true, driver: "goroutine", extra: true,
+			command: serve, prepare: sallyportVersion},
 		{id: "open", title: "Sallyport, open", config: "sallyport-open.yaml", command: serve, prepare: sallyportVersion},
 		{id: "mosquitto", title: "Mosquitto", config: "mosquitto.conf", prepare: mosquittoVersion,
 			command: func(w *workbench, _ settings, config string) []string { return []string{w.mosquitto, "-c", config} }},
@@ -80,7 +85,7 @@ func (w *workbench) prepare(ctx context.Context, ids string) ([]broker, error) {
 	var ready []broker
 	w.versions, w.missing = make(map[string]string), make(map[string]string)
 	for _, b := range all {
-		if ids != "" && !slices.Contains(strings.Split(ids, ","), b.id) {
+		if ids == "" && b.extra || ids != "" && !slices.Contains(strings.Split(ids, ","), b.id) {
 			continue
 		}
 		version, err := b.prepare(ctx, w)

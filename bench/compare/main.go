@@ -42,7 +42,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.rows, "rows", "", "comma-separated `ids` of rows (all; \"none\" for none; -list shows them)")
-	flag.StringVar(&o.brokers, "peers", "", "comma-separated `ids` of brokers (all: "+strings.Join(brokerIDs(), ",")+")")
+	flag.StringVar(&o.brokers, "peers", "", "comma-separated `ids` of brokers: "+strings.Join(brokerIDs(), ",")+" (all but goroutine)")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row and broker")
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one run measures")
 	flag.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "how long one run loads before it measures")

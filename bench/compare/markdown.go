@@ -65,7 +65,7 @@ func (r *results) markdown() string {
 		r.ratios(cpu))
 	section("Memory", "Bytes of resident memory.", r.figures(memory))
 	section("Memory beside Mosquitto", "As above; Mosquitto's small buffers win where connections are idle.", r.ratios(memory))
-	section("Rates", "Deliveries (or connections) per second. In a closed loop either side may be what limits them.",
+	section("Rates", "Deliveries (or connections) per second. With \\* the load's core was the limit, and the broker might do more.",
 		r.cells(func(w row) bool { return !w.traced }, true, (*results).rate))
 	section("Latency", "From sending to delivery, or from when a message was due where the rate is given: p50 / p99 / p99.9 in microseconds, medians of the runs.",
 		r.cells(func(w row) bool { return w.latency }, true, (*results).latency))
@@ -82,7 +82,7 @@ func (r *results) heading() string {
 	m := r.Machine
 	var versions []string
 	for _, id := range r.Brokers {
-		if id != "open" { // the same program
+		if id != "open" && id != "goroutine" { // the same program
 			versions = append(versions, r.name(id))
 		}
 	}
@@ -232,7 +232,17 @@ func (r *results) rate(w row, broker string, pinned bool) string {
 	if s.n == 0 {
 		return "-"
 	}
-	return thousands(s.median)
+	return thousands(s.median) + r.limited(w, broker, pinned)
+}
+
+// limited marks a cell whose rate the load has limited, by what it said itself.
+func (r *results) limited(w row, broker string, pinned bool) string {
+	for _, v := range r.of(w.id, broker, pinned) {
+		if v.Report != nil && len(v.Report.Warnings) > 0 {
+			return "\\*"
+		}
+	}
+	return ""
 }
 
 // number is a value of the report, if there is one.

@@ -166,7 +166,7 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 	}
 	w.serial++
 	name := fmt.Sprintf("%03d-%s-%s", w.serial, r.id, b.id)
-	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Cert: w.files.CertFile, Key: w.files.KeyFile, Dir: filepath.Join(w.store, name)}
+	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Driver: b.driver, Cert: w.files.CertFile, Key: w.files.KeyFile, Dir: filepath.Join(w.store, name)}
 	if err := os.MkdirAll(set.Dir, 0o700); err != nil {
 		return nil, err
 	}
