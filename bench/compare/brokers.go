@@ -83,12 +83,16 @@ func (w *workbench) prepare(ctx context.Context, ids string) ([]broker, error) {
 		}
 	}
 	var ready []broker
-	w.versions, w.missing = make(map[string]string), make(map[string]string)
+	w.versions, w.missing, w.templates = make(map[string]string), make(map[string]string), make(map[string]*template.Template)
 	for _, b := range all {
 		if ids == "" && b.extra || ids != "" && !slices.Contains(strings.Split(ids, ","), b.id) {
 			continue
 		}
 		version, err := b.prepare(ctx, w)
+		if err == nil {
+			// Read once: who edits it meanwhile changes the next comparison.
+			w.templates[b.id], err = b.template()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -165,15 +169,19 @@ func (w *workbench) build(ctx context.Context, dir, pkg, name string) error {
 	return nil
 }
 
-// render fills in the configuration of b.
-func (b broker) render(s settings, to string) error {
-	text, err := template.ParseFiles(filepath.Join("bench", "peers", b.config))
-	if err != nil {
-		return err
+// template reads the configuration of b.
+func (b broker) template() (*template.Template, error) {
+	if b.config == "" {
+		return nil, nil
 	}
+	return template.ParseFiles(filepath.Join("bench", "peers", b.config))
+}
+
+// render fills in a configuration.
+func render(t *template.Template, s settings, to string) error {
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(text.Execute(f, s), f.Close())
+	return errors.Join(t.Execute(f, s), f.Close())
 }

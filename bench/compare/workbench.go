@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"text/template"
 	"time"
 
 	"sallyport/certs"
@@ -28,6 +29,7 @@ type workbench struct {
 	serial    int
 
 	versions, missing map[string]string // by broker
+	templates         map[string]*template.Template
 }
 
 // Where each side runs.
@@ -171,8 +173,8 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 		return nil, err
 	}
 	config := w.path(name + filepath.Ext(b.config))
-	if b.config != "" {
-		if err := b.render(set, config); err != nil {
+	if t := w.templates[b.id]; t != nil {
+		if err := render(t, set, config); err != nil {
 			return nil, err
 		}
 	}
