@@ -118,10 +118,9 @@ func (c *Conn) configure(p *packet.Connect) {
 		ka = lim.KeepAliveMax
 	}
 	c.keepAlive.Store(int64(ka) * int64(time.Second) * 3 / 2)
-	c.b.wheel.disarm(&c.life)
-	c.lifeAt.Store(0)
+	c.b.lives.disarm(c)
 	if ka > 0 {
-		c.armLife(c.turn.now + c.keepAlive.Load())
+		c.arm(c.turn.now + c.keepAlive.Load())
 	}
 	if p.Version != packet.V5 {
 		return

@@ -20,7 +20,7 @@
 // What is decided is done under the lock or in the turn in which it was decided:
 // so Enforce knows when nothing of earlier rules is under way any more.
 //
-// The registry's, the subscription tree's, the store's and the timer wheel's
+// The registry's, the subscription tree's, the store's and the timer wheels'
 // own locks are leaves as well. No lock is held across a system call, but for a
 // line of the log; a receiver's rights are judged under client.mu, without I/O.
 package broker
@@ -156,7 +156,9 @@ type Broker struct {
 	log          *slog.Logger
 	audit        audit.Log
 	metrics      metrics.Broker
-	wheel        *wheel
+	lives        *wheel[Conn]
+	absences     *wheel[absence]
+	alarms       *wheel[alarm]
 	started      time.Time
 	tree         *topic.Tree[target, *session.Subscription]
 	reg          registry
@@ -179,7 +181,7 @@ type Broker struct {
 	conns   connSet
 	done    chan struct{}
 	stop    sync.Once
-	work    sync.WaitGroup // wheel and $SYS
+	work    sync.WaitGroup // wheels and $SYS
 
 	// mu guards listeners, which a reload replaces.
 	mu        sync.RWMutex
@@ -221,9 +223,11 @@ func New(opt Options) *Broker {
 	b.conns.init()
 	b.turns.New = func() any { return new(turn) }
 	b.routers.New = newRouter
-	b.wheel = newWheel(b.now())
+	b.lives = newWheel(b.now(), func(c *Conn) *timer[Conn] { return &c.life })
+	b.absences = newWheel(b.now(), func(a *absence) *timer[absence] { return &a.timer })
+	b.alarms = newAlarms(b.now())
 	b.work.Add(1)
-	go b.turnWheel()
+	go b.turnWheels()
 	b.work.Add(1)
 	go b.housekeep()
 	return b
@@ -289,8 +293,7 @@ func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) i
 		hit := who != nil && revoked(who)
 		if hit {
 			// Now, since the connection may be ending by itself at this moment.
-			b.wheel.disarm(&cl.willTimer)
-			cl.will = nil
+			cl.dropWill()
 		}
 		cl.mu.Unlock()
 		if hit && c != nil {

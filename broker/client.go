@@ -32,21 +32,10 @@ type client struct {
 	shared    []*group
 	moved     []session.Entry // shared messages that the client may not have: see dues
 	will      *will
-	expiry    timer
-	willTimer timer
-	// A timer that has fired may find that its work was called off and set anew:
-	// these say from when on it is due.
-	expiresAt, willAt int64
-	buffered          int64 // bytes of queue and flights counted against the broker's bound
-	queued            int
+	absent    *absence // nil while it has a connection
+	buffered  int64    // bytes of queue and flights counted against the broker's bound
+	queued    int
 	drops
-}
-
-func newClient(b *Broker, id string) *client {
-	cl := &client{b: b, id: id}
-	cl.expiry.fire = cl.expire
-	cl.willTimer.fire = cl.willDue
-	return cl
 }
 
 // aftermath is what has to happen once client.mu is released.
@@ -143,11 +132,8 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		cl.flushWill(after)
 		cl.clear(after)
 	}
-	b.wheel.disarm(&cl.expiry)
-	if b.wheel.disarm(&cl.willTimer) {
-		// MQTT-3.1.3-9: reconnection within the will delay cancels the will.
-		cl.will = nil
-	}
+	cl.back()
+	cl.will = nil // MQTT-3.1.3-9: reconnection within the will delay cancels the will
 	a = &attached{present: cl.session != nil, expiry: min(sessionExpiryAsked(p), c.lis.Limits.SessionExpiry)}
 	if cl.session == nil {
 		if !b.reg.admit(owner, b.opt.Sessions, b.opt.SessionsPerPrincipal) {
@@ -228,8 +214,9 @@ func (cl *client) detach(c *Conn, why ending) {
 		cl.finish(&after)
 	default:
 		if cl.session.Expiry != session.NeverExpires {
-			cl.expiresAt = t.now + int64(cl.session.Expiry)*1e9
-			cl.b.wheel.arm(&cl.expiry, cl.expiresAt)
+			a := cl.away()
+			a.expiresAt = t.now + int64(cl.session.Expiry)*1e9
+			a.arm()
 		}
 		if cl.b.opt.RedeliverOnDisconnect {
 			after.redeal = cl.session.TakeShared(nil)
@@ -246,24 +233,6 @@ func (cl *client) detach(c *Conn, why ending) {
 	for _, g := range groups {
 		g.drain(&t)
 	}
-	t.flush()
-}
-
-// expire ends a session whose time is over.
-func (cl *client) expire() {
-	t := turn{now: cl.b.now()}
-	var after aftermath
-	cl.mu.Lock()
-	if cl.gone || cl.conn != nil || cl.session == nil || cl.session.Expiry == session.NeverExpires || t.now < cl.expiresAt {
-		cl.mu.Unlock()
-		return
-	}
-	cl.flushWill(&after)
-	cl.clear(&after)
-	cl.finish(&after)
-	cl.mu.Unlock()
-	cl.b.metrics.SessionsExpired.Add(1)
-	cl.settle(&t, &after)
 	t.flush()
 }
 
@@ -294,8 +263,7 @@ func (cl *client) finish(after *aftermath) {
 	cl.gone = true
 	cl.principal = nil
 	after.gone = true
-	cl.b.wheel.disarm(&cl.expiry)
-	cl.b.wheel.disarm(&cl.willTimer)
+	cl.back()
 }
 
 // drop takes one subscription out of the routes. The caller holds cl.mu.

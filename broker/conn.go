@@ -102,9 +102,8 @@ type Conn struct {
 	lastRead  atomic.Int64                       // time of the last packet
 	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
 	keepAlive atomic.Int64                       // nanoseconds allowed between packets, 0: any
-	lifeAt    atomic.Int64                       // when life fires, about
 
-	life timer // connect timeout, then keep alive and write progress
+	life timer[Conn] // connect timeout, then keep alive and write progress: see checkLife
 
 	mu sync.Mutex // guards the fields below
 	// out is what the driver has not taken yet.
@@ -130,12 +129,16 @@ type Conn struct {
 // opening is what a connection needs only until its CONNACK.
 type opening struct {
 	info     Info
+	deadline int64 // for the CONNECT and its authentication, 0: none
 	connect  *packet.Connect
 	assigned bool // the client identifier is ours
 	epoch    authn.Epoch
 	claims   atomic.Pointer[identity] // what the CONNECT says, for the log
-	floor    timer                    // a refusal that waits for its time
-	cancel   func()                   // gives up an authentication under way; guarded by Conn.mu
+
+	// Guarded by Conn.mu:
+	cancel   func() // gives up an authentication under way
+	refuse   func() // a refusal that waits for its time
+	refuseAt int64
 }
 
 // sender is what a connection needs only when it publishes.
@@ -202,9 +205,12 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 		return nil, fmt.Errorf("no listener %q", info.Listener)
 	}
 	c := &Conn{b: b, wire: w, lis: lis, sendMax: maxPacketSize, receiveMax: 65535, problemInfo: true}
-	c.opening.Store(&opening{info: info})
-	c.life.fire = c.checkLife
+	o := &opening{info: info}
+	c.opening.Store(o)
 	now := b.now()
+	if lis.Limits.ConnectTimeout > 0 {
+		o.deadline = now + int64(lis.Limits.ConnectTimeout)
+	}
 	c.lastRead.Store(now)
 	b.conns.add(c)
 	if b.closing.Load() {
@@ -215,8 +221,8 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	n := b.metrics.Connections.Add(1)
 	for m := b.metrics.ConnectionsMax.Load(); n > m && !b.metrics.ConnectionsMax.CompareAndSwap(m, n); m = b.metrics.ConnectionsMax.Load() {
 	}
-	if lis.Limits.ConnectTimeout > 0 {
-		c.armLife(now + int64(lis.Limits.ConnectTimeout))
+	if o.deadline != 0 {
+		c.arm(o.deadline)
 	}
 	return c, nil
 }
@@ -390,9 +396,9 @@ func (c *Conn) end(why ending) {
 	c.ended.Store(true)
 	c.next = nil
 	var cancel func()
-	o := c.opening.Load()
-	if o != nil {
-		cancel, o.cancel = o.cancel, nil
+	if o := c.opening.Load(); o != nil {
+		cancel = o.cancel
+		o.cancel, o.refuse = nil, nil
 	}
 	c.acks = nil
 	cl := c.client.Load()
@@ -404,10 +410,7 @@ func (c *Conn) end(why ending) {
 	if cancel != nil {
 		cancel()
 	}
-	c.b.wheel.disarm(&c.life)
-	if o != nil {
-		c.b.wheel.disarm(&o.floor)
-	}
+	c.b.lives.disarm(c)
 	c.record(why, serving)
 	grace := closeGrace
 	if why.bye {

@@ -158,9 +158,13 @@ func (c *Conn) refuseIdentity(cause error, began int64) {
 	}
 	c.phase = authenticating
 	resume := c.await()
-	wait := &c.opening.Load().floor
-	wait.fire = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }
-	c.arm(wait, at)
+	o := c.opening.Load()
+	c.mu.Lock()
+	o.refuse, o.refuseAt = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }, at
+	c.mu.Unlock()
+	if o.deadline == 0 || at < o.deadline {
+		c.arm(at)
+	}
 }
 
 // redirect refuses a CONNECT and names another server; only MQTT 5 can be told.

@@ -59,7 +59,7 @@ type layered struct {
 
 	// Owned by the loop.
 	held   []byte // MQTT bytes that came from the stream when the connection took none
-	timer  timer
+	alarm  alarm
 	thrown int   // bytes thrown away while it lingers
 	err    error // why it ends
 }
@@ -435,14 +435,14 @@ func (s *socket) farewell() {
 // wait bounds the time that closing takes.
 func (s *socket) wait() {
 	x := s.extra()
-	if x.timer.fire != nil {
+	if x.alarm.fire != nil {
 		return
 	}
-	x.timer.fire = func() {
+	x.alarm.fire = func() {
 		s.state.Or(sockTimeout)
 		s.loop.post(s)
 	}
-	s.loop.b.wheel.arm(&x.timer, s.loop.turn.now+2*int64(closeGrace))
+	s.loop.b.alarms.arm(&x.alarm, s.loop.turn.now+2*int64(closeGrace))
 }
 
 // lingerBytes is how much is thrown away at most, in bytes.
@@ -480,7 +480,7 @@ func (s *socket) shut(err error) {
 	epoll.Close(int(s.fd))
 	l.controls.Add(1)
 	if x := s.more.Load(); x != nil {
-		l.b.wheel.disarm(&x.timer)
+		l.b.alarms.disarm(&x.alarm)
 	}
 	s.done()
 	s.conn.Gone(err)

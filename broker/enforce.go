@@ -133,8 +133,7 @@ func (cl *client) rejudge(after *aftermath) (refused *Conn, v security.Verdict) 
 // returns the connection to end, if there is one: a CONNECT that is under way is
 // judged again before its CONNACK. The caller holds cl.mu.
 func (cl *client) mute() *Conn {
-	cl.b.wheel.disarm(&cl.willTimer)
-	cl.will = nil
+	cl.dropWill()
 	if cl.conn != nil && cl.conn.accepted.Load() {
 		return cl.conn
 	}

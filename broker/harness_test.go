@@ -274,12 +274,16 @@ func (x *bed) pass(d time.Duration) {
 // expireNow ends the session of an absent client at once.
 func (cl *client) expireNow() {
 	cl.mu.Lock()
-	cl.expiresAt = 0
-	if cl.session != nil {
+	var a *absence
+	if cl.session != nil && cl.conn == nil {
 		cl.session.Expiry = min(cl.session.Expiry, 1<<31)
+		a = cl.away()
+		a.expiresAt = 1
 	}
 	cl.mu.Unlock()
-	cl.expire()
+	if a != nil {
+		a.due()
+	}
 }
 
 // denyTopic denies everything about one topic or filter, and allows the rest.
@@ -312,7 +316,7 @@ func (x *bed) finish() {
 	for name, n := range map[string]int64{
 		"Connections": m.Connections.Load(), "Sessions": m.Sessions.Load(), "Subscriptions": m.Subscriptions.Load(),
 		"Shared": m.Shared.Load(), "BufferedBytes": m.BufferedBytes.Load(), "Queued": m.Queued.Load(), "Panics": m.Panics.Load(),
-		"timers": int64(x.b.wheel.armed), "owners": int64(len(x.b.reg.owners)), "total": int64(x.b.reg.total),
+		"timers": int64(x.b.lives.armed + x.b.absences.armed + x.b.alarms.armed), "owners": int64(len(x.b.reg.owners)), "total": int64(x.b.reg.total),
 		"groups": int64(len(x.b.groups.byFilter)), "routes": int64(x.b.tree.Len()), "conns": int64(len(x.b.conns.set)),
 	} {
 		if n != 0 {

@@ -10,8 +10,8 @@ func (c *Conn) WriteBegins() {
 	now := c.b.now()
 	c.writing.Store(now)
 	if wt := int64(c.lis.Limits.WriteTimeout); wt > 0 && c.client.Load() != nil {
-		if at := c.lifeAt.Load(); (at == 0 || at > now+wt) && !c.ended.Load() {
-			c.armLife(now + wt)
+		if at := c.b.lives.when(c); (at == 0 || at > now+wt) && !c.ended.Load() {
+			c.arm(now + wt)
 		}
 	}
 }
@@ -19,31 +19,47 @@ func (c *Conn) WriteBegins() {
 // WriteEnds: see WriteBegins.
 func (c *Conn) WriteEnds() { c.writing.Store(0) }
 
-// armLife makes checkLife run at a time.
-func (c *Conn) armLife(at int64) {
-	c.lifeAt.Store(at)
-	c.arm(&c.life, at)
+// arm makes checkLife run at a time, unless the connection has ended, which disarms it.
+func (c *Conn) arm(at int64) {
+	c.b.lives.arm(c, at)
+	if c.ended.Load() {
+		c.b.lives.disarm(c)
+	}
 }
 
-// arm arms a timer of the connection, unless that has ended, which disarms them.
-func (c *Conn) arm(t *timer, at int64) {
-	c.b.wheel.arm(t, at)
-	if c.ended.Load() {
-		c.b.wheel.disarm(t)
+// checkOpening is checkLife before the client is known: a refusal that waits for
+// its time, and the connect timeout.
+func (c *Conn) checkOpening(o *opening, now int64) {
+	c.mu.Lock()
+	refuse := o.refuse
+	if refuse != nil && now >= o.refuseAt {
+		o.refuse = nil
+	} else {
+		refuse = nil
+	}
+	c.mu.Unlock()
+	switch {
+	case o.deadline != 0 && now >= o.deadline:
+		c.limit("connect_timeout")
+		c.end(ending{code: packet.KeepAliveTimeout, reason: "no CONNECT in time"})
+		return
+	case refuse != nil:
+		refuse()
+	}
+	if o.deadline != 0 {
+		c.arm(o.deadline)
 	}
 }
 
 // checkLife is the connection's timer: connect timeout, keep alive, and output
 // without progress.
 func (c *Conn) checkLife() {
-	c.lifeAt.Store(0)
 	if c.ended.Load() {
 		return
 	}
 	now := c.b.now()
-	if c.client.Load() == nil {
-		c.limit("connect_timeout")
-		c.end(ending{code: packet.KeepAliveTimeout, reason: "no CONNECT in time"})
+	if o := c.opening.Load(); o != nil && c.client.Load() == nil {
+		c.checkOpening(o, now)
 		return
 	}
 	since, wt := c.writing.Load(), int64(c.lis.Limits.WriteTimeout)
@@ -68,10 +84,10 @@ func (c *Conn) checkLife() {
 		at = since + wt
 	}
 	if at != 0 {
-		c.armLife(at)
+		c.arm(at)
 	}
 	if s := c.writing.Load(); s != since && s != 0 && wt > 0 && (at == 0 || s+wt < at) {
 		// A write has begun meanwhile, and may have armed what was armed over.
-		c.armLife(s + wt)
+		c.arm(s + wt)
 	}
 }

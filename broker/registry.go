@@ -57,7 +57,7 @@ func (r *registry) findOrAdd(b *Broker, id string) *client {
 	defer s.mu.Unlock()
 	cl := s.clients[id]
 	if cl == nil {
-		cl = newClient(b, id)
+		cl = &client{b: b, id: id}
 		s.clients[id] = cl
 	}
 	return cl

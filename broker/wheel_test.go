@@ -6,19 +6,21 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"sallyport/packet"
 )
 
 func TestTimersFireOnceAndNeverEarly(t *testing.T) {
 	start := int64(1_234_567_891)
-	w := newWheel(start)
+	w := newAlarms(start)
 	rnd := rand.New(rand.NewPCG(3, 4))
 	now, fired := start, make(map[int]int64)
 	due := make(map[int]int64)
-	timers := make([]*timer, 5000)
+	timers := make([]*alarm, 5000)
 	for i := range timers {
 		at := start + rnd.Int64N(int64(400*time.Second))
 		due[i] = at
-		timers[i] = &timer{fire: func() {
+		timers[i] = &alarm{fire: func() {
 			if _, again := fired[i]; again {
 				t.Errorf("timer %d fired twice", i)
 			}
@@ -60,9 +62,9 @@ func TestTimersFireOnceAndNeverEarly(t *testing.T) {
 }
 
 func TestATimerArmedAgainFiresAtItsLastTime(t *testing.T) {
-	w := newWheel(0)
+	w := newAlarms(0)
 	n := 0
-	x := &timer{fire: func() { n++ }}
+	x := &alarm{fire: func() { n++ }}
 	second := int64(time.Second)
 	w.arm(x, second)
 	w.arm(x, 3*second)
@@ -88,7 +90,7 @@ func TestATimerArmedAgainFiresAtItsLastTime(t *testing.T) {
 }
 
 func TestArmingAndDisarmingRace(t *testing.T) {
-	w := newWheel(0)
+	w := newAlarms(0)
 	var now, fired, disarmed atomic.Int64
 	const workers, rounds = 8, 2000
 	var wg sync.WaitGroup
@@ -96,7 +98,7 @@ func TestArmingAndDisarmingRace(t *testing.T) {
 		wg.Go(func() {
 			for range rounds {
 				done := make(chan struct{})
-				x := &timer{fire: func() { fired.Add(1); close(done) }}
+				x := &alarm{fire: func() { fired.Add(1); close(done) }}
 				w.arm(x, now.Load())
 				if w.disarm(x) {
 					disarmed.Add(1)
@@ -130,13 +132,14 @@ func TestArmingAndDisarmingRace(t *testing.T) {
 
 func TestAPanicInOneTimerLeavesTheOthers(t *testing.T) {
 	overPipes(t, nil, func(x *bed) {
-		fired := false
-		x.b.wheel.arm(&timer{fire: func() { panic("test") }}, x.b.now())
-		x.b.wheel.arm(&timer{fire: func() { fired = true }}, x.b.now())
-		x.b.wheel.arm(&timer{fire: func() { panic("test") }}, x.b.now())
-		x.pass(time.Second)
-		if n := x.b.metrics.Panics.Swap(0); n != 2 || !fired {
-			t.Errorf("%d panics, fired %v; want 2 and true", n, fired)
+		c := x.connect(packet.V5, "c", kept(100), willOf("w", "x", 0))
+		x.b.absences.arm(&absence{}, x.b.now()) // it has no client: a panic
+		x.b.lives.arm(&Conn{}, x.b.now())       // it has no broker: a panic
+		x.b.absences.arm(&absence{}, x.b.now())
+		c.disconnect(packet.Success)
+		x.pass(101 * time.Second)
+		if n := x.b.metrics.Panics.Swap(0); n != 3 || x.b.metrics.SessionsExpired.Load() != 1 {
+			t.Errorf("%d panics, %d sessions expired; want 3 and 1", n, x.b.metrics.SessionsExpired.Load())
 		}
 	})
 }

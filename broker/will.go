@@ -52,30 +52,26 @@ func (cl *client) leaveWill(why ending, after *aftermath, sessionEnds bool) {
 		cl.will = nil
 		return
 	}
-	cl.willAt = cl.b.now() + int64(min(w.delay, cl.session.Expiry))*1e9
-	cl.b.wheel.arm(&cl.willTimer, cl.willAt)
+	a := cl.away()
+	a.willAt = cl.b.now() + int64(min(w.delay, cl.session.Expiry))*1e9
+	a.arm()
 }
 
 // flushWill publishes the will once the lock is released. The caller holds cl.mu.
 func (cl *client) flushWill(after *aftermath) {
-	cl.b.wheel.disarm(&cl.willTimer)
 	if cl.will != nil {
 		after.wills = append(after.wills, cl.will)
-		cl.will = nil
 	}
+	cl.dropWill()
 }
 
-// willDue publishes a will whose delay is over.
-func (cl *client) willDue() {
-	t := turn{now: cl.b.now()}
-	var after aftermath
-	cl.mu.Lock()
-	if cl.conn == nil && t.now >= cl.willAt {
-		cl.flushWill(&after)
+// dropWill takes the will away. The caller holds cl.mu.
+func (cl *client) dropWill() {
+	cl.will = nil
+	if a := cl.absent; a != nil && a.willAt != 0 {
+		a.willAt = 0
+		a.arm()
 	}
-	cl.mu.Unlock()
-	cl.settle(&t, &after)
-	t.flush()
 }
 
 // publishWill judges a will again and publishes it.
