@@ -23,7 +23,7 @@ const (
 	yieldAfter = 2e6
 	// feedWork is how many deliveries the input of one connection may cause in a
 	// round before the rest of it waits.
-	feedWork = 4096
+	feedWork = 16384
 )
 
 // Loops is the driver for Linux: a few event loops, each of which feeds its

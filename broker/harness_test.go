@@ -117,6 +117,7 @@ type bed struct {
 	bubble bool
 	slow   bool          // commits take time
 	wait   time.Duration // for one packet
+	loops  *Loops        // nil: none
 }
 
 type way struct {
@@ -124,6 +125,7 @@ type way struct {
 	bubble bool
 	tcp    bool
 	loops  bool
+	one    bool // a single loop
 	store  func() store.Store
 }
 
@@ -209,7 +211,7 @@ func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
 	}
 	x.dial = x.dialPipe
 	if w.tcp {
-		x.listen(w.loops)
+		x.listen(w)
 	}
 	defer x.finish()
 	f(x)
@@ -223,10 +225,14 @@ func (x *bed) dialPipe() io.ReadWriteCloser {
 	return p
 }
 
-func (x *bed) listen(loops bool) {
+func (x *bed) listen(w way) {
 	serve := func(nc net.Conn) { go x.b.Serve(nc, Info{Listener: "test"}) }
-	if loops {
-		serve = x.overLoops()
+	if w.loops {
+		n := 2
+		if w.one {
+			n = 1
+		}
+		serve = x.overLoops(n)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
