@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,35 @@ func small(b *clienttest.Broker, scenario string) Options {
 	return Options{
 		Scenario: scenario, Dial: client.Target{Transport: client.TCP, Address: b.Addr}.Dial, Version: packet.V5,
 		TopicPrefix: "demo/bench", Payload: 64, Window: 16, Messages: 200, Pairs: 2, Publishers: 5, Subscribers: 5,
-		Connections: 20, Concurrency: 4, Count: 250, Stall: 300 * time.Millisecond,
+		Connections: 20, Concurrency: 4, Count: 250, Stall: 5 * time.Second,
+	}
+}
+
+// forms are the ways in which the generator serves connections: event loops
+// where the system has them and it sees a plain socket, else goroutines.
+var forms = []struct {
+	name string
+	dial func(client.Target) func(context.Context) (net.Conn, error)
+}{
+	{"loops", func(t client.Target) func(context.Context) (net.Conn, error) { return t.Dial }},
+	{"goroutines", func(t client.Target) func(context.Context) (net.Conn, error) {
+		return func(ctx context.Context) (net.Conn, error) {
+			nc, err := t.Dial(ctx)
+			return struct{ net.Conn }{nc}, err
+		}
+	}},
+}
+
+// inEachForm runs f with the options of small, for each form.
+func inEachForm(t *testing.T, scenario string, f func(t *testing.T, b *clienttest.Broker, o Options)) {
+	t.Helper()
+	for _, form := range forms {
+		t.Run(form.name, func(t *testing.T) {
+			b := clienttest.Start(t)
+			o := small(b, scenario)
+			o.Dial = form.dial(client.Target{Transport: client.TCP, Address: b.Addr})
+			f(t, b, o)
+		})
 	}
 }
 
@@ -41,16 +70,16 @@ func TestEveryMessageIsAccountedFor(t *testing.T) {
 	for _, tt := range tests {
 		for _, v := range []packet.Version{packet.V31, packet.V311, packet.V5} {
 			for qos := byte(0); qos <= 2; qos++ {
-				b := clienttest.Start(t)
-				o := small(b, tt.scenario)
-				o.Version, o.QoS, o.Topics = v, qos, tt.topics
-				r := mustRun(t, o)
-				if !r.OK() || r.Sent != tt.sent || r.Expected != tt.due || r.Delivered != tt.due {
-					t.Errorf("%s, version %d, QoS %d: %+v, want %d of %d delivered", tt.scenario, v, qos, r, tt.due, tt.sent)
-				}
-				if r.Latency == nil || r.Latency.Count != tt.due || r.Latency.P50 <= 0 || r.Latency.P50 > r.Latency.Max {
-					t.Errorf("%s: latency = %+v", tt.scenario, r.Latency)
-				}
+				inEachForm(t, tt.scenario, func(t *testing.T, b *clienttest.Broker, o Options) {
+					o.Version, o.QoS, o.Topics = v, qos, tt.topics
+					r := mustRun(t, o)
+					if !r.OK() || r.Sent != tt.sent || r.Expected != tt.due || r.Delivered != tt.due {
+						t.Errorf("%s, version %d, QoS %d: %+v, want %d of %d delivered", tt.scenario, v, qos, r, tt.due, tt.sent)
+					}
+					if r.Latency == nil || r.Latency.Count != tt.due || r.Latency.P50 <= 0 || r.Latency.P50 > r.Latency.Max {
+						t.Errorf("%s: latency = %+v", tt.scenario, r.Latency)
+					}
+				})
 			}
 		}
 	}
@@ -92,21 +121,24 @@ func TestFaultsOfTheBrokerAreFound(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := clienttest.Start(t)
-			b.Deliver = tt.deliver
-			o := small(b, P2P)
-			o.Pairs, o.QoS = 1, 1
-			r := mustRun(t, o)
-			if r.OK() || r.Lost != tt.lost || r.Duplicated != tt.doubled || r.Misordered != tt.swapped {
-				t.Errorf("lost %d, doubled %d, out of order %d; want %d, %d, %d", r.Lost, r.Duplicated, r.Misordered, tt.lost, tt.doubled, tt.swapped)
-			}
+			inEachForm(t, P2P, func(t *testing.T, b *clienttest.Broker, o Options) {
+				b.Deliver = tt.deliver
+				o.Pairs, o.QoS, o.Stall = 1, 1, time.Second
+				r := mustRun(t, o)
+				if r.OK() || r.Lost != tt.lost || r.Duplicated != tt.doubled || r.Misordered != tt.swapped {
+					t.Errorf("lost %d, doubled %d, out of order %d; want %d, %d, %d", r.Lost, r.Duplicated, r.Misordered, tt.lost, tt.doubled, tt.swapped)
+				}
+			})
 		})
 	}
 }
 
 func TestARateIsKeptAndLatencyRunsFromWhenAMessageWasDue(t *testing.T) {
+	inEachForm(t, P2P, keepsTheRate)
+}
+
+func keepsTheRate(t *testing.T, b *clienttest.Broker, o Options) {
 	const pause = 100 * time.Millisecond
-	b := clienttest.Start(t)
 	stalled := false
 	b.Deliver = func(n uint64, send func()) {
 		if n == 20 && !stalled { // one stall, which delays all that fall due meanwhile
@@ -115,7 +147,6 @@ func TestARateIsKeptAndLatencyRunsFromWhenAMessageWasDue(t *testing.T) {
 		}
 		send()
 	}
-	o := small(b, P2P)
 	o.Pairs, o.Rate, o.Messages = 2, 1000, 150
 	r := mustRun(t, o)
 	if !r.OK() || !r.Corrected {
@@ -131,13 +162,13 @@ func TestARateIsKeptAndLatencyRunsFromWhenAMessageWasDue(t *testing.T) {
 }
 
 func TestDurationEndsTheRun(t *testing.T) {
-	b := clienttest.Start(t)
-	o := small(b, P2P)
-	o.Messages, o.Duration, o.Warmup = 0, 100*time.Millisecond, 20*time.Millisecond
-	r := mustRun(t, o)
-	if !r.OK() || r.Seconds < 0.1 || r.Seconds > 5 || r.PerSecond <= 0 || r.Latency.Count >= r.Delivered {
-		t.Errorf("%+v, want a measured part of about 0.1 s without the warm-up", r)
-	}
+	inEachForm(t, P2P, func(t *testing.T, b *clienttest.Broker, o Options) {
+		o.Messages, o.Duration, o.Warmup = 0, 100*time.Millisecond, 20*time.Millisecond
+		r := mustRun(t, o)
+		if !r.OK() || r.Seconds < 0.1 || r.Seconds > 5 || r.PerSecond <= 0 || r.Latency.Count >= r.Delivered {
+			t.Errorf("%+v, want a measured part of about 0.1 s without the warm-up", r)
+		}
+	})
 }
 
 func TestConnectAndIdleCountConnections(t *testing.T) {
@@ -195,32 +226,33 @@ func TestSubscriptionsRetainedAndOffline(t *testing.T) {
 }
 
 func TestALostConnectionEndsTheRun(t *testing.T) {
-	b := clienttest.Start(t)
-	b.Deliver = func(n uint64, send func()) {
-		send()
-		if n == 10 {
-			go b.DropAll() // it needs the lock that is held here
+	inEachForm(t, P2P, func(t *testing.T, b *clienttest.Broker, o Options) {
+		b.Deliver = func(n uint64, send func()) {
+			send()
+			if n == 10 {
+				go b.DropAll() // it needs the lock that is held here
+			}
 		}
-	}
-	if r, err := Run(context.Background(), small(b, P2P)); err == nil {
-		t.Errorf("Run succeeded: %+v", r)
-	}
+		if r, err := Run(context.Background(), o); err == nil {
+			t.Errorf("Run succeeded: %+v", r)
+		}
+	})
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {
-	b := clienttest.Start(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	b.Deliver = func(n uint64, send func()) {
-		send()
-		if n == 10 {
-			cancel()
+	inEachForm(t, P2P, func(t *testing.T, b *clienttest.Broker, o Options) {
+		ctx, cancel := context.WithCancel(context.Background())
+		b.Deliver = func(n uint64, send func()) {
+			send()
+			if n == 10 {
+				cancel()
+			}
 		}
-	}
-	o := small(b, P2P)
-	o.Messages = MaxMessages
-	if _, err := Run(ctx, o); err != context.Canceled {
-		t.Errorf("Run = %v, want context.Canceled", err)
-	}
+		o.Messages = MaxMessages
+		if _, err := Run(ctx, o); err != context.Canceled {
+			t.Errorf("Run = %v, want context.Canceled", err)
+		}
+	})
 }
 
 func TestRunRefusesWhatIsOutOfBounds(t *testing.T) {

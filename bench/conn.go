@@ -28,6 +28,9 @@ type rawConn struct {
 	limit   int // bytes of the largest packet taken
 }
 
+// unread is what has arrived and was not used.
+func (c *rawConn) unread() []byte { return c.buf[c.from:] }
+
 // user is the name of client number n.
 func (r *run) user(n int) string {
 	if r.Users > 0 {

@@ -27,7 +27,8 @@ func (r *run) offline(ctx context.Context) error {
 		return fmt.Errorf("connect the publisher: %w", err)
 	}
 	p := r.newPublisher(pc, 0, r.prefix+"/q", false, false)
-	l := &load{r: r, fan: 1, pubs: []*publisher{p}, histograms: histograms(1)}
+	l := newLoad(r, 1, histograms(1))
+	l.pubs = []*publisher{p}
 	r.Progress(fmt.Sprintf("queueing %d messages", r.Count))
 	r.settle(ctx)
 	before := r.sample()

@@ -129,8 +129,9 @@ func TestSendingAllocatesNothingPerMessage(t *testing.T) {
 
 func TestReceivingAllocatesNothingPerMessage(t *testing.T) {
 	r := &run{Options: Options{Version: packet.V5, QoS: 1, Payload: 64}, start: time.Now()}
-	p := &publisher{wake: make(chan struct{}, 1)}
+	r.rest = pattern(64)
 	tm := newTemplate(packet.V5, "a", false, 1, false, 64)
+	p := &publisher{wake: make(chan struct{}, 1), t: tm}
 	c := &rawConn{version: packet.V5, limit: 1 << 20}
 	v := r.newReceiver(c, 0, []*publisher{p}, new(histogram))
 	v.out = make([]byte, 0, 1<<16)
@@ -139,17 +140,17 @@ func TestReceivingAllocatesNothingPerMessage(t *testing.T) {
 		frames = tm.append(frames, stamp{sequence: i}, 1, 0)
 	}
 	got := testing.AllocsPerRun(50, func() {
-		c.buf, c.from, v.out = frames, 0, v.out[:0]
-		for {
-			h, body, ok, _ := c.next()
-			if !ok {
-				return
-			}
-			v.handle(h, body)
+		v.out = v.out[:0]
+		if used, err := v.take(frames); used != len(frames) || err != nil {
+			t.Fatal(used, err)
 		}
+		v.commit((*publisher).notify)
 	})
 	if got != 0 {
 		t.Errorf("%v allocations", got)
+	}
+	if v.known.total == 0 || v.invalid.Load()+v.foreign.Load() != 0 {
+		t.Errorf("shape %+v, %d invalid, %d foreign", v.known, v.invalid.Load(), v.foreign.Load())
 	}
 }
 

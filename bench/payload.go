@@ -39,28 +39,41 @@ func readStamp(payload []byte) (s stamp, ok bool) {
 	}, true
 }
 
+// pattern is what a payload of size bytes holds behind its header: something
+// that no other offset of it repeats soon, so that cut or moved bytes show.
+func pattern(size int) []byte {
+	b := make([]byte, max(0, size-headerSize))
+	for i := range b {
+		b[i] = byte(i*167 + i>>8)
+	}
+	return b
+}
+
 // topicDigits is the width of the number at the end of a numbered topic.
 const topicDigits = 9
 
 // template is a PUBLISH of fixed size whose varying bytes are patched.
 type template struct {
 	frame    []byte
-	digitsAt int // of the topic's number; -1: the topic is the same for all
-	idAt     int // of the packet identifier; -1 at QoS 0
+	topic    string // without the number
+	digitsAt int    // of the topic's number; -1: the topic is the same for all
+	idAt     int    // of the packet identifier; -1 at QoS 0
 	stampAt  int
 }
 
 // newTemplate encodes once. For a numbered topic the sequence number, modulo
 // count, is appended to topic in topicDigits decimal digits.
 func newTemplate(v packet.Version, topic string, numbered bool, qos byte, retain bool, payload int) template {
+	t := template{topic: topic, digitsAt: -1, idAt: -1}
 	if numbered {
 		topic += fmt.Sprintf("%0*d", topicDigits, 0)
 	}
 	out := packet.PublishOut{QoS: qos, Retain: retain, Topic: topic, ExpiryAt: -1, Payload: make([]byte, payload)}
+	copy(out.Payload[headerSize:], pattern(payload))
 	if qos > 0 {
 		out.PacketID = 1
 	}
-	t := template{frame: packet.AppendPublish(nil, v, &out), digitsAt: -1, idAt: -1}
+	t.frame = packet.AppendPublish(nil, v, &out)
 	_, n, _ := packet.ReadHeader(t.frame) // our own encoding
 	topicEnd := n + 2 + len(topic)
 	if numbered {
@@ -71,6 +84,27 @@ func newTemplate(v packet.Version, topic string, numbered bool, qos byte, retain
 	}
 	t.stampAt = len(t.frame) - payload
 	return t
+}
+
+// names reports whether topic is the template's with this number.
+func (t *template) names(topic []byte, number uint64) bool {
+	n := len(t.topic)
+	if len(topic) < n || string(topic[:n]) != t.topic {
+		return false
+	}
+	if t.digitsAt < 0 {
+		return len(topic) == n
+	}
+	if len(topic) != n+topicDigits {
+		return false
+	}
+	for i := n + topicDigits - 1; i >= n; i-- {
+		if topic[i] != byte('0'+number%10) {
+			return false
+		}
+		number /= 10
+	}
+	return true
 }
 
 // append adds the message s to dst under packet identifier id.

@@ -23,7 +23,10 @@ type publisher struct {
 	window uint64 // messages under way
 	fan    uint64 // receivers of each message that the window waits for; 0: none
 	stop   <-chan struct{}
-	out    []byte
+	out    []byte // owned by who publishes
+
+	answers []byte // owned by who reads the connection: what it is to be written
+	last    byte   // first byte of the acknowledgement that ends an exchange; 0 at QoS 0
 
 	sent      atomic.Uint64
 	acked     atomic.Uint64
@@ -31,6 +34,7 @@ type publisher struct {
 	delivered atomic.Uint64 // by all receivers together
 	due       atomic.Uint64 // messages that may be sent by now; the pacer raises it
 	ponged    atomic.Bool   // a PINGRESP came
+	stirred   atomic.Bool   // in the mail of its loop
 	wake      chan struct{} // capacity 1: one of the above has grown
 	dueAt     func(n uint64) int64
 }
@@ -48,6 +52,12 @@ func (r *run) newPublisher(c *rawConn, number uint32, topic string, numbered boo
 		p.window = min(p.window, uint64(c.ack.Props.ReceiveMaximum))
 	}
 	p.due.Store(1<<64 - 1)
+	switch r.QoS {
+	case 1:
+		p.last = byte(packet.PUBACK) << 4
+	case 2:
+		p.last = byte(packet.PUBCOMP) << 4
+	}
 	return p
 }
 
@@ -71,6 +81,12 @@ func (p *publisher) underway() uint64 {
 	return n
 }
 
+// may is how many messages may be sent now.
+func (p *publisher) may() uint64 {
+	sent, most := p.sent.Load(), min(p.limit, p.due.Load())
+	return min(most-min(sent, most), p.window-min(p.window, p.underway()))
+}
+
 // publish sends until the limit, the stop channel or the end of ctx.
 func (p *publisher) publish(ctx context.Context) error {
 	for p.sent.Load() < p.limit {
@@ -79,42 +95,42 @@ func (p *publisher) publish(ctx context.Context) error {
 			return nil
 		default:
 		}
-		sent := p.sent.Load()
-		n := min(p.limit, p.due.Load()) - min(sent, p.due.Load())
-		n = min(n, p.window-min(p.window, p.underway()))
-		if n == 0 {
-			select {
-			case <-p.wake:
-			case <-p.stop:
-				return nil
-			case <-ctx.Done():
-				return context.Cause(ctx)
+		if p.out = p.fill(p.out[:0]); len(p.out) > 0 {
+			if _, err := p.c.Write(p.out); err != nil {
+				return err
 			}
 			continue
 		}
-		if err := p.send(sent, n); err != nil {
-			return err
+		select {
+		case <-p.wake:
+		case <-p.stop:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 	return nil
 }
 
-// send writes up to n messages, starting with the number first.
-func (p *publisher) send(first, n uint64) error {
-	p.out = p.out[:0]
-	at := p.r.now()
-	number := first
-	for ; number < first+n && len(p.out) < flushSize; number++ {
-		if p.dueAt != nil {
-			at = p.dueAt(number)
-		}
-		s := stamp{run: p.r.id, publisher: p.number, sequence: number, at: at}
-		p.out = p.t.append(p.out, s, uint16(number%0xffff+1), p.topic(number))
+// fill appends the messages that may be sent now to out, until it is a batch,
+// and counts them as sent: before the write, so that no receiver is ahead of the
+// count. The clock is read once, just before the write.
+func (p *publisher) fill(out []byte) []byte {
+	n := p.may()
+	if n == 0 {
+		return out
 	}
-	// Before the write: a receiver must not be ahead of the count.
+	number := p.sent.Load()
+	s := stamp{run: p.r.id, publisher: p.number, at: p.r.now()}
+	for end := number + n; number < end && len(out) < flushSize; number++ {
+		if p.dueAt != nil {
+			s.at = p.dueAt(number)
+		}
+		s.sequence = number
+		out = p.t.append(out, s, uint16(number%0xffff+1), p.topic(number))
+	}
 	p.sent.Store(number)
-	_, err := p.c.Write(p.out)
-	return err
+	return out
 }
 
 // topic is the number of the topic of message n: of every hundred, fresh go to
@@ -135,64 +151,87 @@ func (p *publisher) topic(n uint64) uint64 {
 
 // acknowledge reads what the broker answers.
 func (p *publisher) acknowledge() error {
-	var out []byte
 	for {
 		if err := p.c.fill(); err != nil {
 			return err
 		}
-		out = out[:0]
-		var acked uint64
-		for {
-			h, body, ok, err := p.c.next()
+		used, err := p.take(p.c.unread())
+		if err != nil {
+			return err
+		}
+		p.c.from += used
+		if len(p.answers) > 0 {
+			_, err = p.c.Write(p.answers)
+			p.answers = p.answers[:0]
 			if err != nil {
 				return err
 			}
-			if !ok {
-				break
-			}
-			var done bool
-			if out, done, err = p.answer(out, h, body); err != nil {
-				return err
-			}
-			if done {
-				acked++
-			}
 		}
-		if len(out) > 0 {
-			if _, err := p.c.Write(out); err != nil {
-				return err
-			}
-		}
-		if acked > 0 {
-			p.acked.Add(acked)
-			p.notify()
-		}
+		p.notify()
 	}
 }
 
-// answer takes one packet and appends what it calls for; done is true at the
-// end of a message's exchange.
-func (p *publisher) answer(out []byte, h packet.Header, body []byte) (_ []byte, done bool, err error) {
+// take handles every whole packet at the start of data and says how much of it
+// they were.
+func (p *publisher) take(data []byte) (used int, err error) {
+	const bare = 4 // bytes of an acknowledgement without a reason
+	var acked uint64
+	for {
+		b := data[used:]
+		if len(b) >= bare && b[1] == bare-2 && b[0] == p.last && (b[2]|b[3]) != 0 {
+			acked++
+			used += bare
+			continue
+		}
+		h, n, err := packet.ReadHeader(b)
+		if err == nil && n > 0 && n+h.Length > p.c.limit {
+			err = fmt.Errorf("%s of %d bytes, which nobody sent", h.Type, n+h.Length)
+		}
+		if err != nil {
+			return used, err
+		}
+		if n == 0 || len(b) < n+h.Length {
+			break
+		}
+		done, err := p.answer(h, b[n:n+h.Length])
+		if err != nil {
+			return used, err
+		}
+		if done {
+			acked++
+		}
+		used += n + h.Length
+	}
+	if acked > 0 {
+		p.acked.Add(acked)
+	}
+	return used, nil
+}
+
+// answer takes one packet and appends what it calls for to answers; done is
+// true at the end of a message's exchange.
+func (p *publisher) answer(h packet.Header, body []byte) (done bool, err error) {
 	switch h.Type {
 	case packet.PUBACK, packet.PUBREC, packet.PUBCOMP:
 	case packet.PINGRESP:
 		p.ponged.Store(true)
-		return out, false, nil
+		return false, nil
 	default:
-		return out, false, unexpected(p.c.version, h, body)
+		return false, unexpected(p.c.version, h, body)
 	}
 	a, err := packet.DecodeAck(p.c.version, h.Type, h.Flags, body, packet.Limits{})
 	if err != nil {
-		return out, false, err
+		return false, err
 	}
 	if a.Code >= 0x80 {
 		p.refused.Add(1)
-		return out, true, nil
+		return true, nil
 	}
 	if h.Type == packet.PUBREC {
-		return packet.AppendAck(out, p.c.version, packet.PUBREL, &packet.Ack{PacketID: a.PacketID}), false, nil
+		p.answers = packet.AppendAck(p.answers, p.c.version, packet.PUBREL, &packet.Ack{PacketID: a.PacketID})
+		return false, nil
 	}
-	return out, true, nil
+	return true, nil
 }
 
 // unexpected is the error for a packet that a run doesn't ask for.

@@ -39,6 +39,10 @@ type Report struct {
 	Latency   *Latency `json:"latency_us,omitempty"`
 	Corrected bool     `json:"corrected_for_coordinated_omission"`
 
+	// Generator is how the generator served its connections: by event loops or by
+	// goroutines.
+	Generator string `json:"generator,omitempty"`
+
 	// TLS is what the connections negotiated; "" without TLS.
 	TLS string `json:"tls,omitempty"`
 
@@ -142,6 +146,9 @@ func (r *Report) WriteText(out io.Writer) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Measures)) {
 		fmt.Fprintf(w, "  measured  %s %.4g\n", name, r.Measures[name])
+	}
+	if r.Generator != "" {
+		fmt.Fprintf(w, "  generator %s\n", r.Generator)
 	}
 	if r.TLS != "" {
 		fmt.Fprintf(w, "  tls       %s\n", r.TLS)

@@ -18,6 +18,7 @@ type run struct {
 	proc   *process // nil: not measured
 	report *Report
 	abort  context.CancelCauseFunc
+	rest   []byte // pattern of the payloads
 
 	// measureFrom is the time from which stamps count, in nanoseconds since start.
 	measureFrom atomic.Int64
@@ -26,6 +27,7 @@ type run struct {
 	mu     sync.Mutex
 	conns  []*rawConn
 	ending bool // connections close because the run does
+	ends   []func()
 	wait   sync.WaitGroup
 }
 
@@ -66,6 +68,20 @@ func (r *run) closeAll() {
 	}
 	r.abort(nil)
 	r.wait.Wait()
+	r.mu.Lock()
+	ends := r.ends
+	r.ends = nil
+	r.mu.Unlock()
+	for _, f := range ends {
+		f()
+	}
+}
+
+// atEnd calls f when the run's goroutines have ended.
+func (r *run) atEnd(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ends = append(r.ends, f)
 }
 
 // each calls f for 0..n-1 on Concurrency goroutines until one fails.

@@ -12,7 +12,8 @@ import (
 // numbered opens one publisher to numbered topics under level and some
 // receivers that have not subscribed.
 func (r *run) numbered(ctx context.Context, level string, receivers int, retain bool) (*load, error) {
-	l := &load{r: r, fan: 1, histograms: histograms(receivers), receivers: make([]*receiver, receivers)}
+	l := newLoad(r, 1, histograms(receivers))
+	l.receivers = make([]*receiver, receivers)
 	c, err := r.open(ctx, r.hello(0, "p", 0, true))
 	if err != nil {
 		return nil, fmt.Errorf("connect the publisher: %w", err)
@@ -94,9 +95,6 @@ func (r *run) retained(ctx context.Context) error {
 
 // drain reads what is due to v until all has come or nothing more does.
 func (l *load) drain(ctx context.Context, v *receiver, s span) error {
-	if _, err := v.c.Write(v.out); err != nil { // acknowledgements from before
-		return err
-	}
 	l.r.goroutine("subscriber", v.receive)
 	err := l.r.until(ctx, func() bool { return l.delivered() >= l.sent() }, l.delivered)
 	l.end(s)

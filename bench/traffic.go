@@ -23,7 +23,7 @@ func (r *run) traffic(ctx context.Context) error {
 		subs = r.Subscribers
 	}
 	before := r.sample()
-	l := &load{r: r, fan: uint64(subs), histograms: histograms(groups * subs)}
+	l := newLoad(r, uint64(subs), histograms(groups*subs))
 	if err := l.open(ctx, groups, pubs, subs); err != nil {
 		return err
 	}
@@ -50,7 +50,15 @@ type load struct {
 	pubs       []*publisher
 	receivers  []*receiver
 	histograms []*histogram
-	readers    sync.WaitGroup // the receivers' goroutines
+
+	stop       chan struct{} // closed: publishers send no more
+	stopOnce   sync.Once
+	publishing sync.WaitGroup // publishers, or loops of them, that may yet send
+	wakeUps    []func()       // wake who doesn't wait for stop
+}
+
+func newLoad(r *run, fan uint64, h []*histogram) *load {
+	return &load{r: r, fan: fan, histograms: h, stop: make(chan struct{})}
 }
 
 // open connects everybody. Subscriptions stand before the first message.
@@ -96,41 +104,33 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 // measure runs the load: warm-up, measurement, drain, verdict.
 func (l *load) measure(ctx context.Context) error {
 	r := l.r
-	stop := make(chan struct{})
-	var publishing sync.WaitGroup
 	warmup := r.Warmup
 	if r.Messages > 0 {
 		warmup = 0
-	}
-	begin := r.now()
-	r.measureFrom.Store(begin + int64(warmup))
-	for _, p := range l.pubs {
-		p.stop = stop
-		if r.Messages > 0 {
-			p.limit = uint64(r.Messages)
-		}
 	}
 	beside, err := r.startChurn(ctx, len(l.pubs)+len(l.receivers))
 	if err != nil {
 		return err
 	}
-	if r.Rate > 0 {
-		r.pace(ctx, l.pubs, begin)
-	}
-	for _, v := range l.receivers {
-		l.readers.Add(1)
-		r.goroutine("subscriber", func() error { defer l.readers.Done(); return v.receive() })
-	}
+	begin := r.now()
+	r.measureFrom.Store(begin + int64(warmup))
 	for _, p := range l.pubs {
-		r.goroutine("publisher", p.acknowledge)
-		publishing.Add(1)
-		r.goroutine("publisher", func() error { defer publishing.Done(); return p.publish(ctx) })
+		p.stop = l.stop
+		if r.Messages > 0 {
+			p.limit = uint64(r.Messages)
+		}
+	}
+	if looping, err := l.startLoops(ctx, begin); err != nil {
+		return err
+	} else if !looping {
+		r.report.Generator = "goroutines"
+		l.startGoroutines(ctx, begin)
 	}
 	if err := sleep(ctx, warmup); err != nil {
 		return err
 	}
 	span := l.begin()
-	if err := l.awaitSending(ctx, stop, &publishing); err != nil {
+	if err := l.awaitSending(ctx); err != nil {
 		return err
 	}
 	if r.Messages == 0 {
@@ -147,18 +147,34 @@ func (l *load) measure(ctx context.Context) error {
 	return l.verdict()
 }
 
+// startGoroutines serves the connections with goroutines over net.Conn: one
+// that reads each, and one for each publisher that writes.
+func (l *load) startGoroutines(ctx context.Context, begin int64) {
+	r := l.r
+	if r.Rate > 0 {
+		r.pace(ctx, l.pubs, r.newSchedule(l.pubs, begin))
+	}
+	for _, v := range l.receivers {
+		r.goroutine("subscriber", v.receive)
+	}
+	for _, p := range l.pubs {
+		r.goroutine("publisher", p.acknowledge)
+		l.publishing.Add(1)
+		r.goroutine("publisher", func() error { defer l.publishing.Done(); return p.publish(ctx) })
+	}
+}
+
 // awaitSending returns when all publishers have stopped.
-func (l *load) awaitSending(ctx context.Context, stop chan struct{}, publishing *sync.WaitGroup) error {
+func (l *load) awaitSending(ctx context.Context) error {
 	r := l.r
 	finished := make(chan struct{})
-	go func() { publishing.Wait(); close(finished) }() // ends with the publishers
+	go func() { l.publishing.Wait(); close(finished) }() // ends with the publishers
 	if r.Messages == 0 {
 		r.Progress(fmt.Sprintf("measuring for %v", r.Duration))
 		if err := sleep(ctx, r.Duration); err != nil {
 			return err
 		}
-		close(stop)
-		stop = nil
+		l.stopSending()
 	} else {
 		r.Progress(fmt.Sprintf("sending %d messages each", r.Messages))
 	}
@@ -174,12 +190,18 @@ func (l *load) awaitSending(ctx context.Context, stop chan struct{}, publishing 
 	err := r.until(ctx, closed, progress)
 	if errors.Is(err, errStalled) {
 		// The window stays full because something was lost: what was sent counts.
-		if stop != nil {
-			close(stop)
-		}
-		return nil
+		l.stopSending()
+		return r.until(ctx, closed, progress)
 	}
 	return err
+}
+
+// stopSending asks the publishers to send no more.
+func (l *load) stopSending() {
+	l.stopOnce.Do(func() { close(l.stop) })
+	for _, wake := range l.wakeUps {
+		wake()
+	}
 }
 
 func (l *load) sent() (n uint64) {

@@ -130,7 +130,8 @@ func (b *Broker) serve(nc net.Conn) {
 			break
 		}
 	}
-	nc.Close()
+	// Who sees the close may count on the session's being without a connection.
+	defer nc.Close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.conns, nc)
