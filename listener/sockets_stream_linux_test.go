@@ -192,3 +192,43 @@ func TestCloseEndsHandshakesOfSockets(t *testing.T) {
 		eventually(t, "Open", l.counts.Open.Load, 0)
 	}
 }
+
+// BenchmarkHandshake is a resumed TLS handshake, both sides, until the server's
+// receiver has closed.
+func BenchmarkHandshake(b *testing.B) {
+	server, client := tlsPair(b)
+	client.CurvePreferences = []tls.CurveID{tls.X25519}
+	for _, sockets := range []bool{true, false} {
+		name := "Conn"
+		if sockets {
+			name = "Socket"
+		}
+		b.Run(name, func(b *testing.B) {
+			l, err := Listen(Options{Transport: TLS, Address: "127.0.0.1:0", TLS: server, NoDelay: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			if sockets {
+				go func() {
+					_ = l.ServeSockets(func(s Socket) {
+						d := newDriver(s)
+						_ = d.flush()
+						d.leave()
+					})
+				}()
+			} else {
+				go func() { _ = l.Serve(func(c *Conn) { _ = c.Abort() }) }()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				c, err := tls.Dial("tcp", l.Addrs()[0].String(), client)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = c.Read(make([]byte, 1)) // the session ticket, then the end
+				_ = c.Close()
+			}
+		})
+	}
+}

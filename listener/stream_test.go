@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +185,7 @@ func TestStreamCarriesBothWays(t *testing.T) {
 			if s.Pending() || s.Take(nil) != nil {
 				t.Errorf("%s: something pending after Take", l.name)
 			}
+			checkHoldsNothing(t, l.name, s)
 		}
 	}
 }
@@ -543,13 +543,4 @@ func TestStreamWorksWithoutLookingInside(t *testing.T) {
 			t.Errorf("read %d bytes, want %d", len(got), size)
 		}
 	}
-}
-
-func liveHeap() uint64 {
-	for range 3 {
-		runtime.GC()
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }

@@ -51,14 +51,16 @@ func (w *web) pinged() bool {
 // sendPong answers the last ping, if there is one. Nothing may follow our close
 // frame; an error shows at the next Send.
 func (s *Stream) sendPong() {
+	if !s.web.pinged() {
+		return
+	}
 	s.web.sending.Lock()
 	defer s.web.sending.Unlock()
-	var frame [2 + websocket.MaxControl]byte
 	s.web.pongs.Lock()
-	pings, pong := s.web.pings, websocket.AppendPong(frame[:0], s.web.payload[:s.web.length])
+	pong := websocket.AppendPong(nil, s.web.payload[:s.web.length])
 	s.web.pings = false
 	s.web.pongs.Unlock()
-	if pings && s.writable() == nil {
+	if s.writable() == nil {
 		s.web.err = s.write(pong)
 	}
 }
