@@ -220,7 +220,6 @@ func New(opt Options) *Broker {
 	b.internalFrom = originOf(b.internal)
 	b.reg.init()
 	b.groups.byFilter = make(map[string]*group)
-	b.conns.init()
 	b.turns.New = func() any { return new(turn) }
 	b.routers.New = newRouter
 	b.lives = newWheel(b.now(), func(c *Conn) *timer[Conn] { return &c.life })

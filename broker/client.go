@@ -14,28 +14,59 @@ import (
 // client is what a client identifier names: a session, who owns it, and the
 // connection that may use it now.
 type client struct {
-	b  *Broker
-	id string
+	b     *Broker
+	id    string
+	chain *client // the registry's: the next client of this one's bucket
 
 	mu sync.Mutex // guards the fields below
 	// gone says that the session has ended and the registry forgets this
 	// client: who finds it here looks again.
 	gone      bool
+	live      bool             // conn has its CONNACK: output may be appended
+	queued    int32            // messages of the queue counted by the metrics
+	buffered  int64            // bytes of queue and flights counted against the broker's bound
 	session   *session.Session // nil until the first attach
 	principal *security.Principal
-	owner     ownerKey
 	lis       *Listener
-	conn      *Conn // the present connection, nil while offline
-	live      bool  // conn has its CONNACK: output may be appended
-	access    security.Access
-	replays   []replay
-	shared    []*group
-	moved     []session.Entry // shared messages that the client may not have: see dues
+	conn      *Conn            // the present connection, nil while offline
+	rights    *security.Access // to receive; nil until a message is for it
 	will      *will
 	absent    *absence // nil while it has a connection
-	buffered  int64    // bytes of queue and flights counted against the broker's bound
-	queued    int
+	extras    *extras  // nil until one of them is needed
+}
+
+// extras is what few clients need.
+type extras struct {
+	replays []replay
+	shared  []*group
+	moved   []session.Entry // shared messages that the client may not have: see dues
 	drops
+}
+
+// extra makes the client's extras, once. The caller holds cl.mu.
+func (cl *client) extra() *extras {
+	if cl.extras == nil {
+		cl.extras = &extras{}
+	}
+	return cl.extras
+}
+
+// groups is the shared subscriptions of which the client is a member. The caller holds cl.mu.
+func (cl *client) groups() []*group {
+	if cl.extras == nil {
+		return nil
+	}
+	return cl.extras.shared
+}
+
+// receives asks for leave to hand the client a message; share is the share name
+// that it comes by, empty for none. The caller holds cl.mu.
+func (cl *client) receives(topic, share string, qos byte, retain bool, payload []byte) security.Delivery {
+	if cl.rights == nil {
+		a := security.NewAccess(cl.b.gate, cl.principal)
+		cl.rights = &a
+	}
+	return cl.rights.Receive(topic, share, qos, retain, payload)
 }
 
 // aftermath is what has to happen once client.mu is released.
@@ -112,8 +143,8 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		return nil, nil, true
 	}
 	owner := ownerOf(who)
-	if cl.session != nil && cl.owner != owner && !b.opt.OwnedByClientID {
-		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.owner.name), slog.String("owner_realm", cl.owner.realm))...)
+	if cl.session != nil && !cl.principal.Same(who) && !b.opt.OwnedByClientID {
+		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.principal.Name), slog.String("owner_realm", cl.principal.Realm))...)
 		return nil, &packet.Error{Code: packet.NotAuthorized, Text: "the session belongs to another principal; session_owner: client_id allows this"}, false
 	}
 	if old := cl.conn; old != nil {
@@ -142,12 +173,9 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		}
 		b.metrics.Sessions.Add(1)
 		cl.session = session.New(cl.id, session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes})
-		cl.owner = owner
-	}
-	if b.opt.OwnedByClientID && cl.owner != owner {
-		b.reg.release(cl.owner)
+	} else if !cl.principal.Same(who) { // with session_owner: client_id
+		b.reg.release(ownerOf(cl.principal))
 		b.reg.admit(owner, 0, 0)
-		cl.owner = owner
 	}
 	cl.session.Limits = session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes}
 	wasKept := cl.session.Kept()
@@ -160,7 +188,7 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(who), Expiry: a.expiry})
 	}
 	cl.principal, cl.lis, cl.conn, cl.live = who, c.lis, c, false
-	cl.access = security.NewAccess(b.gate, who)
+	cl.rights = nil
 	cl.will = newWill(c, b.now())
 	c.client.Store(cl)
 	return a, nil, false
@@ -226,7 +254,7 @@ func (cl *client) detach(c *Conn, why ending) {
 			cl.account()
 		}
 	}
-	groups := cl.shared
+	groups := cl.groups()
 	cl.b.commit(&batch, func(error) {}) // lost, a message that moved is only sent once more
 	cl.mu.Unlock()
 	cl.settle(&t, &after)
@@ -243,18 +271,21 @@ func (cl *client) clear(after *aftermath) {
 	for sub := range s.Subs.All() {
 		cl.drop(sub, after)
 	}
-	after.redeal = append(append(after.redeal, cl.moved...), s.TakeShared(nil)...)
+	if cl.extras != nil {
+		after.redeal = append(after.redeal, cl.extras.moved...)
+	}
+	after.redeal = append(after.redeal, s.TakeShared(nil)...)
 	if s.Kept() {
 		var batch store.Batch
 		batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
 		cl.b.commit(&batch, func(error) {}) // a failure is logged by commit; the session is over in any case
 	}
-	cl.session, cl.replays, cl.shared, cl.moved = nil, nil, nil, nil
+	cl.session, cl.extras = nil, nil
 	cl.b.metrics.BufferedBytes.Add(-cl.buffered)
 	cl.b.metrics.Queued.Add(-int64(cl.queued))
 	cl.buffered, cl.queued = 0, 0
 	// A new session of this client is counted anew.
-	cl.b.reg.release(cl.owner)
+	cl.b.reg.release(ownerOf(cl.principal))
 	cl.b.metrics.Sessions.Add(-1)
 }
 
@@ -292,8 +323,8 @@ func (cl *client) account() {
 		cl.buffered += d
 		cl.b.metrics.BufferedBytes.Add(d)
 	}
-	if d := n - cl.queued; d != 0 {
-		cl.queued = n
+	if d := int32(n) - cl.queued; d != 0 {
+		cl.queued = int32(n)
 		cl.b.metrics.Queued.Add(int64(d))
 	}
 }

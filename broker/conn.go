@@ -90,6 +90,7 @@ type Conn struct {
 	paused      bool
 	problemInfo bool
 	heard       bool   // a packet came in this turn
+	place       int32  // in the list of connections, counted from 1; guarded by connSet.mu
 	receiveMax  uint16 // the client's receive maximum
 
 	// Written once or by the driver's calls, read by anybody.

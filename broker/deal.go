@@ -137,7 +137,7 @@ func (cl *client) mayShare(in *inbound, g *group, sub *session.Subscription) boo
 
 // receiveShared asks for leave to hand the client a shared message. The caller holds cl.mu.
 func (cl *client) receiveShared(in *inbound, g *group, sub *session.Subscription) security.Delivery {
-	return cl.access.Receive(in.topic, g.share, min(in.qos, sub.QoS), in.retain, in.payload)
+	return cl.receives(in.topic, g.share, min(in.qos, sub.QoS), in.retain, in.payload)
 }
 
 // offerShared gives the client a shared message if it can send it at once:
@@ -317,10 +317,14 @@ type dues struct {
 
 // owed is the client's dues; room says whether there may be room for more. The caller holds cl.mu.
 func (cl *client) owed(room bool) dues {
-	d := dues{moved: cl.moved}
-	cl.moved = nil
+	x := cl.extras
+	if x == nil {
+		return dues{}
+	}
+	d := dues{moved: x.moved}
+	x.moved = nil
 	if room {
-		d.groups = cl.shared
+		d.groups = x.shared
 	}
 	return d
 }

@@ -41,7 +41,7 @@ func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*
 	if !wanted {
 		return passed, nil
 	}
-	d := cl.access.Receive(in.topic, "", cp.qos, in.retain, in.payload)
+	d := cl.receives(in.topic, "", cp.qos, in.retain, in.payload)
 	if !d.Granted() {
 		cl.b.metrics.DroppedDenied.Add(1)
 		return refused, nil
@@ -166,9 +166,9 @@ func (b *Broker) dropped(d *drops, now int64) bool {
 
 // complain logs that messages are dropped. The caller holds cl.mu.
 func (cl *client) complain(t *turn, reason string) {
-	if cl.b.dropped(&cl.drops, t.now) {
-		cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.owner.name),
-			slog.String("reason", reason), slog.Int64("count", cl.count))
+	if x := cl.extra(); cl.b.dropped(&x.drops, t.now) {
+		cl.b.audit.Record(audit.MessagesDropped, slog.String("client", cl.id), slog.String("user", cl.principal.Name),
+			slog.String("reason", reason), slog.Int64("count", x.count))
 	}
 }
 
@@ -211,7 +211,7 @@ func (cl *client) pump(t *turn) {
 	if !cl.live {
 		return
 	}
-	if s := cl.session; s.Idle() && len(cl.replays) == 0 {
+	if s := cl.session; s.Idle() && !cl.replaying() {
 		return
 	}
 	b, s, c := cl.b, cl.session, cl.conn
@@ -246,7 +246,7 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 		Dup: snd.Dup, QoS: snd.QoS, Retain: snd.Retain, Topic: m.Topic, PacketID: snd.ID, Props: m.Props,
 		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.SubIDs, Payload: m.Payload,
 	}
-	d := cl.access.Receive(m.Topic, shareOf(snd.Entry), snd.QoS, m.Retain, m.Payload)
+	d := cl.receives(m.Topic, shareOf(snd.Entry), snd.QoS, m.Retain, m.Payload)
 	switch {
 	case !d.Granted():
 		cl.withhold(t, snd, batch)
@@ -290,7 +290,8 @@ func (cl *client) withhold(t *turn, snd session.Send, batch *store.Batch) {
 	}
 	cl.forget(batch, snd.Entry)
 	if snd.Share != nil {
-		cl.moved = append(cl.moved, snd.Entry)
+		x := cl.extra()
+		x.moved = append(x.moved, snd.Entry)
 		return
 	}
 	b.metrics.DroppedDenied.Add(1)

@@ -102,7 +102,7 @@ func (cl *client) renew(c *Conn, who *security.Principal, after *aftermath) bool
 		return false
 	}
 	cl.principal = who
-	cl.access = security.NewAccess(cl.b.gate, who)
+	cl.rights = nil
 	if cl.will != nil {
 		cl.will.principal = who
 	}

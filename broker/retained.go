@@ -75,8 +75,10 @@ func (cl *client) beginReplays(t *turn, c *Conn, list []replay) dues {
 	if cl.conn == c {
 		// Who subscribes again and again and reads nothing has one replay for each
 		// subscription, not for each SUBSCRIBE.
-		cl.replays = slices.DeleteFunc(cl.replays, func(r replay) bool { return r.sub.Removed })
-		cl.replays = append(cl.replays, list...)
+		if len(list) > 0 || cl.replaying() {
+			x := cl.extra()
+			x.replays = append(slices.DeleteFunc(x.replays, func(r replay) bool { return r.sub.Removed }), list...)
+		}
 		cl.pump(t)
 	}
 	return cl.owed(true)
@@ -86,12 +88,12 @@ func (cl *client) beginReplays(t *turn, c *Conn, list []replay) dues {
 // message passes between reading a retained message and sending it.
 func (cl *client) replay(t *turn) {
 	b, s, c := cl.b, cl.session, cl.conn
-	for looks := 0; len(cl.replays) > 0 && c.roomy(); looks++ {
+	for looks := 0; cl.replaying() && c.roomy(); looks++ {
 		if looks == replayLooks {
 			c.comeBack(t) // publishers to this client wait for its lock
 			return
 		}
-		r := &cl.replays[0]
+		r := &cl.extras.replays[0]
 		blocked := r.sub.Removed
 		if blocked {
 			cl.nextReplay()
@@ -123,11 +125,15 @@ func (cl *client) replay(t *turn) {
 	}
 }
 
+// replaying reports whether retained messages are still to be sent. The caller holds cl.mu.
+func (cl *client) replaying() bool { return cl.extras != nil && len(cl.extras.replays) > 0 }
+
 func (cl *client) nextReplay() {
-	cl.replays[0] = replay{}
-	cl.replays = cl.replays[1:]
-	if len(cl.replays) == 0 {
-		cl.replays = nil
+	x := cl.extras
+	x.replays[0] = replay{}
+	x.replays = x.replays[1:]
+	if len(x.replays) == 0 {
+		x.replays = nil
 	}
 }
 
@@ -149,7 +155,7 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 		b.metrics.DroppedSource.Add(1)
 		return true
 	}
-	d := cl.access.Receive(m.Topic, "", qos, true, m.Payload)
+	d := cl.receives(m.Topic, "", qos, true, m.Payload)
 	if !d.Granted() {
 		b.metrics.DroppedDenied.Add(1)
 		return true

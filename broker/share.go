@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 
 	"sallyport/session"
@@ -81,7 +82,7 @@ func (cl *client) join(c *Conn, sub *session.Subscription) {
 }
 
 func (cl *client) isMember(g *group) bool {
-	for _, x := range cl.shared {
+	for _, x := range cl.groups() {
 		if x == g {
 			return true
 		}
@@ -106,7 +107,7 @@ func (g *group) add(cl *client, sub *session.Subscription) bool {
 	}
 	if !cl.isMember(g) {
 		// A new slice: others iterate over the old one without the lock.
-		cl.shared = append(append([]*group(nil), cl.shared...), g)
+		cl.extra().shared = append(slices.Clone(cl.groups()), g)
 	}
 	for i := range g.members {
 		if g.members[i].cl == cl {
@@ -142,12 +143,14 @@ func (cl *client) forgetGroup(g *group) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	var rest []*group // a new slice, as in add
-	for _, x := range cl.shared {
+	for _, x := range cl.groups() {
 		if x != g {
 			rest = append(rest, x)
 		}
 	}
-	cl.shared = rest
+	if cl.extras != nil {
+		cl.extras.shared = rest
+	}
 }
 
 // endIfEmpty ends a group without members. The caller holds g.mu.

@@ -223,7 +223,7 @@ func TestSubscribingAgainAndAgainKeepsOneReplay(t *testing.T) {
 		x.settle()
 		cl := x.b.reg.find("sub")
 		cl.mu.Lock()
-		n := len(cl.replays)
+		n := len(cl.extra().replays)
 		cl.mu.Unlock()
 		if n > 1 {
 			t.Errorf("%d replays for one subscription, want 1", n)
