@@ -36,6 +36,11 @@ func TestRowsAreWellFormed(t *testing.T) {
 				t.Errorf("row %s leaves out %q, which is no broker", r.id, id)
 			}
 		}
+		for id := range r.fewer {
+			if !slices.Contains(brokerIDs(), id) || !slices.Contains(r.args, "--count") {
+				t.Errorf("row %s counts less for %q", r.id, id)
+			}
+		}
 		if i := slices.Index(r.args, "-V"); i < 0 || i == len(r.args)-1 {
 			t.Errorf("row %s names no version of MQTT", r.id)
 		}

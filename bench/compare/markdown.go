@@ -321,6 +321,9 @@ func (r *results) notes() string {
 			if why := w.without[id]; why != "" && r.measured(w, r.pinned()) {
 				lines = append(lines, fmt.Sprintf("%s, %s: %s", w.title, title(id), why))
 			}
+			if less := w.fewer[id]; less.n > 0 && r.measured(w, r.pinned()) {
+				lines = append(lines, fmt.Sprintf("%s, %s: with %s, since it %s", w.title, title(id), thousands(float64(less.n)), less.why))
+			}
 		}
 	}
 	what, lossless := r.troubles()

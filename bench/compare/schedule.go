@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,10 +156,12 @@ func (s *schedule) load(ctx context.Context, r row, v *server, pinned bool) (*be
 
 // arguments of sallyport bench.
 func (s *schedule) arguments(r row, v *server) []string {
-	args := append(r.args[:len(r.args):len(r.args)], "--json", "-h", "127.0.0.1", "-p", fmt.Sprint(v.port), "--pid", fmt.Sprint(v.cmd.Process.Pid))
-	has := func(flag string) bool { return strings.Contains(" "+strings.Join(r.args, " ")+" ", " "+flag+" ") }
-	if !has("--duration") {
+	args := append(slices.Clone(r.args), "--json", "-h", "127.0.0.1", "-p", fmt.Sprint(v.port), "--pid", fmt.Sprint(v.cmd.Process.Pid))
+	if !slices.Contains(args, "--duration") {
 		args = append(args, "--duration", (s.duration * time.Duration(max(1, r.longer))).String(), "--warmup", s.warmup.String())
+	}
+	if less := r.fewer[v.broker.id]; less.n > 0 {
+		args[slices.Index(args, "--count")+1] = fmt.Sprint(less.n)
 	}
 	if v.tls {
 		args = append(args, "--cafile", s.bench.files.CAFile)

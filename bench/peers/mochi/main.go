@@ -44,9 +44,11 @@ func run(address, cert, key string, deep bool) error {
 		capabilities.MaximumClientWritesPending = 300_000
 		capabilities.MaximumInflight = 65_535
 	}
+	// It warns of each client without keep alive; the others log no connections.
+	quiet := &slog.HandlerOptions{Level: slog.LevelError}
 	server := mqtt.New(&mqtt.Options{
 		Capabilities: capabilities,
-		Logger:       slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Logger:       slog.New(slog.NewTextHandler(os.Stderr, quiet)),
 	})
 	if err := server.AddHook(new(auth.AllowHook), nil); err != nil {
 		return err
