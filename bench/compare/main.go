@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&o.rows, "rows", "", "comma-separated `ids` of rows (all; \"none\" for none; -list shows them)")
 	flag.StringVar(&o.brokers, "peers", "", "comma-separated `ids` of brokers: "+strings.Join(brokerIDs(), ",")+" (all but goroutine)")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row and broker")
-	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one run measures")
+	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond, "how long one run measures")
 	flag.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "how long one run loads before it measures")
 	flag.BoolVar(&o.quick, "quick", false, "only the rows that tell most, one second a run, nothing unpinned")
 	flag.BoolVar(&o.unpinned, "unpinned", true, "repeat some rows with nothing pinned to a core")

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // The generated part of a document lies between these lines.
@@ -88,7 +87,7 @@ func (r *results) heading() string {
 	}
 	return fmt.Sprintf("%s: %d cores (%s), %s MiB of memory, Linux %s, %s, %s descriptors a process; %s. %d runs of %v a cell, by `%s`.\n",
 		r.Date, m.Cores, m.CPU, thousands(float64(m.Memory)), m.System, m.Go, thousands(float64(m.Files)),
-		strings.Join(versions, ", "), r.Runs, r.Duration.Round(100*time.Millisecond), r.Command)
+		strings.Join(versions, ", "), r.Runs, r.Duration, r.Command)
 }
 
 // name is a broker's title with its version.
