@@ -161,6 +161,7 @@ type Broker struct {
 	alarms       *wheel[alarm]
 	started      time.Time
 	tree         *topic.Tree[target, *session.Subscription]
+	routes       routes
 	reg          registry
 	groups       groups
 	turns        sync.Pool // *turn

@@ -60,13 +60,13 @@ func (cl *client) groups() []*group {
 }
 
 // receives asks for leave to hand the client a message; share is the share name
-// that it comes by, empty for none. The caller holds cl.mu.
-func (cl *client) receives(topic, share string, qos byte, retain bool, payload []byte) security.Delivery {
+// that it comes by, empty for none, h the hash of topic, or nil. The caller holds cl.mu.
+func (cl *client) receives(topic string, h *security.Hash, share string, qos byte, retain bool, payload []byte) security.Delivery {
 	if cl.rights == nil {
 		a := security.NewAccess(cl.b.gate, cl.principal)
 		cl.rights = &a
 	}
-	return cl.rights.Receive(topic, share, qos, retain, payload)
+	return cl.rights.Receive(topic, h, share, qos, retain, payload)
 }
 
 // aftermath is what has to happen once client.mu is released.

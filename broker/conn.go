@@ -145,6 +145,7 @@ type opening struct {
 // sender is what a connection needs only when it publishes.
 type sender struct {
 	access  security.Access
+	trails  []*trail        // of the topics that access remembers, by their places there
 	origin  *session.Origin // made by from
 	aliases []string
 	// incoming is the QoS 2 identifiers received on this connection, which its

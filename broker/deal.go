@@ -137,7 +137,7 @@ func (cl *client) mayShare(in *inbound, g *group, sub *session.Subscription) boo
 
 // receiveShared asks for leave to hand the client a shared message. The caller holds cl.mu.
 func (cl *client) receiveShared(in *inbound, g *group, sub *session.Subscription) security.Delivery {
-	return cl.receives(in.topic, g.share, min(in.qos, sub.QoS), in.retain, in.payload)
+	return cl.receives(in.topic, &in.hash, g.share, min(in.qos, sub.QoS), in.retain, in.payload)
 }
 
 // offerShared gives the client a shared message if it can send it at once:

@@ -41,7 +41,7 @@ func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*
 	if !wanted {
 		return passed, nil
 	}
-	d := cl.receives(in.topic, "", cp.qos, in.retain, in.payload)
+	d := cl.receives(in.topic, &in.hash, "", cp.qos, in.retain, in.payload)
 	if !d.Granted() {
 		cl.b.metrics.DroppedDenied.Add(1)
 		return refused, nil
@@ -246,7 +246,7 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 		Dup: snd.Dup, QoS: snd.QoS, Retain: snd.Retain, Topic: m.Topic, PacketID: snd.ID, Props: m.Props,
 		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.SubIDs, Payload: m.Payload,
 	}
-	d := cl.receives(m.Topic, shareOf(snd.Entry), snd.QoS, m.Retain, m.Payload)
+	d := cl.receives(m.Topic, nil, shareOf(snd.Entry), snd.QoS, m.Retain, m.Payload)
 	switch {
 	case !d.Granted():
 		cl.withhold(t, snd, batch)

@@ -330,7 +330,7 @@ func TestTheCacheOfAnswersIsBounded(t *testing.T) {
 	a := security.NewAccess(security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"": {policyFunc(policy)}}}), &security.Principal{})
 	for range 3 {
 		for i := range 64 {
-			a.Publish(strconv.Itoa(i), 0, false, nil)
+			a.Publish(strconv.Itoa(i), nil, 0, false, nil)
 		}
 	}
 	if asked != 64 {
@@ -340,7 +340,7 @@ func TestTheCacheOfAnswersIsBounded(t *testing.T) {
 	const many = 10_000
 	for range 3 {
 		for i := range many {
-			a.Publish(strconv.Itoa(i), 0, false, nil)
+			a.Publish(strconv.Itoa(i), nil, 0, false, nil)
 		}
 	}
 	if asked < 2*many {

@@ -23,7 +23,8 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 	if err := c.checkPublish(&p); err != nil {
 		return err
 	}
-	name, err := c.finalTopic(&p)
+	var hash security.Hash // of the topic, for all that is looked up
+	name, err := c.finalTopic(&p, &hash)
 	if err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		}
 	}
 	// The topic is final and judged as it will be routed.
-	permit, v := c.sender().access.Publish(name, p.QoS, p.Retain, p.Payload)
+	permit, v := c.sender().access.Publish(name, &hash, p.QoS, p.Retain, p.Payload)
 	if !v.Allowed() {
 		return c.denyPublish(&p, name, v)
 	}
@@ -52,7 +53,9 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 	in := &c.turn.in
 	*in = inbound{
 		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.from(),
+		trail: c.trailOf(name, &hash),
 	}
+	in.hash = hash
 	defer func() { // nothing of the message stays with the connection
 		*in = inbound{}
 		if cap(c.turn.scratch) > readBuffer/2 {
@@ -89,11 +92,11 @@ func (c *Conn) checkPublish(p *packet.Publish) error {
 
 // finalTopic resolves the topic alias, before anything is judged, and checks
 // the name's form. The result may view the read buffer.
-func (c *Conn) finalTopic(p *packet.Publish) (string, error) {
+func (c *Conn) finalTopic(p *packet.Publish, hash *security.Hash) (string, error) {
 	name := unsafe.String(unsafe.SliceData(p.Topic), len(p.Topic))
 	a := int(p.Props.TopicAlias)
 	if a == 0 {
-		if c.sender().access.Known(name) {
+		if c.sender().access.Known(name, hash) {
 			return name, nil
 		}
 		return name, c.checkName(name)

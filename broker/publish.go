@@ -22,6 +22,8 @@ type inbound struct {
 	retain   bool
 	will     bool
 	origin   *session.Origin
+	hash     security.Hash // of the topic, once somebody has needed it
+	trail    *trail        // what is remembered of the topic; nil: nothing
 	kept     *session.Message
 	waiting  *waiting // of a QoS 2 message: its copies wait for the commit
 }
@@ -144,7 +146,7 @@ func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *st
 	}
 	r := b.routers.Get().(*router)
 	r.b, r.t, r.in, r.batch = b, t, in, batch
-	b.tree.Match(in.topic, r.yield)
+	r.follow()
 	for _, m := range r.merged {
 		r.count(m.cl.offer(t, in, batch, m.subs...))
 	}
@@ -167,7 +169,9 @@ type router struct {
 	t       *turn
 	in      *inbound
 	batch   *store.Batch
-	yield   func(target, *session.Subscription) bool
+	yield   func(target, *session.Subscription) bool // route
+	collect func(target, *session.Subscription) bool // gather
+	hops    []hop
 	matched int
 	taken   int
 	full    int
@@ -183,14 +187,15 @@ type mergedCopy struct {
 
 func newRouter() any {
 	r := &router{}
-	r.yield = r.route
+	r.yield, r.collect = r.route, r.gather
 	return r
 }
 
 func (r *router) reset() {
 	clear(r.merged)
 	clear(r.index)
-	*r = router{yield: r.yield, merged: r.merged[:0], index: r.index}
+	clear(r.hops)
+	*r = router{yield: r.yield, collect: r.collect, hops: r.hops[:0], merged: r.merged[:0], index: r.index}
 }
 
 func (r *router) route(to target, sub *session.Subscription) bool {

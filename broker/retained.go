@@ -155,7 +155,7 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 		b.metrics.DroppedSource.Add(1)
 		return true
 	}
-	d := cl.receives(m.Topic, "", qos, true, m.Payload)
+	d := cl.receives(m.Topic, nil, "", qos, true, m.Payload)
 	if !d.Granted() {
 		b.metrics.DroppedDenied.Add(1)
 		return true

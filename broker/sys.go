@@ -8,12 +8,14 @@ import (
 	"sallyport/store"
 )
 
-// housekeep publishes the $SYS tree and removes expired retained messages; it
-// ends with the broker.
+// housekeep publishes the $SYS tree, removes expired retained messages and lets
+// stale routes go; it ends with the broker.
 func (b *Broker) housekeep() {
 	defer b.work.Done()
 	sweep := time.NewTicker(sweepInterval)
 	defer sweep.Stop()
+	routes := time.NewTicker(routeSweep)
+	defer routes.Stop()
 	var publish <-chan time.Time
 	var last *sysState
 	if b.opt.SysInterval > 0 {
@@ -29,6 +31,8 @@ func (b *Broker) housekeep() {
 			b.guarded(func() { b.publishSys(last) })
 		case <-sweep.C:
 			b.guarded(b.sweepRetained)
+		case <-routes.C:
+			b.guarded(b.sweepRoutes)
 		case <-b.done:
 			return
 		}

@@ -52,12 +52,30 @@ type slot struct {
 }
 
 const (
-	accessSlots  = 128 // bounds what an Access remembers
-	accessProbes = 16  // bounds the look-up of a topic
+	// MaxPlaces bounds the topics that an Access remembers.
+	MaxPlaces    = 128
+	accessProbes = 16 // bounds the look-up of a topic
 	// accessKey bounds the bytes of a topic with its share name: a longer one is
 	// judged each time, so that nobody makes the broker hold 128 times 64 KiB.
 	accessKey = 512
 )
+
+// Hash is the hash of a topic, 0 until somebody has needed it: all who are asked
+// about one message share one, so that its topic is hashed once at most. nil is
+// nobody's.
+type Hash uint64
+
+// Hash is the hash of topic by the gate's seed, which is kept in h unless h is nil.
+func (g *Gate) Hash(topic string, h *Hash) Hash {
+	if h != nil && *h != 0 {
+		return *h
+	}
+	sum := Hash(maphash.String(g.seed, topic))
+	if h != nil {
+		*h = sum // one topic in 2^64 is hashed each time
+	}
+	return sum
+}
 
 // NewAccess makes an Access for p.
 func NewAccess(g *Gate, p *Principal) Access { return Access{gate: g, principal: p} }
@@ -66,14 +84,14 @@ func NewAccess(g *Gate, p *Principal) Access { return Access{gate: g, principal:
 func (a *Access) Principal() *Principal { return a.principal }
 
 // Publish is Gate.Publish for a message that is no will. topic may view a
-// buffer: it is copied if it is remembered.
-func (a *Access) Publish(topic string, qos byte, retain bool, payload []byte) (Permit, Verdict) {
-	rules, s := a.recall(topic, "")
+// buffer: it is copied if it is remembered. h is topic's hash, or nil.
+func (a *Access) Publish(topic string, h *Hash, qos byte, retain bool, payload []byte) (Permit, Verdict) {
+	rules, s := a.recall(topic, h, "")
 	bit := answerBit(qos, retain)
 	if s == nil || s.known&s.allowed&bit == 0 {
 		// Refusals are rare: their reason is worked out again rather than kept.
 		m := Message{Payload: payload}
-		v := a.ask(rules, s, bit, &Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain, Message: &m})
+		v := a.ask(rules, s, h, bit, &Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain, Message: &m})
 		if !v.Allowed() {
 			return Permit{}, v
 		}
@@ -84,25 +102,29 @@ func (a *Access) Publish(topic string, qos byte, retain bool, payload []byte) (P
 }
 
 // Known reports whether topic was judged under the present rules, so that its
-// form was checked then.
-func (a *Access) Known(topic string) bool {
+// form was checked then. h is topic's hash, or nil.
+func (a *Access) Known(topic string, h *Hash) bool {
 	if a.gate.rules.Load() != a.rules || a.first == nil {
 		return false
 	}
-	return a.find(topic, "") != nil
+	return a.find(topic, h, "") != nil
 }
 
+// Place is where the topic is remembered that was asked about last, below
+// MaxPlaces; another topic may be there later. It is 0 if nothing is.
+func (a *Access) Place() int { return int(a.last) }
+
 // Receive is Gate.Receive. group is the share name of the subscription that the
-// message comes by, empty for one that is not shared.
-func (a *Access) Receive(topic, group string, qos byte, retain bool, payload []byte) Delivery {
+// message comes by, empty for one that is not shared; h is topic's hash, or nil.
+func (a *Access) Receive(topic string, h *Hash, group string, qos byte, retain bool, payload []byte) Delivery {
 	if a.principal == nil {
 		return Delivery{}
 	}
-	rules, s := a.recall(topic, group)
+	rules, s := a.recall(topic, h, group)
 	bit := answerBit(qos, retain)
 	if s == nil || s.known&bit == 0 {
 		m := Message{Payload: payload}
-		v := a.ask(rules, s, bit, &Request{
+		v := a.ask(rules, s, h, bit, &Request{
 			Principal: a.principal, Action: Receive, Topic: topic, QoS: qos, Retain: retain,
 			Shared: group != "", Group: group, Message: &m,
 		})
@@ -130,7 +152,7 @@ func answerBit(qos byte, retain bool) uint8 {
 
 // recall finds what is remembered of a topic; nil if nothing is. Answers of other
 // rules, or of a time that is over, are forgotten.
-func (a *Access) recall(topic, group string) (*Ruleset, *slot) {
+func (a *Access) recall(topic string, h *Hash, group string) (*Ruleset, *slot) {
 	rules := a.gate.rules.Load()
 	if rules != a.rules {
 		a.rules = rules
@@ -140,7 +162,7 @@ func (a *Access) recall(topic, group string) (*Ruleset, *slot) {
 	if a.first == nil {
 		return rules, nil
 	}
-	s := a.find(topic, group)
+	s := a.find(topic, h, group)
 	if s != nil && s.until != 0 && time.Now().Unix() >= int64(s.until) {
 		s.until, s.known, s.allowed, s.differs = 0, forgotten, 0, 0
 	}
@@ -150,12 +172,12 @@ func (a *Access) recall(topic, group string) (*Ruleset, *slot) {
 // forgotten marks a slot that holds a topic and no answer. No request has this bit.
 const forgotten = 1 << 7
 
-func (a *Access) hash(topic, group string) uint32 {
-	h := maphash.String(a.gate.seed, topic)
+func (a *Access) hash(topic string, h *Hash, group string) uint32 {
+	sum := uint64(a.gate.Hash(topic, h))
 	if group != "" {
-		h ^= maphash.String(a.gate.seed, group) * 0x9e3779b97f4a7c15
+		sum ^= maphash.String(a.gate.seed, group) * 0x9e3779b97f4a7c15
 	}
-	return uint32(h)
+	return uint32(sum)
 }
 
 func (s *slot) is(topic, group string) bool {
@@ -163,12 +185,12 @@ func (s *slot) is(topic, group string) bool {
 	return n == len(topic) && s.key[:n] == topic && s.key[n:] == group
 }
 
-func (a *Access) find(topic, group string) *slot {
+func (a *Access) find(topic string, h *Hash, group string) *slot {
 	slots := a.slots()
 	if s := &slots[a.last]; s.is(topic, group) && s.known != 0 {
 		return s
 	}
-	hash := a.hash(topic, group)
+	hash := a.hash(topic, h, group)
 	mask := uint32(len(slots) - 1)
 	for i := uint32(0); i < accessProbes && i <= mask; i++ {
 		s := &slots[(hash+i)&mask]
@@ -184,7 +206,7 @@ func (a *Access) find(topic, group string) *slot {
 }
 
 // ask puts q to the policies and remembers the answer, in s if the topic has that slot.
-func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
+func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q *Request) Verdict {
 	v, differs := a.gate.answer(rules, q)
 	if v.Volatile || len(q.Topic)+len(q.Group) > accessKey {
 		return v
@@ -195,7 +217,7 @@ func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
 		until = uint32(max(v.Until/1e9, 1))
 	}
 	if s == nil {
-		s = a.room(q.Topic, q.Group)
+		s = a.room(q.Topic, h, q.Group)
 	}
 	s.known |= bit
 	s.allowed &^= bit
@@ -214,8 +236,8 @@ func (a *Access) ask(rules *Ruleset, s *slot, bit uint8, q *Request) Verdict {
 
 // room makes a slot for a topic. Where the table has no place near the topic's
 // own it grows, and at its largest another topic there is forgotten.
-func (a *Access) room(topic, group string) *slot {
-	hash := a.hash(topic, group)
+func (a *Access) room(topic string, h *Hash, group string) *slot {
+	hash := a.hash(topic, h, group)
 	key := topic + group
 	if group == "" {
 		key = strings.Clone(topic)
@@ -226,17 +248,18 @@ func (a *Access) room(topic, group string) *slot {
 	}
 	for {
 		slots := a.slots()
-		if s := place(slots, fresh); s != nil {
-			return s
+		i := place(slots, fresh)
+		if n := uint32(len(slots)); i < 0 && n >= MaxPlaces {
+			i = int((hash + hash>>16%accessProbes) & (n - 1))
+			slots[i] = fresh
 		}
-		if n := uint32(len(slots)); n >= accessSlots {
-			at := &slots[(hash+hash>>16%accessProbes)&(n-1)]
-			*at = fresh
-			return at
+		if i >= 0 {
+			a.last = uint8(i)
+			return &slots[i]
 		}
 		for size := len(slots) * 2; ; size *= 2 {
 			larger := make([]slot, size)
-			if moved(larger, slots) || size >= accessSlots {
+			if moved(larger, slots) || size >= MaxPlaces {
 				a.setSlots(larger) // at the largest what finds no place is forgotten
 				break
 			}
@@ -246,22 +269,22 @@ func (a *Access) room(topic, group string) *slot {
 
 func moved(to, from []slot) bool {
 	for _, s := range from {
-		if s.known != 0 && place(to, s) == nil {
+		if s.known != 0 && place(to, s) < 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// place enters s near its own place; nil where that is full.
-func place(slots []slot, s slot) *slot {
+// place enters s near its own place and says where; -1 where that is full.
+func place(slots []slot, s slot) int {
 	mask := uint32(len(slots) - 1)
 	for i := uint32(0); i < accessProbes && i <= mask; i++ {
-		at := &slots[(s.hash+i)&mask]
-		if at.known == 0 {
-			*at = s
-			return at
+		at := (s.hash + i) & mask
+		if slots[at].known == 0 {
+			slots[at] = s
+			return int(at)
 		}
 	}
-	return nil
+	return -1
 }

@@ -24,8 +24,8 @@ func TestAccessRemembersEachQoSAndRetainFlagOnce(t *testing.T) {
 	a := NewAccess(g, somebody)
 	for range 3 {
 		for qos := range byte(3) {
-			a.Publish("a", qos, false, nil)
-			a.Publish("a", qos, true, nil)
+			a.Publish("a", nil, qos, false, nil)
+			a.Publish("a", nil, qos, true, nil)
 		}
 	}
 	if asked != 6 {
@@ -39,15 +39,15 @@ func TestAccessHoldsNoLongTopics(t *testing.T) {
 		a := NewAccess(gateOf(fixed{effect: effect, asked: &asked}), somebody)
 		held := 0
 		for i := range 1000 {
-			a.Publish(strings.Repeat("t", 65530)+strconv.Itoa(i), 0, false, nil)
-			a.Receive("t", strings.Repeat("g", 65530)+strconv.Itoa(i), 0, false, nil)
-			a.Publish(strings.Repeat("t", accessKey-4)+strconv.Itoa(i), 0, false, nil)
+			a.Publish(strings.Repeat("t", 65530)+strconv.Itoa(i), nil, 0, false, nil)
+			a.Receive("t", nil, strings.Repeat("g", 65530)+strconv.Itoa(i), 0, false, nil)
+			a.Publish(strings.Repeat("t", accessKey-4)+strconv.Itoa(i), nil, 0, false, nil)
 		}
 		for _, s := range a.slots() {
 			held += len(s.key)
 		}
-		if held == 0 || held > accessSlots*accessKey {
-			t.Errorf("%v: %d bytes of topics are held, want at most %d", effect, held, accessSlots*accessKey)
+		if held == 0 || held > MaxPlaces*accessKey {
+			t.Errorf("%v: %d bytes of topics are held, want at most %d", effect, held, MaxPlaces*accessKey)
 		}
 		if asked != 3000 {
 			t.Errorf("%v: the policy was asked %d times, want 3000", effect, asked)
@@ -71,7 +71,7 @@ func TestAccessTellsShareNamesApart(t *testing.T) {
 			topic, group string
 			want         bool
 		}{{"ab", "", false}, {"a", "b", true}, {"a", "", false}, {"", "ab", false}, {"ab", "b", true}} {
-			if got := a.Receive(tt.topic, tt.group, 0, false, nil).Granted(); got != tt.want {
+			if got := a.Receive(tt.topic, nil, tt.group, 0, false, nil).Granted(); got != tt.want {
 				t.Errorf("receive %q in group %q: %v, want %v", tt.topic, tt.group, got, tt.want)
 			}
 		}
@@ -94,7 +94,7 @@ func TestAccessForgetsWhenTimeMayChangeTheAnswer(t *testing.T) {
 		}))
 		a := NewAccess(g, somebody)
 		for range 88 {
-			if a.Receive("t", "", 0, false, nil).Granted() || !a.Receive("always", "", 0, false, nil).Granted() {
+			if a.Receive("t", nil, "", 0, false, nil).Granted() || !a.Receive("always", nil, "", 0, false, nil).Granted() {
 				t.Fatal("another answer before the time")
 			}
 			time.Sleep(time.Second)
@@ -104,7 +104,7 @@ func TestAccessForgetsWhenTimeMayChangeTheAnswer(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		for range 3 {
-			if !a.Receive("t", "", 0, false, nil).Granted() || !a.Receive("always", "", 0, false, nil).Granted() {
+			if !a.Receive("t", nil, "", 0, false, nil).Granted() || !a.Receive("always", nil, "", 0, false, nil).Granted() {
 				t.Fatal("the old answer after the time")
 			}
 		}
@@ -123,10 +123,10 @@ func TestAnswersAboutTheMessageAreNotRemembered(t *testing.T) {
 	}))
 	a := NewAccess(g, somebody)
 	for range 3 {
-		if _, v := a.Publish("t", 0, false, []byte("abc")); !v.Allowed() {
+		if _, v := a.Publish("t", nil, 0, false, []byte("abc")); !v.Allowed() {
 			t.Error("a short message is refused")
 		}
-		if _, v := a.Publish("t", 0, false, []byte("abcd")); v.Allowed() {
+		if _, v := a.Publish("t", nil, 0, false, []byte("abcd")); v.Allowed() {
 			t.Error("a long message is allowed")
 		}
 	}
@@ -165,16 +165,16 @@ func TestAccessAnswersAsTheGateDoes(t *testing.T) {
 	for i := range 200_000 {
 		topic := strconv.Itoa(r.IntN([]int{2, 64, 150, 1000}[i/50_000]))
 		qos, retain, group := byte(r.IntN(3)), r.IntN(4) == 0, groups[r.IntN(4)]
-		_, v := pub.Publish(topic, qos, retain, nil)
+		_, v := pub.Publish(topic, nil, qos, retain, nil)
 		if _, want := g.Publish(Request{Principal: somebody, Topic: topic, QoS: qos, Retain: retain}); v.Allowed() != want.Allowed() {
 			t.Fatalf("publish %s at %d, retain %v: %v, the gate says %v", topic, qos, retain, v.Effect, want.Effect)
 		}
-		d := sub.Receive(topic, group, qos, retain, nil)
+		d := sub.Receive(topic, nil, group, qos, retain, nil)
 		if want, _ := g.Receive(Request{Principal: somebody, Topic: topic, QoS: qos, Retain: retain, Shared: group != "", Group: group}); d.Granted() != want.Granted() {
 			t.Fatalf("receive %s in %q at %d, retain %v: %v", topic, group, qos, retain, d.Granted())
 		}
-		if len(pub.slots()) > accessSlots || len(sub.slots()) > accessSlots {
-			t.Fatalf("%d and %d slots, want at most %d", len(pub.slots()), len(sub.slots()), accessSlots)
+		if len(pub.slots()) > MaxPlaces || len(sub.slots()) > MaxPlaces {
+			t.Fatalf("%d and %d slots, want at most %d", len(pub.slots()), len(sub.slots()), MaxPlaces)
 		}
 		if i%10_000 == 9_999 {
 			g.Swap(&Ruleset{ByListener: map[string][]Policy{"door": {policy}}})
@@ -190,7 +190,7 @@ func TestSixtyFourTopicsAreRememberedAtOnce(t *testing.T) {
 		asked = 0
 		for range 10 {
 			for i := range 64 {
-				a.Publish(fmt.Sprint("devices/", i, "/state"), 0, false, nil)
+				a.Publish(fmt.Sprint("devices/", i, "/state"), nil, 0, false, nil)
 			}
 		}
 		// With a rare hash function two topics take turns in one place.
@@ -204,15 +204,15 @@ func TestAccessKeepsNoBuffer(t *testing.T) {
 	a := NewAccess(gateOf(policyOf(allowing)), somebody)
 	topic := []byte("a/b")
 	view := string(topic)
-	a.Publish(view, 0, false, nil)
-	if !a.Known("a/b") || a.Known("a/c") {
+	a.Publish(view, nil, 0, false, nil)
+	if !a.Known("a/b", nil) || a.Known("a/c", nil) {
 		t.Error("known are other topics than were judged")
 	}
 	zero := NewAccess(gateOf(policyOf(allowing)), nil)
-	if zero.Receive("a", "", 0, false, nil).Granted() {
+	if zero.Receive("a", nil, "", 0, false, nil).Granted() {
 		t.Error("nobody receives")
 	}
-	if _, v := zero.Publish("a", 0, false, nil); v.Allowed() {
+	if _, v := zero.Publish("a", nil, 0, false, nil); v.Allowed() {
 		t.Error("nobody publishes")
 	}
 }
@@ -230,7 +230,7 @@ func BenchmarkAccess(b *testing.B) {
 				if i == n {
 					i = 0
 				}
-				if _, v := a.Publish(topics[i], 1, false, nil); !v.Allowed() {
+				if _, v := a.Publish(topics[i], nil, 1, false, nil); !v.Allowed() {
 					b.Fatal("refused")
 				}
 			}
@@ -254,8 +254,8 @@ func BenchmarkAccessMemory(b *testing.B) {
 		pub, sub := make([]Access, clients), make([]Access, clients)
 		for i := range who {
 			pub[i], sub[i] = NewAccess(g, &who[i]), NewAccess(g, &who[i])
-			pub[i].Publish(topics[i], 1, false, nil)
-			sub[i].Receive(topics[i], "", 1, false, nil)
+			pub[i].Publish(topics[i], nil, 1, false, nil)
+			sub[i].Receive(topics[i], nil, "", 1, false, nil)
 		}
 		b.ReportMetric(float64(heap()-before)/clients, "B/client")
 		runtime.KeepAlive(pub)

@@ -100,11 +100,11 @@ func TestAShadowPolicyIsNeverEnforcedAndEveryDifferenceCounts(t *testing.T) {
 	g.Shadow().Tell(func(d Difference) { told = append(told, d) })
 	a, r := NewAccess(g, somebody), NewAccess(g, somebody)
 	for range 10 {
-		if _, v := a.Publish("secret/a", 1, false, nil); !v.Allowed() {
+		if _, v := a.Publish("secret/a", nil, 1, false, nil); !v.Allowed() {
 			t.Fatal("the shadow is enforced")
 		}
-		a.Publish("open", 1, false, nil)
-		if !r.Receive("secret/b", "", 0, false, nil).Granted() {
+		a.Publish("open", nil, 1, false, nil)
+		if !r.Receive("secret/b", nil, "", 0, false, nil).Granted() {
 			t.Fatal("the shadow is enforced")
 		}
 	}

@@ -100,14 +100,14 @@ func TestASwapEndsWhatWasPermitted(t *testing.T) {
 	p, _ := g.Publish(Request{Principal: somebody, Topic: "a"})
 	d, _ := g.Receive(Request{Principal: somebody, Topic: "a"})
 	a := NewAccess(g, somebody)
-	if _, v := a.Publish("a", 0, false, nil); !v.Allowed() || !g.Valid(p) || !g.Delivers(d) {
+	if _, v := a.Publish("a", nil, 0, false, nil); !v.Allowed() || !g.Valid(p) || !g.Delivers(d) {
 		t.Fatal("not permitted before the swap")
 	}
 	g.Swap(nil)
-	if g.Valid(p) || g.Delivers(d) || a.Known("a") {
+	if g.Valid(p) || g.Delivers(d) || a.Known("a", nil) {
 		t.Error("a permit, delivery or remembered answer outlives its rules")
 	}
-	if _, v := a.Publish("a", 0, false, nil); v.Allowed() {
+	if _, v := a.Publish("a", nil, 0, false, nil); v.Allowed() {
 		t.Error("a remembered answer is given under other rules")
 	}
 }

@@ -21,6 +21,8 @@ type Tree[K comparable, V any] struct {
 	root node[K, V]
 	size atomic.Int64
 
+	changes changes
+
 	mu sync.Mutex // held to change anything below root
 }
 
@@ -49,6 +51,7 @@ func (t *Tree[K, V]) Set(filter string, k K, v V) (replaced bool) {
 	if !replaced {
 		t.size.Add(1)
 	}
+	t.changed(filter)
 	return replaced
 }
 
@@ -96,6 +99,7 @@ func (t *Tree[K, V]) Remove(filter string, k K) bool {
 	removed := t.remove(&t.root, filter, hash, k)
 	if removed {
 		t.size.Add(-1)
+		t.changed(filter)
 	}
 	return removed
 }

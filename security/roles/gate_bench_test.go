@@ -61,7 +61,7 @@ func BenchmarkGate(b *testing.B) {
 				a := security.NewAccess(gate, who)
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
-					if _, v := a.Publish(topics[i%n], 1, false, nil); !v.Allowed() {
+					if _, v := a.Publish(topics[i%n], nil, 1, false, nil); !v.Allowed() {
 						b.Fatal(v)
 					}
 				}
@@ -88,7 +88,7 @@ func BenchmarkClientsOfOneRole(b *testing.B) {
 		pub, sub := make([]security.Access, clients), make([]security.Access, clients)
 		for i := range who {
 			pub[i], sub[i] = security.NewAccess(gate, &who[i]), security.NewAccess(gate, &who[i])
-			if _, v := pub[i].Publish(topics[i], 1, false, nil); !v.Allowed() || !sub[i].Receive(topics[i], "", 1, false, nil).Granted() {
+			if _, v := pub[i].Publish(topics[i], nil, 1, false, nil); !v.Allowed() || !sub[i].Receive(topics[i], nil, "", 1, false, nil).Granted() {
 				b.Fatal(v)
 			}
 		}
