@@ -93,7 +93,7 @@ func TestTemplateIsAValidPublish(t *testing.T) {
 		for qos := byte(0); qos <= 2; qos++ {
 			tm := newTemplate(v, "a/b/", true, qos, true, 300)
 			s := stamp{run: 1 << 60, publisher: 7, sequence: 1 << 40, at: 12345}
-			frame := tm.append(nil, s, 0xabcd, 42)
+			frame := tm.append(nil, &s, 0xabcd, 42)
 			h, n, err := packet.ReadHeader(frame)
 			if err != nil || n+h.Length != len(frame) {
 				t.Fatalf("header %+v, %d, %v", h, n, err)
@@ -119,7 +119,7 @@ func TestSendingAllocatesNothingPerMessage(t *testing.T) {
 	got := testing.AllocsPerRun(100, func() {
 		out := buf
 		for i := range uint64(100) {
-			out = tm.append(out, stamp{sequence: i}, uint16(i), i)
+			out = tm.append(out, &stamp{sequence: i}, uint16(i), i)
 		}
 	})
 	if got != 0 {
@@ -137,7 +137,7 @@ func TestReceivingAllocatesNothingPerMessage(t *testing.T) {
 	v.out = make([]byte, 0, 1<<16)
 	var frames []byte
 	for i := range uint64(100) {
-		frames = tm.append(frames, stamp{sequence: i}, 1, 0)
+		frames = tm.append(frames, &stamp{sequence: i}, 1, 0)
 	}
 	got := testing.AllocsPerRun(50, func() {
 		v.out = v.out[:0]

@@ -18,7 +18,8 @@ type stamp struct {
 	at        int64 // nanoseconds since the run's start: sent, or due
 }
 
-func (s stamp) put(b []byte) {
+func (s *stamp) put(b []byte) {
+	_ = b[headerSize-1]
 	binary.BigEndian.PutUint64(b, s.run)
 	binary.BigEndian.PutUint32(b[8:], s.publisher)
 	binary.BigEndian.PutUint64(b[12:], s.sequence)
@@ -51,6 +52,9 @@ func pattern(size int) []byte {
 
 // topicDigits is the width of the number at the end of a numbered topic.
 const topicDigits = 9
+
+// topicNumbers is how many numbers there are of that width.
+const topicNumbers = 1_000_000_000
 
 // template is a PUBLISH of fixed size whose varying bytes are patched.
 type template struct {
@@ -98,17 +102,18 @@ func (t *template) names(topic []byte, number uint64) bool {
 	if len(topic) != n+topicDigits {
 		return false
 	}
-	for i := n + topicDigits - 1; i >= n; i-- {
-		if topic[i] != byte('0'+number%10) {
+	var read uint64
+	for _, c := range topic[n:] {
+		if c -= '0'; c > 9 {
 			return false
 		}
-		number /= 10
+		read = read*10 + uint64(c)
 	}
-	return true
+	return read == number%topicNumbers
 }
 
 // append adds the message s to dst under packet identifier id.
-func (t *template) append(dst []byte, s stamp, id uint16, number uint64) []byte {
+func (t *template) append(dst []byte, s *stamp, id uint16, number uint64) []byte {
 	start := len(dst)
 	dst = append(dst, t.frame...)
 	frame := dst[start:]

@@ -127,7 +127,7 @@ func (p *publisher) fill(out []byte) []byte {
 			s.at = p.dueAt(number)
 		}
 		s.sequence = number
-		out = p.t.append(out, s, uint16(number%0xffff+1), p.topic(number))
+		out = p.t.append(out, &s, uint16(number%0xffff+1), p.topic(number))
 	}
 	p.sent.Store(number)
 	return out
@@ -136,7 +136,7 @@ func (p *publisher) fill(out []byte) []byte {
 // topic is the number of the topic of message n: of every hundred, fresh go to
 // topics that were never used before, the rest to topics in rotation.
 func (p *publisher) topic(n uint64) uint64 {
-	if p.topics == 0 {
+	if p.topics == 0 || p.t.digitsAt < 0 { // the latter has no number
 		return n
 	}
 	if p.fresh == 0 {

@@ -172,7 +172,7 @@ func (v *receiver) learn(frame []byte, bodyAt int, h packet.Header) {
 	if h.Flags&^1 != v.r.QoS<<1 || len(v.pubs) == 0 || len(frame) <= payload {
 		return
 	}
-	topic := v.pubs[0].t.topic
+	topic := v.pubs[0].t.topic // all of them have the same
 	s := shape{topicAt: bodyAt + 2, propsAt: -1, stampAt: len(frame) - payload, total: len(frame)}
 	at := s.topicAt + int(frame[bodyAt])<<8 + int(frame[bodyAt+1])
 	s.idAt = at
@@ -186,7 +186,10 @@ func (v *receiver) learn(frame []byte, bodyAt int, h packet.Header) {
 	if at != s.stampAt || s.propsAt >= 0 && frame[s.propsAt] != 0 {
 		return // it has properties, or the payload isn't ours
 	}
-	s.head = append(v.known.head[:0], frame[:min(s.topicAt+len(topic), s.idAt)]...)
+	if !bytes.HasPrefix(frame[s.topicAt:s.idAt], []byte(topic)) {
+		return
+	}
+	s.head = append(v.known.head[:0], frame[:s.topicAt+len(topic)]...)
 	v.known = s
 }
 

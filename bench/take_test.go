@@ -52,7 +52,7 @@ func TestWhatIsNotAsSentIsFound(t *testing.T) {
 				r, tm := listener(v, qos)
 				send := func(n uint64) []byte {
 					good.sequence = n
-					return tm.append(nil, good, uint16(n+1), n%10)
+					return tm.append(nil, &good, uint16(n+1), n%10)
 				}
 				stream := slices.Concat(send(0), send(1), tt.change(send(2), &tm), send(3))
 				if used, err := r.take(stream); err != nil || used != len(stream) {
@@ -74,7 +74,7 @@ func TestPacketsComeInPieces(t *testing.T) {
 	r, tm := listener(packet.V5, 2)
 	var stream []byte
 	for n := range uint64(20) {
-		stream = tm.append(stream, stamp{run: 99, publisher: 3, sequence: n}, uint16(n+1), n%10)
+		stream = tm.append(stream, &stamp{run: 99, publisher: 3, sequence: n}, uint16(n+1), n%10)
 		stream = packet.AppendAck(stream, packet.V5, packet.PUBREL, &packet.Ack{PacketID: uint16(n + 1)})
 	}
 	var part []byte
@@ -161,7 +161,7 @@ func FuzzReceiver(f *testing.F) {
 			_, tm := listener(v, qos)
 			var stream []byte
 			for _, n := range []uint64{0, 1, 1, 4, 2} {
-				stream = tm.append(stream, stamp{run: 99, publisher: 3, sequence: n}, uint16(n+1), n%10)
+				stream = tm.append(stream, &stamp{run: 99, publisher: 3, sequence: n}, uint16(n+1), n%10)
 			}
 			f.Add(byte(v), qos, stream)
 		}
