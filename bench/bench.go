@@ -55,6 +55,9 @@ type Options struct {
 	Scenario string
 	// Dial opens a connection to the broker.
 	Dial func(context.Context) (net.Conn, error)
+	// Plain is the host:port that Dial reaches with nothing but TCP; "": there is
+	// more to it. With it Connect can open sockets itself.
+	Plain string
 
 	Version packet.Version
 	QoS     byte

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -45,6 +46,9 @@ func inEachForm(t *testing.T, scenario string, f func(t *testing.T, b *clienttes
 			b := clienttest.Start(t)
 			o := small(b, scenario)
 			o.Dial = form.dial(client.Target{Transport: client.TCP, Address: b.Addr})
+			if form.name == "loops" {
+				o.Plain = b.Addr
+			}
 			f(t, b, o)
 		})
 	}
@@ -173,25 +177,31 @@ func TestDurationEndsTheRun(t *testing.T) {
 
 func TestConnectAndIdleCountConnections(t *testing.T) {
 	for _, scenario := range []string{Connect, Idle} {
-		b := clienttest.Start(t)
-		o := small(b, scenario)
-		o.Duration = time.Millisecond
-		r := mustRun(t, o)
-		if !r.OK() || r.Connections != 20 || r.PerSecond <= 0 || r.Latency.Count != 20 {
-			t.Errorf("%s: %+v", scenario, r)
-		}
+		inEachForm(t, scenario, func(t *testing.T, b *clienttest.Broker, o Options) {
+			o.Duration = time.Millisecond
+			for _, o.Rate = range []float64{0, 1000} {
+				r := mustRun(t, o)
+				if !r.OK() || r.Connections != 20 || r.PerSecond <= 0 || r.Latency.Count != 20 {
+					t.Errorf("%s: %+v", scenario, r)
+				}
+				if scenario == Connect && o.Rate > 0 && r.Seconds < 0.019 {
+					t.Errorf("20 connections at 1000/s took %.3f s", r.Seconds)
+				}
+			}
+		})
 	}
 }
 
 func TestConnectRefusedEndsTheRun(t *testing.T) {
 	for _, scenario := range []string{P2P, Connect, Idle, Retained, Offline, Subscriptions} {
-		b := clienttest.Start(t)
-		b.Connack = func(*packet.Connect) packet.Connack { return packet.Connack{Code: packet.NotAuthorized} }
-		o := small(b, scenario)
-		o.QoS = 1
-		if r, err := Run(context.Background(), o); err == nil {
-			t.Errorf("%s succeeded: %+v", scenario, r)
-		}
+		inEachForm(t, scenario, func(t *testing.T, b *clienttest.Broker, o Options) {
+			b.Connack = func(*packet.Connect) packet.Connack { return packet.Connack{Code: packet.NotAuthorized} }
+			o.QoS = 1
+			r, err := Run(context.Background(), o)
+			if _, refused := errors.AsType[*client.ReasonError](err); !refused {
+				t.Errorf("%s: %+v, %v", scenario, r, err)
+			}
+		})
 	}
 }
 

@@ -81,16 +81,23 @@ func (c *rawConn) handshake(ctx context.Context, hello *packet.Connect) error {
 	if err != nil {
 		return fmt.Errorf("no CONNACK: %w", err)
 	}
+	c.ack, err = welcome(c.version, h, body)
+	return err
+}
+
+// welcome decodes a CONNACK; one that refuses is an error.
+func welcome(v packet.Version, h packet.Header, body []byte) (*packet.Connack, error) {
 	if h.Type != packet.CONNACK {
-		return fmt.Errorf("%s in place of CONNACK", h.Type)
+		return nil, fmt.Errorf("%s in place of CONNACK", h.Type)
 	}
-	if c.ack, err = packet.DecodeConnack(c.version, h.Flags, body, packet.Limits{}); err != nil {
-		return err
+	ack, err := packet.DecodeConnack(v, h.Flags, body, packet.Limits{})
+	if err != nil {
+		return nil, err
 	}
-	if c.ack.Code != packet.Success {
-		return &client.ReasonError{Packet: packet.CONNACK, Version: c.version, Code: c.ack.Code, Reason: c.ack.Props.ReasonString}
+	if ack.Code != packet.Success {
+		return nil, &client.ReasonError{Packet: packet.CONNACK, Version: v, Code: ack.Code, Reason: ack.Props.ReasonString}
 	}
-	return nil
+	return ack, nil
 }
 
 // interrupt bounds reads and writes until the returned function is called.

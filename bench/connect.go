@@ -34,27 +34,10 @@ func (r *run) connectStorm(ctx context.Context) error {
 	s := new(secured)
 	usage, begin := r.sample(), r.now()
 	peak := r.watchMemory(usage)
-	err := r.each(ctx, r.Connections, func(i int) error {
-		from, err := r.await(ctx, begin, i)
-		if err != nil {
-			return err
-		}
-		n := i
-		if r.Clients > 0 {
-			n = i % r.Clients
-		}
-		c, err := r.openOnce(ctx, n)
-		if err != nil {
-			return fmt.Errorf("connection %d: %w", i, err)
-		}
-		took := r.now() - from
-		h.mu.Lock()
-		h.record(took)
-		h.mu.Unlock()
-		s.see(c)
-		c.bye()
-		return nil
-	})
+	looping, err := r.stormLoops(ctx, begin, h)
+	if err == nil && !looping {
+		err = r.stormGoroutines(ctx, begin, h, s)
+	}
 	grown := peak()
 	if err != nil {
 		return err
@@ -70,6 +53,41 @@ func (r *run) connectStorm(ctx context.Context) error {
 	}
 	s.report(rep)
 	return nil
+}
+
+// stormGoroutines opens the connections with Concurrency goroutines.
+func (r *run) stormGoroutines(ctx context.Context, begin int64, h *histogram, s *secured) error {
+	r.report.Generator = "goroutines"
+	return r.each(ctx, r.Connections, func(i int) error {
+		from, err := r.await(ctx, begin, i)
+		if err != nil {
+			return err
+		}
+		c, err := r.openOnce(ctx, r.clientOf(i))
+		if err != nil {
+			return fmt.Errorf("connection %d: %w", i, err)
+		}
+		took := r.now() - from
+		h.mu.Lock()
+		h.record(took)
+		h.mu.Unlock()
+		s.see(c)
+		c.bye()
+		return nil
+	})
+}
+
+// clientOf is the number of the client that makes connection i.
+func (r *run) clientOf(i int) int {
+	if r.Clients > 0 {
+		return i % r.Clients
+	}
+	return i
+}
+
+// dueAt is when connection i is due.
+func (r *run) dueAt(begin int64, i int) int64 {
+	return begin + int64(float64(i)/r.Rate*float64(time.Second))
 }
 
 // secured counts what TLS connections negotiated.
@@ -142,7 +160,7 @@ func (r *run) await(ctx context.Context, begin int64, i int) (from int64, err er
 	if r.Rate == 0 {
 		return r.now(), nil
 	}
-	from = begin + int64(float64(i)/r.Rate*float64(time.Second))
+	from = r.dueAt(begin, i)
 	for wait := from - r.now(); wait > 0; wait = from - r.now() {
 		if err := sleep(ctx, time.Duration(wait)); err != nil {
 			return 0, err

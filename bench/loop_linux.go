@@ -21,8 +21,6 @@ const (
 	loopPayload = 256 << 10
 	// yieldAfter is how long a loop that has work keeps others waiting.
 	yieldAfter = time.Millisecond
-	// timerData is the data of the timer's events; an endpoint's is its index.
-	timerData = 1 << 32
 )
 
 // loop serves some of a load's connections on one goroutine, with raw system
@@ -40,8 +38,7 @@ type loop struct {
 	in, out   []byte      // of the call under way
 	schedule  *schedule   // nil in a closed loop
 	due       func(i int, messages uint64)
-	timer     int   // descriptor, -1 in a closed loop
-	armed     int64 // for when the timer is set, on the run's clock; 0: it isn't
+	timer     *timer // with schedule
 	heard     func(*publisher)
 	finished  func() // its publishers send no more
 	sending   bool   // finished was not called yet
@@ -122,7 +119,7 @@ func (l *load) conns() []*rawConn {
 }
 
 func (l *load) newLoop(begin int64) (*loop, error) {
-	lp := &loop{r: l.r, stop: l.stop, timer: -1, sending: true, finished: l.publishing.Done,
+	lp := &loop{r: l.r, stop: l.stop, sending: true, finished: l.publishing.Done,
 		in: make([]byte, loopRead+l.r.Payload+64<<10), out: make([]byte, 0, flushSize+l.r.Payload+64<<10)}
 	lp.heard = lp.progress
 	var err error
@@ -139,10 +136,7 @@ func (l *load) newLoop(begin int64) (*loop, error) {
 			lp.touch(lp.seat[i])
 		}
 	}
-	if lp.timer, err = newTimer(); err == nil {
-		err = lp.poll.Add(lp.timer, timerData, epoll.In)
-	}
-	if err != nil {
+	if lp.timer, err = newTimer(lp.poll); err != nil {
 		lp.close()
 		return nil, err
 	}
@@ -220,8 +214,6 @@ func (lp *loop) close() {
 		}
 		epoll.Close(e.fd)
 	}
-	if lp.timer >= 0 {
-		epoll.Close(lp.timer)
-	}
+	lp.timer.close()
 	_ = lp.poll.Close() // nobody waits in it any more
 }

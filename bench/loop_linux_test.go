@@ -1,6 +1,9 @@
 package bench
 
 import (
+	"context"
+	"errors"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,4 +130,52 @@ func socketPair(t *testing.T) [2]int {
 	}
 	t.Cleanup(func() { epoll.Close(fds[1]) }) // the loop closes the first
 	return fds
+}
+
+func TestAStormThatNobodyAnswersFails(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	tests := []struct {
+		name   string
+		answer func(nc net.Conn)
+		says   string
+	}{
+		{"closed at once", func(nc net.Conn) {}, "no CONNACK"},
+		{"another packet", func(nc net.Conn) { nc.Write([]byte{0xd0, 0}) }, "PINGRESP in place of CONNACK"},
+		{"malformed", func(nc net.Conn) { nc.Write([]byte{0, 0}) }, "reserved"},
+		{"a packet without end", func(nc net.Conn) { nc.Write([]byte{0x20, 0xff, 0xff, 0x7f}) }, "in place of CONNACK"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				nc, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				nc.Read(make([]byte, 1024))
+				tt.answer(nc)
+				nc.(*net.TCPConn).CloseWrite()
+				nc.Read(make([]byte, 1024)) // until the client has gone
+				nc.Close()
+			}()
+			o := small(&clienttest.Broker{Addr: ln.Addr().String()}, Connect)
+			o.Connections, o.Concurrency = 1, 1
+			o.Plain = ln.Addr().String()
+			if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("Run = %v, want %q", err, tt.says)
+			}
+			<-served
+		})
+	}
+	ln.Close()
+	o := small(&clienttest.Broker{Addr: ln.Addr().String()}, Connect)
+	o.Plain = ln.Addr().String()
+	if _, err := Run(context.Background(), o); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("nobody listens: %v", err)
+	}
 }

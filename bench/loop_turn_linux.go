@@ -77,7 +77,7 @@ func (lp *loop) turn(events int) error {
 	}
 	lp.collect()
 	if lp.schedule != nil && lp.sending {
-		if err := lp.arm(lp.schedule.advance(lp.r.now(), lp.due)); err != nil {
+		if err := lp.advance(); err != nil {
 			return err
 		}
 	}
@@ -98,6 +98,17 @@ func (lp *loop) turn(events int) error {
 		lp.stopSending()
 	}
 	return nil
+}
+
+// isDue reports whether messages have become due by now.
+func (lp *loop) isDue(now int64) bool {
+	return lp.schedule != nil && lp.sending && now >= lp.timer.armed
+}
+
+// advance lets messages become due and sets the timer for the next.
+func (lp *loop) advance() error {
+	now := lp.r.now()
+	return lp.timer.arm(now, lp.schedule.advance(now, lp.due))
 }
 
 // read reads once and takes what came.
@@ -253,7 +264,7 @@ func (lp *loop) stopSending() {
 	}
 	lp.sending = false
 	if lp.schedule != nil {
-		_ = lp.arm(lp.r.now() + int64(time.Hour)) // else it would stay expired, and wake the loop
+		_ = lp.timer.arm(0, int64(time.Hour)) // else it would stay expired, and wake the loop
 	}
 	lp.finished()
 }

@@ -62,20 +62,20 @@ func TestEveryClientHasAUserNameOfItsOwn(t *testing.T) {
 }
 
 func TestClientsReconnectInTurn(t *testing.T) {
-	b := clienttest.Start(t)
-	seen := guests(b)
-	o := small(b, Connect)
-	o.Clients = 5
-	r := mustRun(t, o)
-	_, ids := seen()
-	if len(ids) != 5 || r.Connections != 20 || r.Latency.Count != 20 {
-		t.Fatalf("%d clients, report %+v", len(ids), r)
-	}
-	for id, n := range ids {
-		if n != 1+4 {
-			t.Errorf("%s connected %d times, want once before and four times measured", id, n)
+	inEachForm(t, Connect, func(t *testing.T, b *clienttest.Broker, o Options) {
+		seen := guests(b)
+		o.Clients = 5
+		r := mustRun(t, o)
+		_, ids := seen()
+		if len(ids) != 5 || r.Connections != 20 || r.Latency.Count != 20 {
+			t.Fatalf("%d clients, report %+v", len(ids), r)
 		}
-	}
+		for id, n := range ids {
+			if n != 1+4 {
+				t.Errorf("%s connected %d times, want once before and four times measured", id, n)
+			}
+		}
+	})
 }
 
 func TestChurnGoesOnBesideTheLoad(t *testing.T) {

@@ -117,6 +117,10 @@ var errStalled = errors.New("no progress")
 // until waits for done to be true; errStalled when progress has not changed
 // for the Stall time.
 func (r *run) until(ctx context.Context, done func() bool, progress func() uint64) error {
+	return until(ctx, r.Stall, done, progress)
+}
+
+func until(ctx context.Context, stall time.Duration, done func() bool, progress func() uint64) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	last, since := progress(), time.Now()
@@ -128,7 +132,7 @@ func (r *run) until(ctx context.Context, done func() bool, progress func() uint6
 		}
 		if p := progress(); p != last {
 			last, since = p, time.Now()
-		} else if time.Since(since) > r.Stall {
+		} else if time.Since(since) > stall {
 			return errStalled
 		}
 	}

@@ -3,33 +3,52 @@ package bench
 import (
 	"syscall"
 	"unsafe"
+
+	"sallyport/internal/epoll"
 )
 
-// newTimer returns the descriptor of a timer (timerfd_create(2)). The runtime's
-// own timers are a millisecond coarse in a process that waits.
-func newTimer() (int, error) {
+// timerData is the data of a timer's events; a connection's is its index.
+const timerData = 1 << 32
+
+// timer wakes a loop (timerfd_create(2)). The runtime's own timers are a
+// millisecond coarse in a process that waits.
+type timer struct {
+	fd    int
+	armed int64 // for when it is set, on the run's clock
+}
+
+// newTimer returns a timer that poll looks after, not set.
+func newTimer(poll *epoll.Poll) (*timer, error) {
 	const monotonic = 1
 	fd, _, errno := syscall.Syscall(syscall.SYS_TIMERFD_CREATE, monotonic, syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if errno != 0 {
-		return -1, errno
+		return nil, errno
 	}
-	return int(fd), nil
+	t := &timer{fd: int(fd)}
+	if err := poll.Add(t.fd, timerData, epoll.In); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
 }
 
-// isDue reports whether messages have become due by now.
-func (lp *loop) isDue(now int64) bool { return lp.schedule != nil && now >= lp.armed && lp.sending }
-
-// arm sets the timer for at, on the run's clock; that it has expired is forgotten.
-func (lp *loop) arm(at int64) error {
-	if lp.armed == at {
+// arm sets the timer for at; now is the time. That it has expired is forgotten.
+func (t *timer) arm(now, at int64) error {
+	if t.armed == at {
 		return nil
 	}
-	lp.armed = at
+	t.armed = at
 	// A time of zero would turn it off.
-	spec := [2]syscall.Timespec{{}, syscall.NsecToTimespec(max(1, at-lp.r.now()))}
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, uintptr(lp.timer), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
+	spec := [2]syscall.Timespec{{}, syscall.NsecToTimespec(max(1, at-now))}
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, uintptr(t.fd), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
 	if errno != 0 {
 		return errno
 	}
 	return nil
+}
+
+func (t *timer) close() {
+	if t != nil {
+		epoll.Close(t.fd)
+	}
 }

@@ -167,6 +167,9 @@ func (c *benchCmd) server(e *env, o *bench.Options) (stop func(), err error) {
 		target.TLS.CurvePreferences = []tls.CurveID{c.curve()}
 	}
 	o.Dial = target.Dial
+	if target.Transport == client.TCP {
+		o.Plain = target.Address
+	}
 	return func() {}, nil
 }
 
@@ -181,6 +184,6 @@ func (c *benchCmd) startSelf(e *env, o *bench.Options) (stop func(), err error) 
 	if err != nil {
 		return nil, &failure{what: "start a broker for --self", why: err}
 	}
-	o.Dial = client.Target{Transport: client.TCP, Address: addr}.Dial
+	o.Dial, o.Plain = client.Target{Transport: client.TCP, Address: addr}.Dial, addr
 	return stop, nil
 }
