@@ -166,8 +166,7 @@ type Broker struct {
 	groups       groups
 	turns        sync.Pool // *turn
 	routers      sync.Pool // *router
-	buffers      sync.Pool // *[outputBuffer]byte
-	largeBuffers sync.Pool // *[largeBuffer]byte
+	buffers      buffers
 	readBuffers  sync.Pool // *[readBuffer]byte
 	sources      sources
 	internal     *security.Principal // publishes what is under $SYS

@@ -279,6 +279,7 @@ func (c *Conn) carryOn(t *turn) (more bool) {
 		p := c.pending
 		c.pending = nil
 		c.consume(p)
+		c.b.buffers.give(p)
 	}
 	c.holdBack()
 	return !c.paused && !c.ended.Load()
@@ -440,7 +441,7 @@ func (c *Conn) farewell(why ending) {
 		d.Props.ReasonString = why.say
 		d.Props.Mark(packet.PropReasonString)
 	}
-	c.room()
+	c.room(smallPacket)
 	n := len(c.out)
 	if c.out = packet.AppendDisconnect(c.out, packet.V5, &d); len(c.out)-n > int(c.sendMax) {
 		// MQTT-3.14.2-3: no reason string above the client's maximum packet size.

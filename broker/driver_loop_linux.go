@@ -14,7 +14,7 @@ import (
 
 const (
 	// loopBuffer is how much one read takes at most, in bytes.
-	loopBuffer = 64 << 10
+	loopBuffer = 256 << 10
 	// roundBytes is how much is read before what it caused is flushed, in bytes.
 	roundBytes = 256 << 10
 	// roundTime is how long input is handled before that, in nanoseconds.

@@ -15,7 +15,7 @@ func (c *Conn) consume(p []byte) {
 			return
 		}
 		k := min(need, len(p))
-		c.partial = append(c.partial, p[:k]...)
+		c.partial = c.b.buffers.keep(c.partial, p[:k])
 		p = p[k:]
 		if need, ok = c.missing(); !ok {
 			return
@@ -26,6 +26,7 @@ func (c *Conn) consume(p []byte) {
 		c.partial = nil
 		h, n, _ := packet.ReadHeader(whole)
 		c.handle(h, whole[n:])
+		c.b.buffers.give(whole)
 		if c.ended.Load() {
 			return
 		}
@@ -57,10 +58,10 @@ func (c *Conn) consume(p []byte) {
 		return
 	}
 	if c.paused {
-		c.pending = append(c.pending, p...)
+		c.pending = c.b.buffers.keep(c.pending, p)
 		return
 	}
-	c.partial = append(c.partial, p...)
+	c.partial = c.b.buffers.keep(c.partial, p)
 }
 
 // pace lets the rest of the input, of which there are left bytes, wait for the

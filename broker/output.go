@@ -27,7 +27,7 @@ func (b *Broker) write(t *turn, c *Conn, f packet.PublishOut, must bool) bool {
 	if c.aliasMax > 0 {
 		c.alias(&f)
 	}
-	c.room()
+	c.room(len(f.Payload) + len(f.Topic) + len(f.Props) + smallPacket)
 	c.out = packet.AppendPublish(c.out, c.version, &f)
 	c.outPublishes++
 	c.account()
@@ -96,7 +96,7 @@ func (c *Conn) sendTouch(t *turn, f func(dst []byte) []byte) {
 	if c.ended.Load() {
 		return
 	}
-	c.room()
+	c.room(smallPacket)
 	c.out = f(c.out)
 	c.account()
 	t.touch(c)
@@ -232,7 +232,7 @@ func (c *Conn) appendAck(p *pendingAck) (fits bool) {
 func (c *Conn) bounded(f func(dst []byte, bare bool) []byte) (fits bool) {
 	n := len(c.out)
 	for _, bare := range [2]bool{!c.problemInfo, true} {
-		c.room()
+		c.room(smallPacket)
 		if c.out = f(c.out, bare); len(c.out)-n <= int(c.sendMax) {
 			return true
 		}
@@ -277,47 +277,6 @@ func (c *Conn) acknowledge(typ packet.Type, ack packet.Ack, counts bool) {
 	c.mu.Unlock()
 	c.reserve(&p)
 	c.settleAcks(c.turn) // those before it may have left since we looked
-}
-
-// outputBuffer is the size of a fresh output buffer, in bytes.
-const outputBuffer = 4096
-
-// largeBuffer is the size of a buffer for a batch of output, in bytes.
-const largeBuffer = 64 << 10
-
-// takeBuffer, growBuffer and giveBuffer share output buffers between
-// connections, so that an idle one holds none and a busy one doesn't grow its
-// own step by step. The pools hold arrays, since a pointer to one costs no
-// allocation.
-func (b *Broker) takeBuffer() []byte {
-	if p, ok := b.buffers.Get().(*[outputBuffer]byte); ok {
-		return p[:0]
-	}
-	return make([]byte, 0, outputBuffer)
-}
-
-// growBuffer replaces a fresh buffer that is nearly full by a large one.
-func (b *Broker) growBuffer(buf []byte) []byte {
-	if cap(buf) != outputBuffer || len(buf) < outputBuffer*3/4 {
-		return buf
-	}
-	var large []byte
-	if p, ok := b.largeBuffers.Get().(*[largeBuffer]byte); ok {
-		large = append(p[:0], buf...)
-	} else {
-		large = append(make([]byte, 0, largeBuffer), buf...)
-	}
-	b.giveBuffer(buf)
-	return large
-}
-
-func (b *Broker) giveBuffer(buf []byte) {
-	switch n := cap(buf); {
-	case n >= largeBuffer && n <= 4*largeBuffer:
-		b.largeBuffers.Put((*[largeBuffer]byte)(buf[:largeBuffer]))
-	case n >= outputBuffer && n < largeBuffer:
-		b.buffers.Put((*[outputBuffer]byte)(buf[:outputBuffer]))
-	}
 }
 
 // holdBack lets input wait while output is far above its limit: a peer that
@@ -378,7 +337,7 @@ func (c *Conn) Drained() {
 // nothing. written is what it took before and has written; it may be nil.
 func (c *Conn) TakeOutput(written []byte) []byte {
 	if cap(written) > 0 {
-		c.b.giveBuffer(written)
+		c.b.buffers.give(written)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -399,16 +358,19 @@ func (c *Conn) TakeOutput(written []byte) []byte {
 	return out
 }
 
-// room makes sure that there is an output buffer, and counts one packet that
-// will be appended. The caller holds c.mu.
-func (c *Conn) room() {
+// room makes sure that there is an output buffer with room for one packet of n
+// bytes that will be appended, and counts it. The caller holds c.mu.
+func (c *Conn) room(n int) {
 	c.outPackets++
 	if c.out == nil {
-		c.out = c.b.takeBuffer()
+		c.out = c.b.buffers.take(n)
 	} else {
-		c.out = c.b.growBuffer(c.out)
+		c.out = c.b.buffers.grow(c.out, n)
 	}
 }
+
+// smallPacket is enough for most packets but PUBLISH, in bytes.
+const smallPacket = 64
 
 // send appends output that belongs to this connection's own turn.
 func (c *Conn) send(f func(dst []byte) []byte) {
@@ -417,7 +379,7 @@ func (c *Conn) send(f func(dst []byte) []byte) {
 	if c.ended.Load() {
 		return
 	}
-	c.room()
+	c.room(smallPacket)
 	c.out = f(c.out)
 	c.account()
 }
