@@ -78,7 +78,8 @@ type Conn struct {
 	wire Wire
 	lis  *Listener
 
-	// Owned by the driver's calls: one goroutine at a time.
+	// Owned by the driver's calls: one goroutine at a time. Fields are in the order
+	// in which they leave no gap: every idle connection has them all.
 	turn        *turn         // nil between calls
 	partial     []byte        // an incomplete packet
 	pending     []byte        // input that waits while paused
@@ -90,41 +91,41 @@ type Conn struct {
 	paused      bool
 	problemInfo bool
 	heard       bool   // a packet came in this turn
-	place       int32  // in the list of connections, counted from 1; guarded by connSet.mu
 	receiveMax  uint16 // the client's receive maximum
+	place       int32  // in the list of connections, counted from 1; guarded by connSet.mu
 
 	// Written once or by the driver's calls, read by anybody.
-	opening   atomic.Pointer[opening]            // nil once it is accepted
-	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
-	client    atomic.Pointer[client]             // set when attached
 	ended     atomic.Bool                        // changed under mu
 	accepted  atomic.Bool                        // a CONNACK said yes
 	waiting   atomic.Bool                        // input waits for the broker, not for the client
+	opening   atomic.Pointer[opening]            // nil once it is accepted
+	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
+	client    atomic.Pointer[client]             // set when attached
 	lastRead  atomic.Int64                       // time of the last packet
 	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
 	keepAlive atomic.Int64                       // nanoseconds allowed between packets, 0: any
 
 	life timer[Conn] // connect timeout, then keep alive and write progress: see checkLife
 
-	mu sync.Mutex // guards the fields below
-	// out is what the driver has not taken yet.
-	out                      []byte
-	outPackets, outPublishes int64 // appended and not yet taken
-	accounted                int64 // bytes of out counted against the broker's bound
-	written                  int64 // the same of what the driver has taken and not yet written
-	dirty                    bool  // in some turn's list
-	inTurn                   bool
-	over                     chan struct{} // closed when the turn ends; nil: nobody waits for that
-	gone                     bool          // it is forgotten when the turn ends
-	wantDrain                bool          // somebody waits for output to be written
-	next                     func()
-	acks                     []*pendingAck
-	ackWait                  func(func())
-	outWait                  func(func())      // input waits for output to be written
-	received                 int               // QoS 1 and 2 messages of this connection not yet acknowledged
-	sendMax                  uint32            // client's maximum packet size
-	outAlias                 map[string]uint16 // topic aliases in use towards the client
-	aliasMax                 uint16
+	mu           sync.Mutex    // guards the fields below
+	out          []byte        // what the driver has not taken yet
+	outPackets   int32         // in out
+	outPublishes int32         // in out
+	accounted    int64         // bytes of out counted against the broker's bound
+	written      int64         // the same of what the driver has taken and not yet written
+	over         chan struct{} // closed when the turn ends; nil: nobody waits for that
+	next         func()
+	acks         []*pendingAck
+	ackWait      func(func())
+	outWait      func(func())      // input waits for output to be written
+	outAlias     map[string]uint16 // topic aliases in use towards the client
+	sendMax      uint32            // client's maximum packet size
+	received     int32             // QoS 1 and 2 messages of this connection not yet acknowledged
+	aliasMax     uint16
+	dirty        bool // in some turn's list
+	inTurn       bool
+	gone         bool // it is forgotten when the turn ends
+	wantDrain    bool // somebody waits for output to be written
 }
 
 // opening is what a connection needs only until its CONNACK.

@@ -251,7 +251,7 @@ func (x *bed) delivered(client string) int64 {
 	c := x.b.reg.find(client).conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return x.b.metrics.PublishSent.Load() + c.outPublishes
+	return x.b.metrics.PublishSent.Load() + int64(c.outPublishes)
 }
 
 func (x *bed) enforceWaits() bool {

@@ -143,7 +143,7 @@ func (c *Conn) checkName(name string) error {
 func (c *Conn) window() error {
 	c.mu.Lock()
 	c.received++
-	over := c.version == packet.V5 && c.received > int(c.lis.Limits.ReceiveMaximum)
+	over := c.version == packet.V5 && c.received > int32(c.lis.Limits.ReceiveMaximum)
 	c.mu.Unlock()
 	if over {
 		c.limit("receive_maximum")

@@ -352,8 +352,8 @@ func (c *Conn) TakeOutput(written []byte) []byte {
 	out := c.out
 	c.out = nil
 	m.BytesSent.Add(int64(len(out)))
-	m.PacketsSent.Add(c.outPackets)
-	m.PublishSent.Add(c.outPublishes)
+	m.PacketsSent.Add(int64(c.outPackets))
+	m.PublishSent.Add(int64(c.outPublishes))
 	c.outPackets, c.outPublishes = 0, 0
 	return out
 }
