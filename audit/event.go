@@ -56,6 +56,12 @@ func New(l *slog.Logger) Log {
 	return Log{to: l, floods: &floods{now: time.Now, seen: make(map[Event]*flood)}}
 }
 
+// Writes reports whether Record would write anything of e, so that who can cause
+// e often need not gather its fields in vain.
+func (l Log) Writes(e Event) bool {
+	return l.to != nil && l.to.Enabled(context.Background(), e.level())
+}
+
 // Record writes event e at its level with attrs.
 func (l Log) Record(e Event, attrs ...slog.Attr) {
 	if l.to == nil {

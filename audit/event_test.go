@@ -39,4 +39,16 @@ func TestWhatAClientCantCauseAtWillIsNeverLeftOut(t *testing.T) {
 	}
 }
 
-func TestTheZeroLogWritesNothing(t *testing.T) { Log{}.Record(Connected) }
+func TestTheZeroLogWritesNothing(t *testing.T) {
+	Log{}.Record(Connected)
+	if (Log{}).Writes(Connected) {
+		t.Error("the zero Log says that it writes")
+	}
+}
+
+func TestWritesIsToldByTheLevel(t *testing.T) {
+	l := New(slog.New(slog.NewTextHandler(new(bytes.Buffer), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if l.Writes(Connected) || !l.Writes(ConnectRefused) {
+		t.Errorf("connected %v, connect_refused %v; want false and true", l.Writes(Connected), l.Writes(ConnectRefused))
+	}
+}

@@ -16,7 +16,7 @@ import (
 // and attaches. authData goes with the CONNACK.
 func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 	o := c.opening.Load()
-	p, info := o.connect, &o.info
+	p, info := o.connect.Load(), &o.info
 	if who.ClientID != p.ClientID || who.Listener != c.lis.Name || who.Addr != info.Remote || who.Secure != info.Secure {
 		named := *who
 		named.ClientID, named.Listener, named.Addr, named.Secure = p.ClientID, c.lis.Name, info.Remote, info.Secure
@@ -30,21 +30,31 @@ func (c *Conn) admitWith(who *security.Principal, authData []byte) {
 
 // judge asks the gate about the principal and its will; a refusal ends the connection.
 func (c *Conn) judge() (allowed bool) {
-	who := c.principal.Load()
-	if v := c.b.gate.Admit(who); !v.Allowed() {
+	o, who := c.opening.Load(), c.principal.Load()
+	generation := c.b.gate.Generation() // first: newer rules than these judge again
+	v := c.b.gate.Admit(who)
+	if !v.Allowed() {
 		r := c.refusal(security.Request{Action: security.Connect}, v)
 		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule, r)
 		return false
 	}
-	if w := c.opening.Load().connect.Will; w != nil {
+	o.judged = generation
+	if v.Until != 0 || v.Volatile {
+		o.judged = 0
+	}
+	if w := o.connect.Load().Will; w != nil {
 		in := inbound{topic: w.Topic, qos: w.QoS, retain: w.Retain, will: true, payload: w.Payload}
 		q := in.request(who)
-		if _, v := c.b.gate.Publish(q); !v.Allowed() {
+		_, v := c.b.gate.Publish(q)
+		if !v.Allowed() {
 			q.Action = security.Publish
 			r := c.refusal(q, v)
 			c.b.audit.Record(audit.WillDenied, c.who(r.attrs(v, slog.String("topic", w.Topic))...)...)
 			c.refuseConnect(packet.NotAuthorized, "will not allowed", r)
 			return false
+		}
+		if v.Until != 0 || v.Volatile {
+			o.judged = 0
 		}
 	}
 	return true
@@ -89,10 +99,10 @@ func (c *Conn) accept(a *attached, failed error) {
 		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
 	}
-	if !c.judge() {
+	if o.judged != c.b.gate.Generation() && !c.judge() {
 		return // the rules changed while the session was stored
 	}
-	p := o.connect
+	p := o.connect.Load()
 	ack := packet.Connack{SessionPresent: a.present}
 	if p.Version == packet.V5 {
 		c.describe(&ack, o, a)
@@ -103,7 +113,9 @@ func (c *Conn) accept(a *attached, failed error) {
 		return
 	}
 	c.b.metrics.ConnectsAccepted.Add(1)
-	c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Load().Method), slog.Int("version", int(p.Version)))...)
+	if c.b.audit.Writes(audit.Connected) {
+		c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Load().Method), slog.Int("version", int(p.Version)))...)
+	}
 	c.phase = serving
 	c.accepted.Store(true)
 	c.opening.Store(nil)
@@ -149,7 +161,7 @@ func (c *Conn) from() *session.Origin {
 
 // describe fills the properties of an MQTT 5 CONNACK (3.2.2.3).
 func (c *Conn) describe(ack *packet.Connack, o *opening, a *attached) {
-	p, lim, pr := o.connect, &c.lis.Limits, &ack.Props
+	p, lim, pr := o.connect.Load(), &c.lis.Limits, &ack.Props
 	if o.assigned {
 		// MQTT-3.1.3-7
 		pr.AssignedClientID = p.ClientID

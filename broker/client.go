@@ -136,7 +136,7 @@ func (cl *client) unused() bool {
 
 // take is attach for one client, under its lock.
 func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again bool) {
-	b, p, who := cl.b, c.opening.Load().connect, c.principal.Load()
+	b, p, who := cl.b, c.opening.Load().connect.Load(), c.principal.Load()
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.gone {
@@ -221,7 +221,8 @@ func (cl *client) begin(t *turn, c *Conn, after *aftermath) dues {
 
 // detach ends c's hold on the session.
 func (cl *client) detach(c *Conn, why ending) {
-	t := turn{now: cl.b.now()}
+	t := cl.b.takeTurn()
+	defer cl.b.endTurn(t)
 	var after aftermath
 	var batch store.Batch
 	cl.mu.Lock()
@@ -257,11 +258,10 @@ func (cl *client) detach(c *Conn, why ending) {
 	groups := cl.groups()
 	cl.b.commit(&batch, func(error) {}) // lost, a message that moved is only sent once more
 	cl.mu.Unlock()
-	cl.settle(&t, &after)
+	cl.settle(t, &after)
 	for _, g := range groups {
-		g.drain(&t)
+		g.drain(t)
 	}
-	t.flush()
 }
 
 // clear ends the session's content: subscriptions, queue, flights. The caller

@@ -131,11 +131,11 @@ type Conn struct {
 // opening is what a connection needs only until its CONNACK.
 type opening struct {
 	info     Info
-	deadline int64 // for the CONNECT and its authentication, 0: none
-	connect  *packet.Connect
-	assigned bool // the client identifier is ours
+	deadline int64                          // for the CONNECT and its authentication, 0: none
+	connect  atomic.Pointer[packet.Connect] // nil until it has come; never changed
+	assigned bool                           // the client identifier is ours
 	epoch    authn.Epoch
-	claims   atomic.Pointer[identity] // what the CONNECT says, for the log
+	judged   uint64 // the generation of the rules that admitted it; 0: for that moment only
 
 	// Guarded by Conn.mu:
 	cancel   func() // gives up an authentication under way
@@ -171,8 +171,8 @@ func (c *Conn) identity() identity {
 		return identity{client: shown(p.ClientID), user: shown(p.Name)}
 	}
 	if o := c.opening.Load(); o != nil {
-		if id := o.claims.Load(); id != nil {
-			return *id
+		if p := o.connect.Load(); p != nil {
+			return identity{client: shown(p.ClientID), user: shown(p.Username)}
 		}
 	}
 	return identity{}
@@ -455,21 +455,27 @@ func (c *Conn) record(why ending, serving bool) {
 		c.b.audit.Record(audit.ProtocolViolation, c.who(slog.String("reason", why.reason), slog.String("code", codeText(why.code)))...)
 	}
 	if serving {
+		if !c.b.audit.Writes(audit.Disconnected) {
+			return
+		}
 		c.b.audit.Record(audit.Disconnected, c.who(slog.String("reason", why.reason), slog.String("code", codeText(why.code)))...)
 	} else if !why.violated {
 		c.b.log.Debug("connection closed before CONNECT was accepted", "addr", c.remote(), "listener", c.lis.Name, "reason", why.reason)
 	}
 }
 
-func codeText(code packet.Code) string { return fmt.Sprintf("0x%02x", byte(code)) }
+func codeText(code packet.Code) string {
+	const digits = "0123456789abcdef"
+	return string([]byte{'0', 'x', digits[code>>4], digits[code&15]})
+}
 
 // who is the client's identity as log attributes, with more appended.
 func (c *Conn) who(more ...slog.Attr) []slog.Attr {
 	id := c.identity()
-	return append([]slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 4+len(more)),
 		slog.String("client", id.client), slog.String("user", id.user),
-		slog.String("addr", c.remote()), slog.String("listener", c.lis.Name),
-	}, more...)
+		slog.String("addr", c.remote()), slog.String("listener", c.lis.Name))
+	return append(attrs, more...)
 }
 
 // limit counts that a limit was reached and says so.

@@ -39,23 +39,25 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 		return err
 	}
 	o := c.opening.Load()
-	o.connect = p
-	o.claims.Store(&identity{client: shown(p.ClientID), user: shown(p.Username)})
+	o.connect.Store(p)
 	if err := c.checkConnect(p); err != nil {
 		return err
 	}
 	if p.ClientID == "" {
 		// Assigned now, since who may have which identifier is judged with the credentials.
-		p.ClientID, o.assigned = c.lis.GeneratedPrefix+rand.Text(), true
+		named := *p
+		named.ClientID, o.assigned = c.lis.GeneratedPrefix+rand.Text(), true
+		p = &named
+		o.connect.Store(p)
 	}
-	creds := o.info.Creds
+	creds := &o.info.Creds
 	creds.ClientID, creds.Listener = p.ClientID, c.lis.Name
 	creds.HasUsername, creds.Username = p.HasUsername, p.Username
 	creds.HasPassword, creds.Password = p.HasPassword, p.Password
 	creds.Addr, creds.Secure = o.info.Remote, o.info.Secure
 	if p.Props.Has(packet.PropAuthMethod) {
 		creds.AuthMethod, creds.AuthData = p.Props.AuthMethod, p.Props.AuthData
-		return c.beginExchange(&creds)
+		return c.beginExchange(creds)
 	}
 	if c.lis.Auth == nil {
 		c.refuseIdentity(errors.New("the listener has no authenticator"), 0)
@@ -64,7 +66,7 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	c.phase = authenticating
 	began, resume := c.turn.now, c.await()
 	o.epoch = c.lis.Auth.Epoch()
-	c.setCancel(c.lis.Auth.Begin(&creds, func(who *security.Principal, err error) {
+	c.setCancel(c.lis.Auth.Begin(creds, func(who *security.Principal, err error) {
 		resume(func() { c.identified(who, err, began) })
 	}))
 	return nil

@@ -177,13 +177,13 @@ func BenchmarkIdleConnection(b *testing.B) {
 	}
 }
 
-// BenchmarkConnect is CONNECT, CONNACK and DISCONNECT of a client whose
-// credentials are remembered.
-func BenchmarkConnect(b *testing.B) {
-	w := newCrowd(b, 1, true)
+// comeAndGo makes a broker that remembers one client's credentials; once is its
+// CONNECT and DISCONNECT.
+func comeAndGo(tb testing.TB) (w *crowd, once func()) {
+	w = newCrowd(tb, 1, true)
 	connect := w.connect(0)
 	for deadline := time.Now().Add(10 * time.Second); ; { // the first login computes a hash on a worker
-		d := w.open(b)
+		d := w.open(tb)
 		d.feed(connect)
 		known := d.c.accepted.Load()
 		d.c.Gone(nil)
@@ -191,16 +191,36 @@ func BenchmarkConnect(b *testing.B) {
 			break
 		}
 		if time.Now().After(deadline) {
-			b.Fatal("the credentials are never remembered")
+			tb.Fatal("the credentials are never remembered")
 		}
 	}
 	goodbye := packet.AppendDisconnect(nil, packet.V311, &packet.Disconnect{})
+	return w, func() {
+		d := w.open(tb)
+		d.feed(connect)
+		d.feed(goodbye)
+	}
+}
+
+func TestAConnectAllocatesLittle(t *testing.T) {
+	ceiling := 22.0
+	if raceEnabled {
+		ceiling += 20 // sync.Pool forgets at random
+	}
+	_, once := comeAndGo(t)
+	if got := testing.AllocsPerRun(1000, once); got > ceiling {
+		t.Errorf("%.1f allocations from CONNECT to DISCONNECT, want at most %.0f", got, ceiling)
+	}
+}
+
+// BenchmarkConnect is CONNECT, CONNACK and DISCONNECT of a client whose
+// credentials are remembered.
+func BenchmarkConnect(b *testing.B) {
+	w, once := comeAndGo(b)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		d := w.open(b)
-		d.feed(connect)
-		d.feed(goodbye)
+		once()
 	}
 	b.StopTimer()
 	if got := w.b.metrics.ConnectsAccepted.Load(); got < int64(b.N) {

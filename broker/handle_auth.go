@@ -10,7 +10,7 @@ import (
 type enhancedAuth struct {
 	method   string
 	exchange Exchange          // nil between two
-	creds    authn.Credentials // what the transport presents
+	creds    authn.Credentials // what the transport presents, the CONNECT's left out
 }
 
 // beginExchange starts enhanced authentication for a CONNECT that names a method (MQTT 5.0, 4.12).
@@ -26,7 +26,9 @@ func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	if !ok {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
 	}
-	c.auth = &enhancedAuth{method: creds.AuthMethod, exchange: x, creds: c.opening.Load().info.Creds}
+	c.auth = &enhancedAuth{method: creds.AuthMethod, exchange: x, creds: *creds}
+	again := &c.auth.creds
+	again.HasUsername, again.Username, again.HasPassword, again.Password, again.AuthData = false, "", false, nil, nil
 	c.step(creds.AuthData, c.turn.now)
 	return nil
 }

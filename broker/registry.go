@@ -116,9 +116,7 @@ func (r *registry) remove(cl *client) {
 			continue
 		}
 		*at, cl.chain = cl.chain, nil
-		if s.n--; s.n == 0 {
-			s.buckets = nil
-		} else if len(s.buckets) > 16 && s.n < len(s.buckets)/8 {
+		if s.n--; len(s.buckets) > 16 && s.n < len(s.buckets)/8 {
 			s.resize(r, len(s.buckets)/2)
 		}
 		return

@@ -18,7 +18,7 @@ type will struct {
 }
 
 func newWill(c *Conn, now int64) *will {
-	w := c.opening.Load().connect.Will
+	w := c.opening.Load().connect.Load().Will
 	if w == nil {
 		return nil
 	}

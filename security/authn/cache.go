@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	stdhash "hash"
 	"sync"
 	"time"
 )
@@ -23,7 +24,7 @@ type CacheOptions struct {
 // generation of the accounts. Wrong credentials are never remembered.
 type Cache struct {
 	opts CacheOptions
-	key  [32]byte
+	macs sync.Pool // *keyed, all with the key of this process
 
 	mu      sync.Mutex // guards the fields below
 	entries map[cacheKey]*list.Element
@@ -37,15 +38,28 @@ type cacheEntry struct {
 	expires time.Time
 }
 
+// keyed is what the MAC of one entry takes. It is used again and again, since its
+// key is set up once.
+type keyed struct {
+	mac stdhash.Hash
+	in  []byte // wiped after use: a password stands in it
+	out [sha256.Size]byte
+}
+
+// longestKept is the longest input whose buffer is kept, in bytes.
+const longestKept = 1024
+
 // NewCache makes an empty cache with a fresh key.
 func NewCache(o CacheOptions) (*Cache, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	c := &Cache{opts: o, entries: map[cacheKey]*list.Element{}, order: list.New()}
-	if _, err := rand.Read(c.key[:]); err != nil {
+	var key [32]byte
+	if _, err := rand.Read(key[:]); err != nil {
 		return nil, err
 	}
+	c.macs.New = func() any { return &keyed{mac: hmac.New(sha256.New, key[:])} }
 	return c, nil
 }
 
@@ -67,19 +81,23 @@ func (c *Cache) Len() int {
 // sum is the key of an entry. Each part is preceded by its length, so that no
 // two different inputs read alike.
 func (c *Cache) sum(realm, user string, password []byte, generation uint64) cacheKey {
-	mac := hmac.New(sha256.New, c.key[:])
-	var n [8]byte
-	part := func(b []byte) {
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		mac.Write(n[:])
-		mac.Write(b)
+	k := c.macs.Get().(*keyed)
+	in := binary.BigEndian.AppendUint64(k.in[:0], uint64(len(realm)))
+	in = append(in, realm...)
+	in = binary.BigEndian.AppendUint64(in, uint64(len(user)))
+	in = append(in, user...)
+	in = binary.BigEndian.AppendUint64(in, uint64(len(password)))
+	in = append(in, password...)
+	in = binary.BigEndian.AppendUint64(in, generation)
+	k.mac.Reset()
+	k.mac.Write(in)
+	key := cacheKey(k.mac.Sum(k.out[:0]))
+	clear(in)
+	if k.in = in; cap(in) > longestKept {
+		k.in = nil
 	}
-	part([]byte(realm))
-	part([]byte(user))
-	part(password)
-	binary.BigEndian.PutUint64(n[:], generation)
-	mac.Write(n[:])
-	return cacheKey(mac.Sum(nil))
+	c.macs.Put(k)
+	return key
 }
 
 func (c *Cache) has(realm, user string, password []byte, generation uint64) bool {

@@ -223,6 +223,9 @@ func (c *Chain) dearest() decoy {
 
 // owes reports whether r still has to pay for a slow hash.
 func (c *Chain) owes(r result) bool {
+	if r.err == nil {
+		return false
+	}
 	var refused *Refused
 	return errors.As(r.err, &refused) && refused.Unpaid && c.dearest() != nil
 }

@@ -248,6 +248,9 @@ func (a *attempt) conclude(p *security.Principal, err error) {
 
 // count remembers where refusals come from.
 func (s *Service) count(addr netip.Addr, err error) {
+	if err == nil {
+		return
+	}
 	var refused *Refused
 	if errors.As(err, &refused) {
 		s.delays.failed(addr)
