@@ -220,16 +220,16 @@ func TestSubscriptionsRetainedAndOffline(t *testing.T) {
 				if scenario == Offline && qos == 0 {
 					continue
 				}
-				b := clienttest.Start(t)
-				o := small(b, scenario)
-				o.Version, o.QoS = v, qos
-				r := mustRun(t, o)
-				if !r.OK() || r.Delivered != 250 {
-					t.Errorf("%s, version %d, QoS %d: %+v, want 250 delivered", scenario, v, qos, r)
-				}
-				if n := b.Retained(); n != 0 {
-					t.Errorf("%s left %d retained messages", scenario, n)
-				}
+				inEachForm(t, scenario, func(t *testing.T, b *clienttest.Broker, o Options) {
+					o.Version, o.QoS = v, qos
+					r := mustRun(t, o)
+					if !r.OK() || r.Delivered != 250 {
+						t.Errorf("%s, version %d, QoS %d: %+v, want 250 delivered", scenario, v, qos, r)
+					}
+					if n := b.Retained(); n != 0 {
+						t.Errorf("%s left %d retained messages", scenario, n)
+					}
+				})
 			}
 		}
 	}

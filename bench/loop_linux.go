@@ -30,7 +30,7 @@ const (
 type loop struct {
 	r         *run
 	poll      *epoll.Poll
-	home      []*loop // of each of the load's publishers, by its number
+	home      []*loop // of each of the load's publishers, by its number; nil: it has no loop
 	seat      []*endpoint
 	stop      <-chan struct{}
 	endpoints []*endpoint
@@ -62,18 +62,25 @@ type endpoint struct {
 	index   uint64     // in the loop's endpoints
 }
 
-// startLoops gives the connections to event loops, one for each processor, if
-// all are plain sockets; else it leaves them alone and reports false.
-func (l *load) startLoops(ctx context.Context, begin int64) (looping bool, err error) {
+// startLoops gives the connections of pubs and receivers, which are l's, to
+// event loops, one for each processor, if all are plain sockets; else it leaves
+// them alone and reports false.
+func (l *load) startLoops(ctx context.Context, begin int64, pubs []*publisher, receivers []*receiver) (looping bool, err error) {
 	if l.r.Payload > loopPayload {
 		return false, nil
 	}
-	for _, c := range l.conns() {
-		if _, ok := c.Conn.(syscall.Conn); !ok {
+	plain := func(c *rawConn) bool { _, ok := c.Conn.(syscall.Conn); return ok }
+	for _, p := range pubs {
+		if !plain(p.c) {
 			return false, nil
 		}
 	}
-	n := min(runtime.GOMAXPROCS(0), len(l.receivers))
+	for _, v := range receivers {
+		if !plain(v.c) {
+			return false, nil
+		}
+	}
+	n := min(runtime.GOMAXPROCS(0), max(1, len(receivers)))
 	loops := make([]*loop, n)
 	for i := range loops {
 		if loops[i], err = l.newLoop(begin); err != nil {
@@ -81,7 +88,7 @@ func (l *load) startLoops(ctx context.Context, begin int64) (looping bool, err e
 		}
 	}
 	if err == nil {
-		err = l.seat(loops)
+		err = l.seat(loops, pubs, receivers)
 	}
 	if err != nil {
 		for _, lp := range loops {
@@ -105,17 +112,6 @@ func (l *load) startLoops(ctx context.Context, begin int64) (looping bool, err e
 	})
 	l.r.report.Generator = fmt.Sprintf("%d event loops", len(loops))
 	return true, nil
-}
-
-func (l *load) conns() []*rawConn {
-	var all []*rawConn
-	for _, p := range l.pubs {
-		all = append(all, p.c)
-	}
-	for _, v := range l.receivers {
-		all = append(all, v.c)
-	}
-	return all
 }
 
 func (l *load) newLoop(begin int64) (*loop, error) {
@@ -144,7 +140,7 @@ func (l *load) newLoop(begin int64) (*loop, error) {
 }
 
 // seat deals the connections to the loops: those of a pair to the same one.
-func (l *load) seat(loops []*loop) error {
+func (l *load) seat(loops []*loop, pubs []*publisher, receivers []*receiver) error {
 	home, seat := make([]*loop, len(l.pubs)), make([]*endpoint, len(l.pubs))
 	h := make([]*histogram, len(loops))
 	for i := range loops {
@@ -152,13 +148,14 @@ func (l *load) seat(loops []*loop) error {
 		loops[i].home, loops[i].seat = home, seat
 	}
 	l.histograms = append(l.histograms, h...)
-	for i, p := range l.pubs {
-		home[i], seat[i] = loops[i%len(loops)], &endpoint{c: p.c, pub: p}
-		if err := home[i].add(seat[i]); err != nil {
+	for i, p := range pubs {
+		lp, e := loops[i%len(loops)], &endpoint{c: p.c, pub: p}
+		home[p.number], seat[p.number] = lp, e
+		if err := lp.add(e); err != nil {
 			return err
 		}
 	}
-	for i, v := range l.receivers {
+	for i, v := range receivers {
 		v.latency = h[i%len(loops)]
 		if err := loops[i%len(loops)].add(&endpoint{c: v.c, rec: v}); err != nil {
 			return err

@@ -167,6 +167,9 @@ func (lp *loop) progress(p *publisher) {
 		lp.touch(lp.seat[p.number])
 		return
 	}
+	if home == nil {
+		return // it has sent everything
+	}
 	if p.stirred.Swap(true) {
 		return // in the mail already
 	}
@@ -249,8 +252,8 @@ func (lp *loop) resume(e *endpoint) error {
 
 // reachedLimits reports whether every publisher has sent all it should.
 func (lp *loop) reachedLimits() bool {
-	for i, home := range lp.home {
-		if p := lp.seat[i].pub; home == lp && p.sent.Load() < p.limit {
+	for _, e := range lp.endpoints {
+		if e.pub != nil && e.pub.sent.Load() < e.pub.limit {
 			return false
 		}
 	}

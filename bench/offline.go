@@ -11,6 +11,7 @@ import (
 
 // offline queues Count messages for a session that is away, then takes it up.
 func (r *run) offline(ctx context.Context) error {
+	r.Rate = 0
 	hello := func(clean bool) *packet.Connect { return r.hello(1, "o", 0, clean) }
 	sc, err := r.open(ctx, hello(false))
 	if err != nil {
@@ -32,7 +33,7 @@ func (r *run) offline(ctx context.Context) error {
 	r.Progress(fmt.Sprintf("queueing %d messages", r.Count))
 	r.settle(ctx)
 	before := r.sample()
-	if err := r.send(ctx, p, r.Count); err != nil {
+	if err := l.send(ctx, p, r.Count); err != nil {
 		return err
 	}
 	after := r.sample()

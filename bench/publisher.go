@@ -22,6 +22,7 @@ type publisher struct {
 	limit  uint64 // messages to send
 	window uint64 // messages under way
 	fan    uint64 // receivers of each message that the window waits for; 0: none
+	pings  bool   // a PINGREQ follows the last message
 	stop   <-chan struct{}
 	out    []byte // owned by who publishes
 
@@ -130,6 +131,9 @@ func (p *publisher) fill(out []byte) []byte {
 		out = p.t.append(out, &s, uint16(number%0xffff+1), p.topic(number))
 	}
 	p.sent.Store(number)
+	if p.pings && number == p.limit {
+		out = packet.AppendPing(out, packet.PINGREQ)
+	}
 	return out
 }
 

@@ -29,29 +29,22 @@ func (r *run) numbered(ctx context.Context, level string, receivers int, retain 
 	})
 }
 
-// send publishes n messages and waits until they are acknowledged; at QoS 0,
-// until the broker has answered a ping sent behind them.
-func (r *run) send(ctx context.Context, p *publisher, n int) error {
-	p.limit = uint64(n)
-	done := make(chan error, 1)
-	r.goroutine("publisher", func() error {
-		err := p.publish(ctx)
-		if err == nil {
-			_, err = p.c.Write(packet.AppendPing(nil, packet.PINGREQ))
-		}
-		done <- err
+// send publishes n messages with p and waits until they are acknowledged; at
+// QoS 0, until the broker has answered a ping sent behind them.
+func (l *load) send(ctx context.Context, p *publisher, n int) error {
+	r := l.r
+	p.limit, p.pings, p.stop = uint64(n), true, l.stop
+	looping, err := l.startLoops(ctx, r.now(), []*publisher{p}, nil)
+	if err != nil {
 		return err
-	})
-	r.goroutine("publisher", p.acknowledge)
-	select {
-	case err := <-done:
-		if err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
-	err := r.until(ctx, func() bool { return p.ponged.Load() && (p.t.idAt < 0 || p.acked.Load() >= p.limit) }, p.acked.Load)
+	if !looping {
+		r.report.Generator = "goroutines"
+		r.goroutine("publisher", func() error { return p.publish(ctx) })
+		r.goroutine("publisher", p.acknowledge)
+	}
+	over := func() bool { return p.ponged.Load() && (p.t.idAt < 0 || p.acked.Load() >= p.limit) }
+	err = r.until(ctx, over, func() uint64 { return p.acked.Load() + p.sent.Load() })
 	if errors.Is(err, errStalled) {
 		return fmt.Errorf("the broker acknowledged %d of %d messages", p.acked.Load(), n)
 	}
@@ -61,6 +54,7 @@ func (r *run) send(ctx context.Context, p *publisher, n int) error {
 // retained stores Count retained messages, replays them to a new subscription
 // and clears them.
 func (r *run) retained(ctx context.Context) error {
+	r.Rate = 0
 	l, err := r.numbered(ctx, "r", 1, true)
 	if err != nil {
 		return err
@@ -69,7 +63,7 @@ func (r *run) retained(ctx context.Context) error {
 	r.Progress(fmt.Sprintf("storing %d retained messages", r.Count))
 	r.settle(ctx)
 	before := r.sample()
-	if err := r.send(ctx, p, r.Count); err != nil {
+	if err := l.send(ctx, p, r.Count); err != nil {
 		return err
 	}
 	after := r.sample()
@@ -95,8 +89,14 @@ func (r *run) retained(ctx context.Context) error {
 
 // drain reads what is due to v until all has come or nothing more does.
 func (l *load) drain(ctx context.Context, v *receiver, s span) error {
-	l.r.goroutine("subscriber", v.receive)
-	err := l.r.until(ctx, func() bool { return l.delivered() >= l.sent() }, l.delivered)
+	looping, err := l.startLoops(ctx, l.r.now(), nil, []*receiver{v})
+	if err != nil {
+		return err
+	}
+	if !looping {
+		l.r.goroutine("subscriber", v.receive)
+	}
+	err = l.r.until(ctx, func() bool { return l.delivered() >= l.sent() }, l.delivered)
 	l.end(s)
 	if errors.Is(err, errStalled) {
 		return nil // what is missing is in the verdict

@@ -120,16 +120,19 @@ func (l *load) measure(ctx context.Context) error {
 			p.limit = uint64(r.Messages)
 		}
 	}
-	if looping, err := l.startLoops(ctx, begin); err != nil {
+	span := l.begin()
+	if looping, err := l.startLoops(ctx, begin, l.pubs, l.receivers); err != nil {
 		return err
 	} else if !looping {
 		r.report.Generator = "goroutines"
 		l.startGoroutines(ctx, begin)
 	}
-	if err := sleep(ctx, warmup); err != nil {
-		return err
+	if warmup > 0 {
+		if err := sleep(ctx, warmup); err != nil {
+			return err
+		}
+		span = l.begin()
 	}
-	span := l.begin()
 	if err := l.awaitSending(ctx); err != nil {
 		return err
 	}
