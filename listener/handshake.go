@@ -194,6 +194,9 @@ func (l *Listener) fail(g *guest, p *place, message string, err error) {
 	closed, displaced := l.closed, p.item == nil
 	l.mu.Unlock()
 	_ = g.flush() // an alert, perhaps; the failure is what gets reported
+	if g.stream != nil {
+		g.stream.settle() // it gives back what it borrowed
+	}
 	l.turnAway(g)
 	switch {
 	case closed:

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +174,53 @@ func TestSocketOfARefusedUpgradeGetsItsAnswer(t *testing.T) {
 		eventually(t, "UpgradeFailed", uintOf(&l.counts.UpgradeFailed), 1)
 		eventually(t, "Open", l.counts.Open.Load, 0)
 	}
+}
+
+func TestSocketsAreKnownToNoPoller(t *testing.T) {
+	server, client := tlsPair(t)
+	for _, o := range []Options{{Transport: TCP}, {Transport: TLS, TLS: server}} {
+		sockets := make(chan Socket, 1)
+		l := startSockets(t, o, func(s Socket) { sockets <- s })
+		c := dial(t, l)
+		if o.Transport == TLS {
+			if err := tls.Client(c, client).Handshake(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := <-sockets
+		if polled := polledDescriptors(t); slices.Contains(polled, s.FD) {
+			t.Errorf("%s: descriptor %d is polled by the runtime: %v", o.Transport, s.FD, polled)
+		}
+		newDriver(s).leave()
+	}
+}
+
+// polledDescriptors are those that the process's epoll instances watch (proc(5)).
+func polledDescriptors(t *testing.T) (polled []int) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if kind, _ := os.Readlink("/proc/self/fd/" + fd.Name()); kind != "anon_inode:[eventpoll]" {
+			continue
+		}
+		info, err := os.ReadFile("/proc/self/fdinfo/" + fd.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(info)) {
+			var target int
+			if _, err := fmt.Sscanf(line, "tfd: %d", &target); err == nil {
+				polled = append(polled, target)
+			}
+		}
+	}
+	if len(polled) == 0 {
+		t.Fatal("nothing is polled, not even the listening socket")
+	}
+	return polled
 }
 
 func TestCloseEndsHandshakesOfSockets(t *testing.T) {
