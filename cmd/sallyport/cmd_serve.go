@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"sallyport"
@@ -91,14 +90,11 @@ func invalid(path string, err error) *failure {
 // serve runs cfg until the context ends; read gives the configuration again on
 // SIGHUP, and bound is called once the ports are the broker's.
 func serve(e *env, cfg *config.Config, read func() (*config.Config, error), bound func()) error {
-	// A broker is worth more memory than collections: see docs/performance.md.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
-	}
 	// Before anybody can see that the broker listens: until then SIGHUP ends the process.
 	reload := make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(e.ctx)
 	defer cancel()
+	tuneMemory(ctx)
 	onHangup(ctx, func() {
 		select {
 		case reload <- struct{}{}:
