@@ -242,6 +242,7 @@ func (cl *client) detach(c *Conn, why ending) {
 		cl.clear(&after)
 		cl.finish(&after)
 	default:
+		cl.session.Trim()
 		if cl.session.Expiry != session.NeverExpires {
 			a := cl.away()
 			a.expiresAt = t.now + int64(cl.session.Expiry)*1e9

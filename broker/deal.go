@@ -2,7 +2,6 @@ package broker
 
 import (
 	"log/slog"
-	"sync/atomic"
 
 	"sallyport/audit"
 	"sallyport/security"
@@ -23,7 +22,7 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 	}
 	if w := in.waiting; w != nil {
 		// QoS 2: it may leave when the publisher's commit is complete.
-		out := g.wait(t, session.Entry{Msg: in.message(), QoS: in.qos, Held: &w.held})
+		out := g.wait(t, session.Entry{Msg: in.hold(), QoS: in.qos})
 		if out == taken {
 			w.groups = append(w.groups, g)
 		}
@@ -118,7 +117,7 @@ func (g *group) assign(t *turn, in *inbound, passes bool, batch *store.Batch) ou
 			}
 			continue
 		}
-		switch m.cl.offerShared(t, in, g, m.sub, batch) {
+		switch m.cl.offerShared(t, in, m.sub, m.via, batch) {
 		case taken:
 			return taken
 		case full:
@@ -142,13 +141,13 @@ func (cl *client) receiveShared(in *inbound, g *group, sub *session.Subscription
 
 // offerShared gives the client a shared message if it can send it at once:
 // full if it can't now, refused if it may not.
-func (cl *client) offerShared(t *turn, in *inbound, g *group, sub *session.Subscription, batch *store.Batch) outcome {
+func (cl *client) offerShared(t *turn, in *inbound, sub *session.Subscription, via *session.Via, batch *store.Batch) outcome {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if sub.Removed || cl.session == nil {
 		return refused
 	}
-	d := cl.receiveShared(in, g, sub)
+	d := cl.receiveShared(in, groupOf(via), sub)
 	if !d.Granted() {
 		return refused
 	}
@@ -156,7 +155,7 @@ func (cl *client) offerShared(t *turn, in *inbound, g *group, sub *session.Subsc
 	if !cl.live || !cl.conn.roomy() || qos > 0 && !cl.session.Room() {
 		return full
 	}
-	out, _ := cl.b.deliver(d, t, cl, dispatch{in: in, qos: qos, retain: in.retain && sub.RetainAsPublished, ids: sub.IDs(), share: g}, batch)
+	out, _ := cl.b.deliver(d, t, cl, dispatch{in: in, qos: qos, retain: in.retain && sub.RetainAsPublished, via: via}, batch)
 	return out
 }
 
@@ -184,13 +183,13 @@ func (g *group) wait(t *turn, e session.Entry) outcome {
 	return taken
 }
 
-// dropHeld takes out the waiting messages whose hold is h: they could not be kept.
-func (g *group) dropHeld(h *atomic.Bool) {
+// dropHeld takes out the waiting entries of m: it could not be kept.
+func (g *group) dropHeld(m *session.Message) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	rest := g.waiting[:0]
 	for _, e := range g.waiting {
-		if e.Held != h {
+		if e.Msg != m {
 			rest = append(rest, e)
 			continue
 		}
@@ -250,11 +249,8 @@ func (g *group) deal(t *turn, e *session.Entry) outcome {
 		g.b.metrics.DroppedExpired.Add(1)
 		return refused
 	}
-	if e.Held != nil {
-		if e.Held.Load() {
-			return passed // its commit's completion goes on
-		}
-		e.Held = nil
+	if e.Held() {
+		return passed // its commit's completion goes on
 	}
 	in := inbound{
 		topic: m.Topic, payload: m.Payload, props: m.Props, expiryAt: m.ExpiryAt, expires: m.Expires,
@@ -280,7 +276,7 @@ func (g *group) deal(t *turn, e *session.Entry) outcome {
 func redeal(t *turn, list []session.Entry) {
 	byGroup := make(map[*group][]session.Entry)
 	for _, e := range list {
-		if g, ok := e.Share.(*group); ok {
+		if g := groupOf(e.Via); g != nil {
 			byGroup[g] = append(byGroup[g], session.Entry{Msg: e.Msg, QoS: e.Msg.QoS})
 		}
 	}

@@ -63,18 +63,19 @@ type dispatch struct {
 	in     *inbound
 	qos    byte
 	retain bool
-	ids    []uint32
-	share  *group
+	via    *session.Via
 }
 
 // add makes the copy one that serves sub too.
 func (cp *dispatch) add(sub *session.Subscription) {
 	cp.qos = max(cp.qos, min(cp.in.qos, sub.QoS))
 	cp.retain = cp.retain || cp.in.retain && sub.RetainAsPublished
-	if cp.ids == nil {
-		cp.ids = sub.IDs()
-	} else {
-		cp.ids = append(slices.Clip(cp.ids), sub.IDs()...)
+	switch via := sub.Via(); {
+	case via == nil:
+	case cp.via == nil:
+		cp.via = via
+	default:
+		cp.via = &session.Via{SubIDs: append(slices.Clip(cp.via.SubIDs), via.SubIDs...)}
 	}
 }
 
@@ -137,11 +138,11 @@ func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (ou
 		cl.forget(batch, old)
 		cl.complain(t, "queue full, oldest message dropped")
 	}
-	e := cp.entry(s)
 	if w := cp.in.waiting; cp.qos == 2 && w != nil {
-		e.Held = &w.held
+		cp.in.hold()
 		w.clients = append(w.clients, cl)
 	}
+	e := cp.entry(s)
 	s.Enqueue(e)
 	cl.store(batch, e)
 	cl.account()
@@ -173,17 +174,13 @@ func (cl *client) complain(t *turn, reason string) {
 }
 
 func (cp dispatch) entry(s *session.Session) session.Entry {
-	e := session.Entry{Msg: cp.in.message(), QoS: cp.qos, Retain: cp.retain, SubIDs: cp.ids, Seq: s.NextSeq()}
-	if cp.share != nil {
-		e.Share = cp.share
-	}
-	return e
+	return session.Entry{Msg: cp.in.message(), QoS: cp.qos, Retain: cp.retain, Via: cp.via, Seq: s.NextSeq()}
 }
 
 func (cp dispatch) frame(now int64) packet.PublishOut {
 	f := packet.PublishOut{
 		QoS: cp.qos, Retain: cp.retain, Topic: cp.in.topic, Props: cp.in.props, ExpiryAt: cp.in.expiryAt,
-		SubIDs: cp.ids, Payload: cp.in.payload,
+		SubIDs: cp.via.IDs(), Payload: cp.in.payload,
 	}
 	if cp.in.expiryAt >= 0 {
 		f.Expiry = cp.in.left(now)
@@ -244,7 +241,7 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 	b, c, m := cl.b, cl.conn, snd.Msg
 	f := packet.PublishOut{
 		Dup: snd.Dup, QoS: snd.QoS, Retain: snd.Retain, Topic: m.Topic, PacketID: snd.ID, Props: m.Props,
-		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.SubIDs, Payload: m.Payload,
+		ExpiryAt: m.ExpiryAt, Expiry: m.Left(t.now), SubIDs: snd.Via.IDs(), Payload: m.Payload,
 	}
 	d := cl.receives(m.Topic, nil, shareOf(snd.Entry), snd.QoS, m.Retain, m.Payload)
 	switch {
@@ -289,7 +286,7 @@ func (cl *client) withhold(t *turn, snd session.Send, batch *store.Batch) {
 		s.Forget(snd.ID)
 	}
 	cl.forget(batch, snd.Entry)
-	if snd.Share != nil {
+	if groupOf(snd.Via) != nil {
 		x := cl.extra()
 		x.moved = append(x.moved, snd.Entry)
 		return
@@ -299,7 +296,7 @@ func (cl *client) withhold(t *turn, snd session.Send, batch *store.Batch) {
 
 // shareOf is the share name that an entry came by, empty for none.
 func shareOf(e session.Entry) string {
-	if g, ok := e.Share.(*group); ok {
+	if g := groupOf(e.Via); g != nil {
 		return g.share
 	}
 	return ""

@@ -125,12 +125,27 @@ func (c *Conn) handlePubrel(a packet.Ack) error {
 	return nil
 }
 
+// handlePing answers a client that has nothing to say, which is when its session
+// gives back what it has no use for.
 func (c *Conn) handlePing(h packet.Header, body []byte) error {
 	if err := packet.DecodePing(h.Type, h.Flags, body); err != nil {
 		return err
 	}
+	c.client.Load().trim(c)
 	c.send(func(dst []byte) []byte { return packet.AppendPing(dst, packet.PINGRESP) }) // MQTT-3.12.4-1
 	return nil
+}
+
+// trim gives back the memory that c's session keeps for messages and has none for.
+func (cl *client) trim(c *Conn) {
+	if c.sending != nil {
+		c.sending.incoming.Trim()
+	}
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.conn == c {
+		cl.session.Trim()
+	}
 }
 
 // handleDisconnect ends the connection as the client wishes (MQTT 5.0, 3.14).

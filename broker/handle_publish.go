@@ -257,7 +257,6 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 	cl := c.client.Load()
 	if p.QoS == 2 {
 		in.waiting = &waiting{}
-		in.waiting.held.Store(true)
 		cl.mu.Lock()
 		if cl.conn != c {
 			cl.mu.Unlock()

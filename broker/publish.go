@@ -1,9 +1,6 @@
 package broker
 
 import (
-	"sync/atomic"
-	"unsafe"
-
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/session"
@@ -32,23 +29,28 @@ type inbound struct {
 // complete: when it fails the publisher sends the message again, as a new one,
 // and nobody may have it twice.
 type waiting struct {
-	held    atomic.Bool
+	msg     *session.Message // what it holds, nil while nobody has a copy
 	clients []*client
 	groups  []*group
+}
+
+// hold is message for a copy that may leave when the publisher's commit is complete.
+func (in *inbound) hold() *session.Message {
+	m := in.message()
+	if in.waiting.msg == nil {
+		m.Hold()
+		in.waiting.msg = m
+	}
+	return m
 }
 
 // message is the message as one immutable allocation, shared by all holders.
 func (in *inbound) message() *session.Message {
 	if in.kept == nil {
-		buf := make([]byte, 0, len(in.topic)+len(in.payload)+len(in.props))
-		buf = append(buf, in.topic...)
-		buf = append(buf, in.payload...)
-		buf = append(buf, in.props...)
-		t, p := len(in.topic), len(in.topic)+len(in.payload)
-		in.kept = &session.Message{
-			Topic: unsafe.String(unsafe.SliceData(buf), t), Payload: buf[t:p:p], Props: buf[p:],
-			ExpiryAt: in.expiryAt, Expires: in.expires, QoS: in.qos, Retain: in.retain, Will: in.will, Origin: in.origin,
-		}
+		m := session.NewMessage(in.topic, in.payload, in.props)
+		m.ExpiryAt, m.Expires, m.Origin = in.expiryAt, in.expires, in.origin
+		m.QoS, m.Retain, m.Will = in.qos, in.retain, in.will
+		in.kept = m
 	}
 	return in.kept
 }
@@ -63,14 +65,12 @@ func (in *inbound) request(by *security.Principal) security.Request {
 
 // size is what a copy of the message would count against limits.
 func (in *inbound) size() int {
-	m := session.Message{Topic: in.topic, Payload: in.payload, Props: in.props}
-	return m.Size()
+	return session.Size(in.topic, in.payload, in.props)
 }
 
 // left is the message expiry interval to forward now, in seconds.
 func (in *inbound) left(now int64) uint32 {
-	m := session.Message{Expires: in.expires}
-	return m.Left(now)
+	return session.Left(in.expires, now)
 }
 
 // release ends the wait: the copies may leave, or after a failed commit are
@@ -79,16 +79,19 @@ func (w *waiting) release(b *Broker, err error) {
 	if w == nil {
 		return
 	}
+	if w.msg == nil {
+		return
+	}
 	t := turn{now: b.now()}
 	if err == nil {
-		w.held.Store(false)
+		w.msg.Unhold()
 	}
 	for _, cl := range w.clients {
 		cl.unhold(&t, w, err).pay(&t)
 	}
 	for _, g := range w.groups {
 		if err != nil {
-			g.dropHeld(&w.held)
+			g.dropHeld(w.msg)
 		}
 		g.drain(&t)
 	}
@@ -103,7 +106,7 @@ func (cl *client) unhold(t *turn, w *waiting, err error) dues {
 		return dues{}
 	}
 	if err != nil {
-		cl.session.DropHeld(&w.held)
+		cl.session.DropHeld(w.msg)
 	}
 	cl.pump(t)
 	cl.account()

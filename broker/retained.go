@@ -165,7 +165,7 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 		qos: m.QoS, retain: true, will: m.Will, origin: m.Origin, kept: m,
 	}
 	// MQTT-3.3.1-8: sent because of a new subscription, the retain flag is set.
-	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, ids: sub.IDs()}, nil)
+	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, via: sub.Via()}, nil)
 	return true
 }
 

@@ -36,6 +36,7 @@ type group struct {
 type member struct {
 	cl  *client
 	sub *session.Subscription
+	via *session.Via // of what goes to it
 	// busy is the last of the group's tries in which it might have had the message
 	// and could not take it. behind is the last of its rounds in which this was so for
 	// a message that waits: until the next round nothing later is for it.
@@ -111,16 +112,30 @@ func (g *group) add(cl *client, sub *session.Subscription) bool {
 	}
 	for i := range g.members {
 		if g.members[i].cl == cl {
-			g.members[i].sub = sub
+			g.members[i].sub, g.members[i].via = sub, g.via(sub)
 			return true
 		}
 	}
-	g.members = append(g.members, member{cl: cl, sub: sub})
+	g.members = append(g.members, member{cl: cl, sub: sub, via: g.via(sub)})
 	g.unseen = true
 	if len(g.members) == 1 {
 		g.b.tree.Set(g.filter, target{group: g}, sub)
 	}
 	return true
+}
+
+// via is how messages come to the member with sub.
+func (g *group) via(sub *session.Subscription) *session.Via {
+	return &session.Via{SubIDs: sub.Via().IDs(), Share: g}
+}
+
+// groupOf is the shared subscription by which an entry came, nil for none.
+func groupOf(v *session.Via) *group {
+	if v == nil {
+		return nil
+	}
+	g, _ := v.Share.(*group)
+	return g
 }
 
 // leave takes a member away; the last one takes the group with it. No lock is held.

@@ -3,7 +3,6 @@ package session
 import (
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 	"testing"
 )
 
@@ -14,15 +13,15 @@ func TestQueueIsLikeASlice(t *testing.T) {
 		var q fifo
 		var want []uint64
 		var seq uint64
-		holds := []*atomic.Bool{nil, new(atomic.Bool), new(atomic.Bool)}
-		held := make(map[uint64]*atomic.Bool)
+		messages := []*Message{{}, {}, {}}
+		held := make(map[uint64]*Message)
 		for step := range 3000 {
 			switch n := rnd.IntN(100); {
 			case n < 50+int(seed%10):
 				seq++
-				h := holds[rnd.IntN(3)]
-				held[seq] = h
-				q.push(Entry{Seq: seq, Msg: &Message{}, Held: h})
+				m := messages[rnd.IntN(3)]
+				held[seq] = m
+				q.push(&Entry{Seq: seq, Msg: m, QoS: 2})
 				want = append(want, seq)
 			case n < 96 && len(want) > 0:
 				if e := q.pop(); e.Seq != want[0] {
@@ -31,20 +30,20 @@ func TestQueueIsLikeASlice(t *testing.T) {
 				want = want[1:]
 			case n < 98:
 				seq++
-				q.unpop(Entry{Seq: seq, Msg: &Message{}})
+				q.unpop(&Entry{Seq: seq, Msg: messages[1], QoS: 1})
 				want = append([]uint64{seq}, want...)
 			case n < 99:
-				h := holds[1+rnd.IntN(2)]
+				m := messages[1+rnd.IntN(2)]
 				before := len(want)
-				want = slices.DeleteFunc(slices.Clone(want), func(s uint64) bool { return held[s] == h })
-				if n, _ := q.removeHeld(h); n != before-len(want) {
+				want = slices.DeleteFunc(slices.Clone(want), func(s uint64) bool { return held[s] == m })
+				if n, _ := q.removeHeld(m); n != before-len(want) {
 					t.Fatalf("seed %d step %d: %d removed, want %d", seed, step, n, before-len(want))
 				}
 			}
 			if q.len() != len(want) || len(want) > 0 && q.peek().Seq != want[0] {
 				t.Fatalf("seed %d step %d: %d entries, want %d", seed, step, q.len(), len(want))
 			}
-			if q.n == 0 && len(want) == 0 && q.ring != nil && len(q.ring) > 4096 {
+			if q.n == 0 && len(q.ring) > spareRing {
 				t.Fatalf("an empty queue keeps room for %d", len(q.ring))
 			}
 		}
@@ -53,7 +52,7 @@ func TestQueueIsLikeASlice(t *testing.T) {
 				t.Fatalf("seed %d at the end: %d, want %d", seed, e.Seq, s)
 			}
 		}
-		if q.ring != nil {
+		if q.trim(); q.ring != nil {
 			t.Errorf("an empty queue keeps its ring")
 		}
 	}
@@ -61,12 +60,12 @@ func TestQueueIsLikeASlice(t *testing.T) {
 
 func TestQueueKeepsNoMessageAlive(t *testing.T) {
 	var q fifo
-	h := new(atomic.Bool)
+	m := new(Message)
 	for i := range 10 {
-		q.push(Entry{Seq: uint64(i), Msg: &Message{}, Held: h})
+		q.push(&Entry{Seq: uint64(i), Msg: m, QoS: 2})
 	}
 	q.pop()
-	q.removeHeld(h)
+	q.removeHeld(m)
 	for i := range q.ring {
 		if q.ring[i].Msg != nil {
 			t.Fatalf("slot %d still holds a message", i)
@@ -79,11 +78,11 @@ func FuzzQueue(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		var q fifo
 		n := 0
-		h := new(atomic.Bool)
+		m := new(Message)
 		for _, op := range ops {
 			switch op % 4 {
 			case 0:
-				q.push(Entry{Msg: &Message{}})
+				q.push(&Entry{Msg: &Message{}})
 				n++
 			case 1:
 				if n > 0 {
@@ -91,10 +90,10 @@ func FuzzQueue(f *testing.F) {
 					n--
 				}
 			case 2:
-				q.unpop(Entry{Msg: &Message{}, Held: h})
+				q.unpop(&Entry{Msg: m, QoS: 2})
 				n++
 			case 3:
-				k, _ := q.removeHeld(h)
+				k, _ := q.removeHeld(m)
 				n -= k
 			}
 			if q.len() != n {

@@ -4,15 +4,14 @@
 // time in as nanoseconds.
 //
 // Outgoing messages wait in one queue until the receive maximum leaves room,
-// then stay in the in-flight list, oldest first, until the client has
-// acknowledged them. Next yields what may be sent now: first what a resumed
-// connection has to send again, then the queue. Packet identifiers begin at 1
-// and go up by one (MQTT-2.2.1-3).
+// then stay in flight until the client has acknowledged them. Next yields what
+// may be sent now: first what a resumed connection has to send again, in the
+// order in which it was sent, then the queue. Packet identifiers begin at 1 and
+// go up by one (MQTT-2.2.1-3).
 package session
 
 import (
 	"net/netip"
-	"sync/atomic"
 
 	"sallyport/packet"
 )
@@ -36,53 +35,40 @@ type Origin struct {
 	Internal              bool // the broker itself
 }
 
-// Message is an application message that is kept: queued, in flight or
-// retained. It is immutable and shared by all its holders.
-type Message struct {
-	Topic    string
-	Payload  []byte
-	Props    []byte // encoded MQTT 5 properties, without length
-	ExpiryAt int    // offset in Props of the message expiry interval, -1: none
-	Expires  int64  // nanoseconds since 1970, 0: never
-	QoS      byte
-	Retain   bool
-	Will     bool // it was left as a will
-	Origin   *Origin
-
-	// Memo is where the engine notes whether Origin may still publish the message;
-	// 0: nothing is noted. It is no part of the message, and no store keeps it.
-	Memo atomic.Uint64
-}
-
-// Size is what the message counts against limits, in bytes.
-func (m *Message) Size() int { return len(m.Topic) + len(m.Payload) + len(m.Props) + messageOverhead }
-
-const messageOverhead = 128
-
 // maxInFlight is how many packet identifiers there are (MQTT 5.0, 2.2.1).
 const maxInFlight = 65535
 
-// Expired reports whether the message is past its expiry at now.
-func (m *Message) Expired(now int64) bool { return m.Expires != 0 && now >= m.Expires }
+// Via is how a message comes to a client: the same for all that come by one
+// subscription, which share it. It is immutable; nil says nothing of the kind.
+type Via struct {
+	SubIDs []uint32 // subscription identifiers to send
+	Share  any      // the shared subscription, nil: none
+}
 
-// Left is the message expiry interval to forward at now, in seconds, rounded up
-// (MQTT-3.3.2-6).
-func (m *Message) Left(now int64) uint32 {
-	if m.Expires == 0 || now >= m.Expires {
-		return 0
+// IDs is the subscription identifiers of v.
+func (v *Via) IDs() []uint32 {
+	if v == nil {
+		return nil
 	}
-	return uint32((m.Expires - now + 1e9 - 1) / 1e9)
+	return v.SubIDs
 }
 
 // Entry is a message on its way to one client.
 type Entry struct {
 	Msg    *Message
+	Via    *Via
+	Seq    uint64 // its place in the session, for the store; a later one's is higher
 	QoS    byte
 	Retain bool // retain flag as it will be sent
-	SubIDs []uint32
-	Share  any          // the shared subscription it came by, nil: none
-	Seq    uint64       // its place in the session, for the store
-	Held   *atomic.Bool // while true the entry may not be sent: its commit is pending
+}
+
+// Held reports whether the entry may not be sent yet: see Message.Hold.
+func (e *Entry) Held() bool { return e.QoS == 2 && e.Msg.held.Load() }
+
+// shared reports whether the entry came by the shared subscription of, or by any
+// where of is nil.
+func (v *Via) shared(of any) bool {
+	return v != nil && v.Share != nil && (of == nil || v.Share == of)
 }
 
 // State says how far an outgoing message is.
@@ -94,15 +80,24 @@ const (
 	AwaitComp              // PUBREL sent, PUBCOMP awaited
 )
 
-// Outgoing is a QoS 1 or 2 message in flight to the client.
+// Outgoing is a QoS 1 or 2 message in flight to the client: an Entry with its
+// identifier, laid out so that a table of them is small.
 type Outgoing struct {
-	Entry
-	ID    uint16
-	State State
+	Msg    *Message
+	Via    *Via
+	Seq    uint64
+	ID     uint16
+	QoS    byte
+	Retain bool
+	State  State
 
-	counted    bool // its PUBLISH left on this connection and takes one of the window
-	dup        bool // its PUBLISH left on an earlier one
-	prev, next *Outgoing
+	counted bool // its PUBLISH left on this connection and takes one of the window
+	dup     bool // its PUBLISH left on an earlier one
+	again   bool // it has to be sent again on this connection
+}
+
+func (o *Outgoing) entry() Entry {
+	return Entry{Msg: o.Msg, Via: o.Via, Seq: o.Seq, QoS: o.QoS, Retain: o.Retain}
 }
 
 // Limits bounds a session's queue. Zero values bound to nothing kept.
@@ -122,9 +117,9 @@ type Session struct {
 	queue      fifo
 	queueBytes int
 
-	inflight      map[uint16]*Outgoing
-	first, last   *Outgoing
-	resend        *Outgoing // next one to be sent again on this connection
+	inflight      flights
+	resend        []uint16 // identifiers to be sent again on this connection, as far as they still are
+	again         int      // how many that are
 	inflightBytes int
 	lastID        uint16
 	quota, window int // PUBLISH packets that may still be sent; their maximum
@@ -146,11 +141,11 @@ func (s *Session) Kept() bool { return s.Expiry > 0 }
 func (s *Session) Attach(v packet.Version, window int) {
 	s.Version = v
 	s.quota, s.window = window, window
-	for o := s.first; o != nil; o = o.next {
+	s.inflight.each(func(o *Outgoing) {
 		o.dup = o.dup || o.counted
-		o.counted = false
-	}
-	s.resend = s.first
+		o.counted, o.again = false, true
+	})
+	s.resend, s.again = s.inflight.sent(), s.inflight.n
 }
 
 // NextSeq numbers an entry.
@@ -160,15 +155,15 @@ func (s *Session) NextSeq() uint64 { s.lastSeq++; return s.lastSeq }
 func (s *Session) Queued() (messages, bytes int) { return s.queue.len(), s.queueBytes }
 
 // InFlight is the number of unacknowledged outgoing messages and their bytes.
-func (s *Session) InFlight() (messages, bytes int) { return len(s.inflight), s.inflightBytes }
+func (s *Session) InFlight() (messages, bytes int) { return s.inflight.n, s.inflightBytes }
 
 // Room reports whether a QoS 1 or 2 message could be sent at once.
 func (s *Session) Room() bool {
-	return s.quota > 0 && s.resend == nil && s.queue.len() == 0 && len(s.inflight) < maxInFlight
+	return s.quota > 0 && s.again == 0 && s.queue.len() == 0 && s.inflight.n < maxInFlight
 }
 
 // Idle reports whether Next has nothing to yield.
-func (s *Session) Idle() bool { return s.resend == nil && s.queue.len() == 0 }
+func (s *Session) Idle() bool { return s.again == 0 && s.queue.len() == 0 }
 
 // Fits reports whether the queue's bounds leave room for a message of size bytes.
 func (s *Session) Fits(size int) bool {
@@ -177,7 +172,7 @@ func (s *Session) Fits(size int) bool {
 
 // Enqueue puts e at the end of the queue. It doesn't check bounds: see Fits.
 func (s *Session) Enqueue(e Entry) {
-	s.queue.push(e)
+	s.queue.push(&e)
 	s.queueBytes += e.Msg.Size()
 }
 
@@ -191,9 +186,9 @@ func (s *Session) DropOldest() (Entry, bool) {
 	return e, true
 }
 
-// DropHeld removes the queued entries held by h and returns how many there were and their bytes.
-func (s *Session) DropHeld(h *atomic.Bool) (n, bytes int) {
-	n, bytes = s.queue.removeHeld(h)
+// DropHeld removes the queued entries that m holds and returns how many there were and their bytes.
+func (s *Session) DropHeld(m *Message) (n, bytes int) {
+	n, bytes = s.queue.removeHeld(m)
 	s.queueBytes -= bytes
 	return n, bytes
 }
@@ -211,19 +206,8 @@ type Send struct {
 // identifier is assigned and the window shrinks; ok is false if nothing may be sent.
 // Expired entries are taken out and given to drop.
 func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
-	if o := s.resend; o != nil {
-		if o.State == AwaitComp {
-			s.resend = o.next
-			return Send{Entry: o.Entry, ID: o.ID, Release: true}, true
-		}
-		if s.quota == 0 {
-			return Send{}, false
-		}
-		s.resend = o.next
-		s.quota--
-		o.counted = true
-		// MQTT-3.3.1-1: DUP is set when a client is sent a message again.
-		return Send{Entry: o.Entry, ID: o.ID, Dup: o.dup}, true
+	if s.again > 0 {
+		return s.nextAgain()
 	}
 	for s.queue.len() > 0 {
 		e := s.queue.peek()
@@ -233,18 +217,17 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 			drop(gone)
 			continue
 		}
-		if e.Held != nil && e.Held.Load() || e.QoS > 0 && s.quota == 0 {
+		if e.Held() || e.QoS > 0 && s.quota == 0 {
 			return Send{}, false
 		}
 		s.queueBytes -= e.Msg.Size()
 		ent := s.queue.pop()
-		ent.Held = nil
 		if ent.QoS == 0 {
 			return Send{Entry: ent, Fresh: true}, true
 		}
 		id, free := s.Track(ent)
 		if !free {
-			s.queue.unpop(ent)
+			s.queue.unpop(&ent)
 			s.queueBytes += ent.Msg.Size()
 			return Send{}, false
 		}
@@ -253,32 +236,49 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 	return Send{}, false
 }
 
+// nextAgain is Next while there is something to be sent again.
+func (s *Session) nextAgain() (snd Send, ok bool) {
+	o := s.inflight.find(s.resend[0])
+	for o == nil || !o.again { // over meanwhile
+		s.resend = s.resend[1:]
+		o = s.inflight.find(s.resend[0])
+	}
+	if o.State != AwaitComp {
+		if s.quota == 0 {
+			return Send{}, false
+		}
+		s.quota--
+		o.counted = true
+	}
+	s.resend = s.resend[1:]
+	s.sentAgain(o)
+	if o.State == AwaitComp {
+		return Send{Entry: o.entry(), ID: o.ID, Release: true}, true
+	}
+	// MQTT-3.3.1-1: DUP is set when a client is sent a message again.
+	return Send{Entry: o.entry(), ID: o.ID, Dup: o.dup}, true
+}
+
+// sentAgain notes that o need not be sent again any more.
+func (s *Session) sentAgain(o *Outgoing) {
+	if !o.again {
+		return
+	}
+	o.again = false
+	if s.again--; s.again == 0 {
+		s.resend = nil
+	}
+}
+
 // Track puts e in flight and assigns its identifier. ok is false if every
 // identifier is in use. The caller has checked the window.
 func (s *Session) Track(e Entry) (id uint16, ok bool) {
-	if len(s.inflight) >= maxInFlight {
+	if s.inflight.n >= maxInFlight {
 		return 0, false
 	}
-	for {
-		s.lastID++
-		if s.lastID == 0 {
-			s.lastID = 1
-		}
-		if _, used := s.inflight[s.lastID]; !used {
-			break
-		}
-	}
-	o := &Outgoing{Entry: e, ID: s.lastID, counted: true, prev: s.last}
-	if s.inflight == nil {
-		s.inflight = make(map[uint16]*Outgoing, 4)
-	}
-	s.inflight[o.ID] = o
-	if s.last != nil {
-		s.last.next = o
-	} else {
-		s.first = o
-	}
-	s.last = o
+	o := s.inflight.add(s.lastID)
+	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.counted = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, true
+	s.lastID = o.ID
 	s.quota--
 	s.inflightBytes += e.Msg.Size()
 	return o.ID, true
@@ -287,70 +287,71 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 // SetLastID says which identifier was assigned last, when a session is restored: the next one is above it.
 func (s *Session) SetLastID(id uint16) { s.lastID = id }
 
-// Outgoing returns the message in flight under id.
+// Outgoing returns the message in flight under id. It is valid until the next
+// Track or Forget.
 func (s *Session) Outgoing(id uint16) (*Outgoing, bool) {
-	o, ok := s.inflight[id]
-	return o, ok
+	o := s.inflight.find(id)
+	return o, o != nil
 }
 
 // Forget ends the exchange of id: it was acknowledged or may not be sent any more.
 func (s *Session) Forget(id uint16) (Entry, bool) {
-	o, ok := s.inflight[id]
-	if !ok {
+	o := s.inflight.find(id)
+	if o == nil {
 		return Entry{}, false
 	}
-	delete(s.inflight, id)
-	if s.resend == o {
-		s.resend = o.next
-	}
-	if o.prev != nil {
-		o.prev.next = o.next
-	} else {
-		s.first = o.next
-	}
-	if o.next != nil {
-		o.next.prev = o.prev
-	} else {
-		s.last = o.prev
-	}
-	s.inflightBytes -= o.Msg.Size()
+	e := o.entry()
+	s.inflightBytes -= e.Msg.Size()
 	// 4.9: what was not counted on this connection gives nothing back.
 	if o.counted && s.quota < s.window {
 		s.quota++
 	}
-	return o.Entry, true
+	s.sentAgain(o)
+	s.inflight.remove(o)
+	return e, true
+}
+
+// Trim gives back what the session keeps for messages to come, where there is
+// none at present. Nothing is lost by it but the time to allocate it again.
+func (s *Session) Trim() {
+	s.queue.trim()
+	s.inflight.trim()
+	s.incoming.Trim()
 }
 
 // Hollow gives up the message of the QoS 2 exchange of id, which has begun, and
 // releases it: what is left is a PUBREL, which the caller sends, and its PUBCOMP.
 func (s *Session) Hollow(id uint16) (Entry, bool) {
-	o, ok := s.inflight[id]
-	if !ok || o.QoS != 2 {
+	o := s.inflight.find(id)
+	if o == nil || o.QoS != 2 {
 		return Entry{}, false
 	}
 	s.inflightBytes -= o.Msg.Size()
 	o.Msg = &Message{ExpiryAt: -1, QoS: 2}
-	o.SubIDs, o.State = nil, AwaitComp
+	o.Via, o.State = nil, AwaitComp
 	s.inflightBytes += o.Msg.Size()
 	if o.counted {
 		// No PUBLISH left on this connection, so none of its window is taken.
 		o.counted = false
 		s.quota = min(s.quota+1, s.window)
 	}
-	return o.Entry, true
+	return o.entry(), true
 }
 
 // TakeShared removes what is in flight by the shared subscription of, or by any
-// where of is nil, at QoS 1, for another member.
+// where of is nil, at QoS 1, for another member: in the order in which it was sent.
 func (s *Session) TakeShared(of any) []Entry {
 	var out []Entry
-	for o := s.first; o != nil; {
-		next := o.next
-		if o.Share != nil && (of == nil || o.Share == of) && o.QoS == 1 {
-			s.Forget(o.ID)
-			out = append(out, o.Entry)
+	some := false
+	s.inflight.each(func(o *Outgoing) { some = some || o.QoS == 1 && o.Via.shared(of) })
+	if !some {
+		return nil
+	}
+	for _, id := range s.inflight.sent() {
+		if o := s.inflight.find(id); o.QoS == 1 && o.Via.shared(of) {
+			e, _ := s.Forget(id)
+			out = append(out, e)
 		}
-		o = next
 	}
 	return out
 }

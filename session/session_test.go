@@ -1,7 +1,6 @@
 package session
 
 import (
-	"sync/atomic"
 	"testing"
 
 	"sallyport/packet"
@@ -142,9 +141,9 @@ func TestIdentifiersWrapAndSkipWhatIsInUse(t *testing.T) {
 	}
 	s.Enqueue(Entry{Msg: message("x"), QoS: 1})
 	s.Attach(packet.V5, maxInFlight+10)
-	for o := s.first; o != nil; o = o.next {
+	s.inflight.each(func(o *Outgoing) {
 		o.State = AwaitComp // they take identifiers and no window
-	}
+	})
 	for {
 		snd, ok := s.Next(0, nil)
 		if !ok {
@@ -187,18 +186,19 @@ func TestExpiredEntriesAreGivenToDrop(t *testing.T) {
 
 func TestHeldEntriesWaitAndHoldTheRest(t *testing.T) {
 	s := attached(10)
-	h := new(atomic.Bool)
-	h.Store(true)
-	enqueue(s, "1", 1)
-	s.Enqueue(Entry{Msg: message("2"), QoS: 2, Held: h})
+	m := message("2")
+	m.Hold()
+	s.Enqueue(Entry{Msg: m, QoS: 1}) // a copy at QoS 1 has no exchange to wait for
+	s.Enqueue(Entry{Msg: m, QoS: 2})
 	enqueue(s, "3", 1)
-	expect(t, s, "1")
-	h.Store(false)
+	expect(t, s, "2")
+	m.Unhold()
 	expect(t, s, "2", "3")
-	h.Store(true)
-	s.Enqueue(Entry{Msg: message("4"), QoS: 2, Held: h})
+	m = message("4")
+	m.Hold()
+	s.Enqueue(Entry{Msg: m, QoS: 2})
 	enqueue(s, "5", 1)
-	if n, bytes := s.DropHeld(h); n != 1 || bytes != message("4").Size() {
+	if n, bytes := s.DropHeld(m); n != 1 || bytes != message("4").Size() {
 		t.Errorf("dropped %d with %d bytes", n, bytes)
 	}
 	expect(t, s, "5")
@@ -234,7 +234,7 @@ func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
 	for i := range 6 {
 		e := Entry{Msg: message("x"), QoS: byte(1 + i%2)}
 		if i < 4 {
-			e.Share = g
+			e.Via = &Via{Share: g}
 		}
 		s.Track(e)
 	}
@@ -260,7 +260,7 @@ func TestAHollowExchangeIsOnlyCompleted(t *testing.T) {
 	s := attached(1)
 	large := message("x")
 	large.Payload = make([]byte, 1000)
-	id, _ := s.Track(Entry{Msg: large, QoS: 2, SubIDs: []uint32{1}})
+	id, _ := s.Track(Entry{Msg: large, QoS: 2, Via: &Via{SubIDs: []uint32{1}}})
 	_, before := s.InFlight()
 	s.Attach(packet.V5, 1)
 	snd, ok := s.Next(0, nil)
@@ -270,7 +270,7 @@ func TestAHollowExchangeIsOnlyCompleted(t *testing.T) {
 	if _, ok := s.Hollow(id + 1); ok {
 		t.Error("an exchange that isn't there is hollow")
 	}
-	if e, ok := s.Hollow(id); !ok || len(e.Msg.Payload) != 0 || e.SubIDs != nil {
+	if e, ok := s.Hollow(id); !ok || len(e.Msg.Payload) != 0 || e.Via != nil {
 		t.Errorf("%+v %v, want no payload", e, ok)
 	}
 	if n, after := s.InFlight(); n != 1 || after > before-1000 {

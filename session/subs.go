@@ -3,6 +3,7 @@ package session
 import (
 	"hash/maphash"
 	"iter"
+	"unsafe"
 )
 
 // Subscription is one standing subscription.
@@ -10,19 +11,34 @@ type Subscription struct {
 	// Filter is as the client wrote it, with $share. Its parts are views of it, so
 	// that a subscription keeps one string.
 	Filter            string
-	id                [1]uint32 // subscription identifier; 0: none
-	share             uint16    // length of the share name; 0: not shared
+	share             uint16 // length of the share name; 0: not shared
 	QoS               byte
 	NoLocal           bool
 	RetainAsPublished bool
 	RetainHandling    byte
 	Removed           bool // it is over: a route that was taken before must not deliver
+	identified        bool // it is part of an identified
+}
+
+// identified is a subscription with an identifier. Few have one, and the others
+// keep no room for it.
+type identified struct {
+	Subscription // the first field: Via finds the rest by it
+	id           [1]uint32
+	via          Via
 }
 
 // NewSubscription makes a subscription to filter, whose share name is group
 // (empty: it is not shared), with a subscription identifier (0: none).
 func NewSubscription(filter, group string, id uint32) *Subscription {
-	return &Subscription{Filter: filter, share: uint16(len(group)), id: [1]uint32{id}}
+	s := Subscription{Filter: filter, share: uint16(len(group))}
+	if id == 0 {
+		return &s
+	}
+	s.identified = true
+	with := &identified{Subscription: s, id: [1]uint32{id}}
+	with.via.SubIDs = with.id[:]
+	return &with.Subscription
 }
 
 const sharePrefix = "$share/"
@@ -46,12 +62,13 @@ func (s *Subscription) Group() string {
 // Shared reports whether the subscription is shared.
 func (s *Subscription) Shared() bool { return s.share != 0 }
 
-// IDs is the subscription identifier, or nil. It is not to be changed.
-func (s *Subscription) IDs() []uint32 {
-	if s.id[0] == 0 {
+// Via is how messages come by the subscription, if it is not shared; nil if it
+// has no identifier.
+func (s *Subscription) Via() *Via {
+	if !s.identified {
 		return nil
 	}
-	return s.id[:]
+	return &(*identified)(unsafe.Pointer(s)).via
 }
 
 // Subs is a client's standing subscriptions by their filters: a list while they

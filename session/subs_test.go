@@ -60,11 +60,11 @@ func TestASubscriptionsPartsAreThoseOfItsFilter(t *testing.T) {
 		if s.Topic() != tt.topic || s.Group() != tt.group || s.Shared() != (tt.group != "") {
 			t.Errorf("%q: topic %q, group %q, shared %v", tt.filter, s.Topic(), s.Group(), s.Shared())
 		}
-		if ids := s.IDs(); len(ids) != 1 || ids[0] != 7 {
+		if ids := s.Via().IDs(); len(ids) != 1 || ids[0] != 7 {
 			t.Errorf("identifiers %v, want 7", ids)
 		}
 	}
-	if ids := NewSubscription("a", "", 0).IDs(); ids != nil {
+	if ids := NewSubscription("a", "", 0).Via().IDs(); ids != nil {
 		t.Errorf("identifiers %v, want none", ids)
 	}
 }

@@ -1,0 +1,128 @@
+package session
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// Message is an application message that is kept: queued, in flight or
+// retained. It is immutable and shared by all its holders.
+type Message struct {
+	Topic    string
+	Payload  []byte
+	Props    []byte // encoded MQTT 5 properties, without length
+	ExpiryAt int    // offset in Props of the message expiry interval, -1: none
+	Expires  int64  // nanoseconds since 1970, 0: never
+	Origin   *Origin
+
+	// Memo is where the engine notes whether Origin may still publish the message;
+	// 0: nothing is noted. It is no part of the message, and no store keeps it.
+	Memo atomic.Uint64
+
+	QoS    byte
+	Retain bool
+	Will   bool // it was left as a will
+	held   atomic.Bool
+}
+
+// NewMessage makes a message with copies of what it is given, which may view a
+// buffer: one allocation, or two where it is large. It does not expire.
+func NewMessage(topic string, payload, props []byte) *Message {
+	m, buf := block(len(topic) + len(payload) + len(props))
+	buf = append(buf, topic...)
+	buf = append(buf, payload...)
+	buf = append(buf, props...)
+	t, p := len(topic), len(topic)+len(payload)
+	m.Topic = unsafe.String(unsafe.SliceData(buf), t)
+	m.Payload, m.Props = buf[t:p:p], buf[p:len(buf):len(buf)]
+	m.ExpiryAt = -1
+	return m
+}
+
+// block is a message and room for n bytes. Up to a size they are one allocation,
+// each step of which fills one of the runtime's size classes; beyond it zeroing
+// so many bytes would cost more than a second allocation, which needs none.
+func block(n int) (*Message, []byte) {
+	switch {
+	case n <= 24:
+		b := new(struct {
+			Message
+			data [24]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 56:
+		b := new(struct {
+			Message
+			data [56]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 88:
+		b := new(struct {
+			Message
+			data [88]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 152:
+		b := new(struct {
+			Message
+			data [152]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 280:
+		b := new(struct {
+			Message
+			data [280]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 408:
+		b := new(struct {
+			Message
+			data [408]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 656:
+		b := new(struct {
+			Message
+			data [656]byte
+		})
+		return &b.Message, b.data[:0]
+	case n <= 912:
+		b := new(struct {
+			Message
+			data [912]byte
+		})
+		return &b.Message, b.data[:0]
+	}
+	return new(Message), make([]byte, 0, n)
+}
+
+// Size is what the message counts against limits, in bytes.
+func (m *Message) Size() int { return Size(m.Topic, m.Payload, m.Props) }
+
+// Size is Message.Size of a message with these parts.
+func Size(topic string, payload, props []byte) int {
+	return len(topic) + len(payload) + len(props) + messageOverhead
+}
+
+const messageOverhead = 128
+
+// Hold keeps the message's QoS 2 entries from being sent: its commit is pending.
+func (m *Message) Hold() { m.held.Store(true) }
+
+// Unhold lets them go.
+func (m *Message) Unhold() { m.held.Store(false) }
+
+// Expired reports whether the message is past its expiry at now.
+func (m *Message) Expired(now int64) bool { return m.Expires != 0 && now >= m.Expires }
+
+// Left is the message expiry interval to forward at now, in seconds, rounded up
+// (MQTT-3.3.2-6).
+func (m *Message) Left(now int64) uint32 { return Left(m.Expires, now) }
+
+// Left is Message.Left of a message that expires at the given time.
+func Left(expires, now int64) uint32 {
+	if expires == 0 || now >= expires {
+		return 0
+	}
+	return uint32((expires - now + 1e9 - 1) / 1e9)
+}
