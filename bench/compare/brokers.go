@@ -32,6 +32,7 @@ type settings struct {
 	Port      int
 	TLS, Deep bool
 	Driver    string
+	Users     string // password file
 	Cert, Key string
 	Dir       string // for its own files, in memory if possible
 }

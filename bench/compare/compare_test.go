@@ -66,7 +66,7 @@ func TestQuickIsAPart(t *testing.T) {
 
 func TestConfigurationsAreFilledIn(t *testing.T) {
 	for _, b := range brokers() {
-		for _, s := range []settings{{Port: 4711, Dir: "d"}, {Port: 4711, TLS: true, Deep: true, Cert: "c.pem", Key: "k.pem", Dir: "d"}} {
+		for _, s := range []settings{{Port: 4711, Dir: "d", Users: "u"}, {Port: 4711, Users: "u", TLS: true, Deep: true, Cert: "c.pem", Key: "k.pem", Dir: "d"}} {
 			text, err := b.template()
 			if err != nil {
 				t.Errorf("%s: %v", b.id, err)

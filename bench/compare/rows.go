@@ -16,7 +16,7 @@ type row struct {
 	deep      bool              // brokers get room for long queues
 	traced    bool              // under strace
 	fresh     bool              // a new process for each run, because memory is measured or nothing may be known
-	devices   bool              // guarded: device secrets, since what hashing a password takes would hide what memory grows by
+	devices   bool              // guarded: only device secrets, since the memory that hashing a password leaves would hide by how much it grows
 	latency   bool              // the time it takes is worth a table
 	quick     bool              // part of -quick
 	unpinned  bool              // repeated with nothing pinned
@@ -160,7 +160,7 @@ func connections() []row {
 				{measure: perConnection, unit: cpu},
 				{title: "memory meanwhile, in all", measure: "broker_rss_bytes_peak_growth", unit: memory},
 			}},
-		{id: "idle", title: "idle connection" + size, args: load(idle, high, low), fresh: true, devices: true, quick: true,
+		{id: "idle", title: "idle connection" + size, args: load(idle, high, low), fresh: true, devices: true,
 			figures: slope(yardstick{5080, 4310, 27_800, 38_500, 1500})},
 		{id: "idletls", title: "idle TLS connection" + size, args: load(idle, high, low), fresh: true, devices: true, tls: true,
 			figures: slope(yardstick{19_150, 34_300, 49_100, 47_600, 11_000})},

@@ -166,6 +166,10 @@ func (s *schedule) arguments(r row, v *server) []string {
 	if v.tls {
 		args = append(args, "--cafile", s.bench.files.CAFile)
 	}
+	if !slices.Contains(args, "--concurrency") {
+		// First logins cost 20 ms each and aren't measured: no crowd of them.
+		args = append(args, "--concurrency", "8")
+	}
 	if v.broker.guarded {
 		user, count := "load-%d", peopleCount
 		if r.devices {

@@ -82,11 +82,11 @@ func (w *workbench) furnish(ctx context.Context) error {
 
 // How many users the password file has.
 const (
-	peopleCount = 1000   // load-0 and so on, with the default hash, argon2id
-	deviceCount = 20_000 // device-0 and so on, with a device secret
+	peopleCount = 1000   // load-0 and so on, in the file people, with the default hash, argon2id
+	deviceCount = 20_000 // device-0 and so on, in the file devices, with a device secret
 )
 
-// makeUsers writes passwd. Everybody has the same password, the text of a device
+// makeUsers writes the password files. Everybody has the same password, the text of a device
 // secret: sallyport bench knows one. Users of a kind share one hash, since a salt
 // each would take a hash each to make, and the check costs the same.
 func (w *workbench) makeUsers(ctx context.Context) error {
@@ -105,18 +105,32 @@ func (w *workbench) makeUsers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
 	for line := range strings.Lines(string(text)) {
 		name, hash, found := strings.Cut(strings.TrimSpace(line), ":")
-		count := peopleCount
-		if name == "device" {
-			count = deviceCount
+		if !found {
+			continue
 		}
-		for i := 0; found && i < count; i++ {
+		file, count := "people", peopleCount
+		if name == "device" {
+			file, count = "devices", deviceCount
+		}
+		var b strings.Builder
+		for i := range count {
 			fmt.Fprintf(&b, "%s-%d:%s\n", name, i, hash)
 		}
+		if err := os.WriteFile(w.path(file), []byte(b.String()), 0o600); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(w.path("passwd"), []byte(b.String()), 0o600)
+	return nil
+}
+
+// users is the password file of a row's guarded brokers.
+func (r row) users() string {
+	if r.devices {
+		return "devices"
+	}
+	return "people"
 }
 
 // permissions is a permission file of 1,000 rules about every message: 999 with
@@ -168,7 +182,7 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 	}
 	w.serial++
 	name := fmt.Sprintf("%03d-%s-%s", w.serial, r.id, b.id)
-	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Driver: b.driver, Cert: w.files.CertFile, Key: w.files.KeyFile, Dir: filepath.Join(w.store, name)}
+	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Driver: b.driver, Users: r.users(), Cert: w.files.CertFile, Key: w.files.KeyFile, Dir: filepath.Join(w.store, name)}
 	if err := os.MkdirAll(set.Dir, 0o700); err != nil {
 		return nil, err
 	}
