@@ -144,8 +144,10 @@ func (w *world) trusts(p *security.Principal) bool {
 	if srv == nil {
 		return true
 	}
-	chain := p.Chain
-	if chain == nil && p.Cert != nil {
+	var chain []*x509.Certificate
+	if p.Chain != nil {
+		chain = *p.Chain
+	} else if p.Cert != nil {
 		chain = []*x509.Certificate{p.Cert} // p was stored: what else its client sent is not known
 	}
 	return srv.Keeps(chain) == nil

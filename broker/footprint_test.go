@@ -158,7 +158,7 @@ func TestAnIdleConnectionIsSmall(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector changes sizes")
 	}
-	const ceiling = 1120
+	const ceiling = 1055
 	got := idleBytes(t, 2000, 12000)
 	t.Logf("%.0f bytes", got)
 	if got > ceiling {

@@ -45,8 +45,8 @@ func describeClient(p *security.Principal, id string) Client {
 	if p.Addr.IsValid() {
 		c.Address = p.Addr.String() // with the port, by which logs of others know it
 	}
-	if !p.Expires.IsZero() {
-		at := p.Expires.UTC()
+	if p.Expires != 0 {
+		at := time.Unix(int64(p.Expires), 0).UTC()
 		c.Expires = &at
 	}
 	return c

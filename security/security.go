@@ -19,17 +19,21 @@ type Principal struct {
 	Groups   []string
 	Roles    []string
 	Attrs    map[string]string
-	Claims   map[string]any      // of a token, as encoding/json decodes them; nil without one
-	Cert     *x509.Certificate   // leaf of a verified client certificate
-	Chain    []*x509.Certificate // Cert's, leaf to anchor, as the handshake verified it; nil for a principal that was stored
-	Addr     netip.AddrPort      // unmapped, without zone
+	Claims   map[string]any    // of a token, as encoding/json decodes them; nil without one
+	Cert     *x509.Certificate // leaf of a verified client certificate
+	Chain    *CertChain        // Cert's, as the handshake verified it; nil for a principal that was stored
+	Addr     netip.AddrPort    // unmapped, without zone
 	Listener string
-	Secure   bool      // TLS, or a local transport
-	Method   string    // name of the authenticator that accepted
-	Expires  time.Time // zero: never
-	Username string    // as placeholders see it: Name, or empty for anonymous
-	Internal bool      // the broker itself ($SYS)
+	Method   string // name of the authenticator that accepted
+	Username string // as placeholders see it: Name, or empty for anonymous
+	Expires  uint32 // of the credential, in seconds since 1970, 0: never
+	Secure   bool   // TLS, or a local transport
+	Internal bool   // the broker itself ($SYS)
 }
+
+// CertChain is certificates from a leaf to its anchor. A principal points to it:
+// every connection has a principal, and few have a certificate.
+type CertChain []*x509.Certificate
 
 // Same reports whether p and q own the same sessions (DESIGN: realm and name, bytewise).
 func (p *Principal) Same(q *Principal) bool {

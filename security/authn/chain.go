@@ -195,7 +195,11 @@ func (c *Chain) accept(method string, p *security.Principal, cr *Credentials) (*
 	q.Method = method
 	q.Internal = false // no client is the broker
 	if cr.CertVerified {
-		q.Cert, q.Chain = cr.Cert, cr.Chain
+		q.Cert = cr.Cert
+		if cr.Chain != nil {
+			chain := security.CertChain(cr.Chain)
+			q.Chain = &chain
+		}
 	}
 	return &q, nil
 }

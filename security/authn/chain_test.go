@@ -134,7 +134,7 @@ func TestAVerifiedCertificateTravelsWithEveryMethod(t *testing.T) {
 	for name, m := range members {
 		cr := Credentials{ClientID: "c", Listener: "l", Cert: leaf, CertVerified: true, Anchor: anchor, Chain: []*x509.Certificate{leaf, anchor}}
 		p, err := chainOf(t, ChainOptions{}, m).Authenticate(t.Context(), &cr)
-		if err != nil || p.Cert != leaf || len(p.Chain) != 2 || &p.Chain[0] != &cr.Chain[0] {
+		if err != nil || p.Cert != leaf || p.Chain == nil || len(*p.Chain) != 2 || &(*p.Chain)[0] != &cr.Chain[0] {
 			t.Errorf("%s: %+v, %v, want the certificate and the chain of the handshake, not copied", name, p, err)
 		}
 		if name == "the certificate" {
