@@ -3,6 +3,7 @@ package script_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -21,19 +22,13 @@ const patience = 20 * time.Second
 
 // driver is one of the ways in which the broker runs a socket.
 type driver struct {
-	name string
-	// start begins to drive b's connections, until the test ends. What it returns
-	// takes one over, and may return before that is over.
-	start func(t *testing.T, b *broker.Broker) func(*listener.Conn, broker.Info)
+	name  string
+	loops int // event loops; 0: a goroutine for each connection
 }
 
 // drivers are all there are for sockets.
 func drivers() []driver {
-	return []driver{
-		{"goroutine", func(_ *testing.T, b *broker.Broker) func(*listener.Conn, broker.Info) {
-			return func(c *listener.Conn, info broker.Info) { b.Serve(c, info) }
-		}},
-	}
+	return []driver{{name: "goroutine"}, {name: "epoll", loops: 2}}
 }
 
 // door is a bound listener for many worlds, one after the other.
@@ -42,13 +37,14 @@ type door struct {
 	world  atomic.Pointer[socketWorld] // the present one, which takes what is accepted
 }
 
-// openDoor binds a listener on loopback; it is closed with the test.
-func openDoor(t *testing.T, kind listener.Transport) *door {
+// openDoor binds a listener on loopback that hands over as d wants it; it is
+// closed with the test.
+func openDoor(t *testing.T, d driver, kind listener.Transport) *door {
 	t.Helper()
-	d := &door{target: client.Target{Transport: client.Transport(kind.String())}}
+	at := &door{target: client.Target{Transport: client.Transport(kind.String())}}
 	o := listener.Options{Name: "main", Transport: kind, Address: "127.0.0.1:0", NoDelay: true}
 	if kind.Secure() {
-		o.TLS, d.target.TLS = tlsPair(t)
+		o.TLS, at.target.TLS = tlsPair(t)
 	}
 	if kind == listener.Unix {
 		o.Address = filepath.Join(t.TempDir(), "mqtt")
@@ -57,9 +53,15 @@ func openDoor(t *testing.T, kind listener.Transport) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.target.Address = l.Addrs()[0].String()
+	at.target.Address = l.Addrs()[0].String()
 	served := make(chan error, 1)
-	go func() { served <- l.Serve(d.admit) }()
+	go func() {
+		if d.loops == 0 {
+			served <- l.Serve(at.admit)
+		} else {
+			served <- l.ServeSockets(at.admitSocket)
+		}
+	}()
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
@@ -68,17 +70,34 @@ func openDoor(t *testing.T, kind listener.Transport) *door {
 			t.Error(err)
 		}
 	})
-	return d
+	return at
 }
 
 // admit gives an accepted connection to the present world.
 func (d *door) admit(c *listener.Conn) {
 	if w := d.world.Load(); w != nil {
-		w.admit(c)
+		w.broker.Serve(c, w.meet(&c.Info))
 		return
 	}
 	_ = c.Close() // a case that has ended left it
 }
+
+// admitSocket is admit for a driver with loops. There is a world whenever
+// somebody dials.
+func (d *door) admitSocket(s listener.Socket) {
+	w := d.world.Load()
+	if s.Stream == nil {
+		w.loops.Serve(s.FD, nil, w.meet(&s.Info), s.Done)
+		return
+	}
+	w.loops.Serve(s.FD, stream{s.Stream}, w.meet(&s.Info), s.Done)
+}
+
+// stream is a listener's Stream as the engine wants it.
+type stream struct{ *listener.Stream }
+
+// More implements broker.Stream.
+func (stream) More(err error) bool { return errors.Is(err, listener.ErrMore) }
 
 // dial connects to the door.
 func (d *door) dial() (net.Conn, error) {
@@ -105,15 +124,10 @@ func tlsPair(t *testing.T) (server, clients *tls.Config) {
 	return s.Config(), clients
 }
 
-// admit runs a connection for the peer that is being dialled.
-func (w *socketWorld) admit(c *listener.Conn) {
-	info := broker.Info{Listener: "main", Remote: w.nextAddr(), Secure: c.Transport.Secure() || c.Transport == listener.Unix}
-	w.arrived <- info.Remote
-	w.serve(c, info)
-}
-
-// nextAddr is an address that no other connection of the case has, so that the
-// broker's log can be told apart by it.
-func (w *socketWorld) nextAddr() netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(w.dialled.Add(1)))
+// meet tells the peer that is being dialled who it is for the broker: an address
+// that no other connection of the case has, so that the log can be told apart by it.
+func (w *socketWorld) meet(c *listener.Info) broker.Info {
+	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(w.dialled.Add(1)))
+	w.arrived <- addr
+	return broker.Info{Listener: "main", Remote: addr, Secure: c.Transport.Secure() || c.Transport == listener.Unix}
 }

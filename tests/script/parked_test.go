@@ -10,10 +10,11 @@ import (
 
 // stillness finds out whether the process is at rest.
 type stillness struct {
-	stacks []byte // room for all stacks
-	seen   []byte // those of the last look
-	in     *os.File
-	woken  chan struct{}
+	stacks  []byte // room for all stacks
+	seen    []byte // those of the last look
+	in      *os.File
+	woken   chan struct{}
+	threads threads
 }
 
 // newStillness begins to watch; it ends with the test.
@@ -36,6 +37,7 @@ func newStillness(t *testing.T) *stillness {
 		}
 	}()
 	t.Cleanup(func() {
+		s.threads.close()
 		_ = in.Close()
 		<-over
 		_ = out.Close()

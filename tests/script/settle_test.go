@@ -12,6 +12,7 @@ type picture struct {
 	read     int64 // by the peers
 	conns    int64 // of the broker
 	over     int   // of the peers
+	unread   bool  // the broker has not read all that was sent to it
 }
 
 // look takes a picture. waits says what is still under way, "" if nothing is.
@@ -21,7 +22,7 @@ func (w *socketWorld) look() (now picture, waits string) {
 		received: m.BytesReceived.Load(), sent: m.BytesSent.Load(),
 		read: w.read.Load(), conns: m.Connections.Load(),
 	}
-	unread := w.unheard || now.received-w.readAt != w.sent
+	all := now.received-w.readAt == w.sent
 	for _, p := range w.peers {
 		over, ended := p.isOver(), w.ends.has(p.addr)
 		switch {
@@ -32,8 +33,11 @@ func (w *socketWorld) look() (now picture, waits string) {
 			}
 		case ended:
 			waits = p.addr + " has not seen that the broker ended it"
-		case unread && unsent(p.socket) != 0:
-			waits = "bytes from " + p.addr + " are on their way"
+		case p.owed && !all:
+			now.unread = true
+			if unsent(p.socket) != 0 {
+				waits = "bytes from " + p.addr + " are on their way"
+			}
 		}
 	}
 	switch live := int64(len(w.peers) - now.over); {
@@ -46,40 +50,51 @@ func (w *socketWorld) look() (now picture, waits string) {
 	return now, waits
 }
 
+// ignored is how long bytes lie unread, with all at rest, until it is believed
+// that the broker doesn't want them. Nothing tells a busy machine's delay apart
+// from that otherwise.
+const ignored = 100 * time.Millisecond
+
 // Settle implements script.World.
 //
-// Bytes that the broker doesn't read, since a connection waits, are only known to
-// have arrived; that they cause nothing shows when nothing happens. So twice
-// in a row nothing may be under way and no goroutine have work, with the same
-// counts: what the kernel held at the first look has woken somebody before the
-// second, and would have changed a count.
+// Twice in a row nothing may be under way and no goroutine have work, with the
+// same counts, and then the kernel has no thread to run: what it held at the first
+// look has woken somebody before the second, and would have changed a count. Where
+// a connection doesn't read, since it waits for the broker, that takes a while.
 func (w *socketWorld) Settle() {
 	w.t.Helper()
 	deadline := time.Now().Add(patience)
 	var last picture
-	for tries, calm := 0, 0; calm < 2; tries++ {
+	var since time.Time // of when on all is as in last
+	for calm := 0; ; {
 		if err := w.still.pass(); err != nil {
 			w.t.Fatal(err)
 		}
 		now, waits := w.look()
 		switch {
+		case now != last:
+			calm, last, since = 0, now, time.Now()
 		case waits != "" || !w.still.parked():
 			calm = 0
-		case now != last:
-			calm = 1
 		default:
 			calm++
 		}
-		last = now
+		patient := !now.unread || time.Since(since) >= ignored
+		if calm > 1 && patient && w.still.threads.sleep() {
+			break
+		}
 		if time.Now().After(deadline) {
 			w.t.Fatalf("no rest within %v: %s, %+v\n%s", patience, waits, now, w.still.seen)
 		}
-		if tries > 100 {
-			<-time.After(100 * time.Microsecond) // others need the processor
+		if waits != "" || !patient {
+			<-time.After(50 * time.Microsecond) // others need the processor
 		}
 	}
-	if last.received-w.readAt != w.sent {
-		w.unheard = true
+	if last.unread {
+		return // what is owed may be read later
 	}
 	w.readAt, w.sent = last.received, 0
+	for _, p := range w.peers {
+		p.owed = false
+	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"sallyport/audit"
 	"sallyport/broker"
-	"sallyport/listener"
 	"sallyport/store"
 	"sallyport/tests/script"
 )
@@ -30,7 +29,7 @@ import (
 type socketWorld struct {
 	t       *testing.T
 	broker  *broker.Broker
-	serve   func(*listener.Conn, broker.Info)
+	loops   *broker.Loops // nil with the goroutine driver
 	door    *door
 	clock   *clock
 	tick    chan time.Time
@@ -41,10 +40,9 @@ type socketWorld struct {
 	read    atomic.Int64 // bytes that peers got from the broker
 
 	// Owned by the script.
-	peers   []*socketPeer
-	sent    int64 // bytes given to the broker and not yet known to be read
-	readAt  int64 // the broker's count of bytes read when sent was 0
-	unheard bool  // the broker has left bytes unread: its count doesn't tell any more
+	peers  []*socketPeer
+	sent   int64 // bytes given to the broker and not yet known to be read
+	readAt int64 // the broker's count of bytes read when sent was 0
 }
 
 func newSocketWorld(t *testing.T, d driver, at *door, still *stillness, settings map[string]string) *socketWorld {
@@ -54,16 +52,30 @@ func newSocketWorld(t *testing.T, d driver, at *door, still *stillness, settings
 		ends: &ends{of: map[string]bool{}}, arrived: make(chan netip.AddrPort, 1),
 	}
 	w.broker = startBroker(t, settings, broker.Options{Store: store.NewMemory(), Now: w.clock.Now, Tick: w.tick, Log: slog.New(w.ends)})
-	w.serve = d.start(t, w.broker)
-	at.world.Store(w)
-	t.Cleanup(func() {
-		for _, p := range w.peers {
-			p.Drop()
-			<-p.done
+	if d.loops > 0 {
+		var err error
+		if w.loops, err = w.broker.NewLoops(d.loops); err != nil {
+			t.Fatal(err)
 		}
-		at.world.Store(nil)
-	})
+	}
+	at.world.Store(w)
+	t.Cleanup(w.close)
 	return w
+}
+
+// close ends what the case has left, before the broker is closed.
+func (w *socketWorld) close() {
+	for _, p := range w.peers {
+		p.Drop()
+		<-p.done
+	}
+	w.broker.Shutdown(patience)
+	if w.loops != nil {
+		if err := w.loops.Close(); err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.door.world.Store(nil)
 }
 
 // Dial implements script.World.
@@ -125,6 +137,7 @@ type socketPeer struct {
 	socket net.Conn      // the same without TLS
 	addr   string        // as the broker's log has it
 	done   chan struct{} // closed when over
+	owed   bool          // it has sent what may not have been read; owned by the script
 
 	mu   sync.Mutex // guards the fields below
 	got  []byte
@@ -153,7 +166,7 @@ func (p *socketPeer) pump() {
 
 // Send implements script.Peer.
 func (p *socketPeer) Send(b []byte) error {
-	p.world.sent += int64(len(b))
+	p.world.sent, p.owed = p.world.sent+int64(len(b)), true
 	// A broker that doesn't read fails the test and doesn't hang it.
 	if err := p.nc.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
