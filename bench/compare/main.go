@@ -75,6 +75,22 @@ func main() {
 	}
 }
 
+// command is how to measure the same again. Flags that only say where results
+// go are left out.
+func (o options) command() string {
+	words := []string{"go run ./bench/compare"}
+	if o.quick {
+		words = append(words, "-quick")
+	}
+	if o.rows != "" {
+		words = append(words, "-rows", o.rows)
+	}
+	if o.brokers != "" {
+		words = append(words, "-peers", o.brokers)
+	}
+	return strings.Join(words, " ")
+}
+
 func run(ctx context.Context, o options) error {
 	if o.quick {
 		o.duration, o.warmup, o.unpinned = time.Second, 300*time.Millisecond, false

@@ -95,7 +95,7 @@ func (r *results) drop(id string) {
 func (r *results) describe(w *workbench, chosen []broker, o options) {
 	r.Machine = thisMachine()
 	r.Date = time.Now().UTC().Format(time.DateOnly)
-	r.Command = strings.Join(append([]string{"go run ./bench/compare"}, os.Args[1:]...), " ")
+	r.Command = o.command()
 	r.Runs, r.Duration = o.runs, o.duration
 	for _, b := range chosen {
 		if !slices.Contains(r.Brokers, b.id) {
