@@ -209,7 +209,7 @@ func TestTrieKeepsCollidingKeysApart(t *testing.T) {
 	} {
 		var m trie[int, int]
 		for k := range 100 {
-			m.set(tt.hash(k), k, k)
+			m.set(tt.hash(k), tt.hash, k, k)
 		}
 		n := 0
 		m.each(func(k, v int) bool { n++; return k == v })

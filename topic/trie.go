@@ -25,6 +25,9 @@ const (
 // of the same slot, never back. If the reader finds a fork, the entry is in it;
 // if it finds none, there was none when it loaded the list.
 //
+// An entry holds no hash: the few of a list are hashed again when it becomes a
+// fork.
+//
 // The zero value is an empty trie.
 type trie[K comparable, V any] struct {
 	root slot[K, V]
@@ -39,7 +42,6 @@ type fork[K comparable, V any] [fan]slot[K, V]
 
 type entry[K comparable, V any] struct {
 	next  *entry[K, V]
-	hash  uint64
 	key   K
 	value V
 }
@@ -92,16 +94,16 @@ func (t *trie[K, V]) get(hash uint64, key K) (v V, ok bool) {
 	for bits := hash; f != nil; bits >>= fanBits {
 		list, f = f[bits%fan].load()
 	}
-	if e := list.find(hash, key); e != nil {
+	if e := list.find(key); e != nil {
 		return e.value, true
 	}
 	return v, false
 }
 
 // find returns the entry of key in the list that e begins, or nil.
-func (e *entry[K, V]) find(hash uint64, key K) *entry[K, V] {
+func (e *entry[K, V]) find(key K) *entry[K, V] {
 	for ; e != nil; e = e.next {
-		if e.hash == hash && e.key == key {
+		if e.key == key {
 			return e
 		}
 	}
@@ -130,25 +132,25 @@ func (s *slot[K, V]) each(yield func(K, V) bool) bool {
 	return true
 }
 
-// set stores v under key and reports whether there was a value before. Writers
-// must exclude each other.
-func (t *trie[K, V]) set(hash uint64, key K, v V) (replaced bool) {
+// set stores v under key, whose hash is by hashOf, and reports whether there was
+// a value before. Writers must exclude each other.
+func (t *trie[K, V]) set(hash uint64, hashOf func(K) uint64, key K, v V) (replaced bool) {
 	s, depth := &t.root, 0
 	for f := s.fork.Load(); f != nil; f = s.fork.Load() {
 		s = &f[index(hash, depth)]
 		depth++
 	}
 	list := s.list.Load()
-	if old := list.find(hash, key); old != nil {
-		s.list.Store(list.before(old, &entry[K, V]{old.next, hash, key, v}))
+	if old := list.find(key); old != nil {
+		s.list.Store(list.before(old, &entry[K, V]{old.next, key, v}))
 		return true
 	}
-	s.add(depth, entry[K, V]{hash: hash, key: key, value: v})
+	s.add(depth, hashOf, entry[K, V]{key: key, value: v})
 	return false
 }
 
 // add puts in an entry whose key is not there. s has no fork.
-func (s *slot[K, V]) add(depth int, e entry[K, V]) {
+func (s *slot[K, V]) add(depth int, hashOf func(K) uint64, e entry[K, V]) {
 	list := s.list.Load()
 	n := 0
 	for other := list; other != nil; other = other.next {
@@ -160,30 +162,31 @@ func (s *slot[K, V]) add(depth int, e entry[K, V]) {
 		return
 	}
 	f := new(fork[K, V])
-	f.add(depth, e)
+	f.add(depth, hashOf, e)
 	for ; list != nil; list = list.next {
-		f.add(depth, *list)
+		f.add(depth, hashOf, *list)
 	}
 	s.fork.Store(f) // the order matters, see trie
 	s.list.Store(nil)
 }
 
 // add puts an entry into a fork that no reader knows yet.
-func (f *fork[K, V]) add(depth int, e entry[K, V]) {
-	s := &f[index(e.hash, depth)]
+func (f *fork[K, V]) add(depth int, hashOf func(K) uint64, e entry[K, V]) {
+	hash := hashOf(e.key)
+	s := &f[index(hash, depth)]
 	depth++
 	for deeper := s.fork.Load(); deeper != nil; deeper = s.fork.Load() {
-		s = &deeper[index(e.hash, depth)]
+		s = &deeper[index(hash, depth)]
 		depth++
 	}
-	s.add(depth, e)
+	s.add(depth, hashOf, e)
 }
 
 // before returns a list of what stands before old in the list that e begins,
 // followed by tail.
 func (e *entry[K, V]) before(old, tail *entry[K, V]) *entry[K, V] {
 	for ; e != old; e = e.next {
-		tail = &entry[K, V]{tail, e.hash, e.key, e.value}
+		tail = &entry[K, V]{tail, e.key, e.value}
 	}
 	return tail
 }
@@ -199,7 +202,7 @@ func (t *trie[K, V]) remove(hash uint64, key K) bool {
 		depth++
 	}
 	list := s.list.Load()
-	old := list.find(hash, key)
+	old := list.find(key)
 	if old == nil {
 		return false
 	}
