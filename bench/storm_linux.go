@@ -19,6 +19,8 @@ import (
 // its CONNACK.
 type storm struct {
 	*storms
+	family  int
+	to      syscall.Sockaddr // not shared: a call writes into it
 	poll    *epoll.Poll
 	timer   *timer
 	latency histogram
@@ -30,13 +32,11 @@ type storm struct {
 
 // storms is what the loops share.
 type storms struct {
-	r      *run
-	family int
-	to     syscall.Sockaddr
-	begin  int64        // when connection 0 is due
-	next   atomic.Int64 // the connection that no loop has taken
-	done   atomic.Int64
-	ended  atomic.Bool
+	r     *run
+	begin int64        // when connection 0 is due
+	next  atomic.Int64 // the connection that no loop has taken
+	done  atomic.Int64
+	ended atomic.Bool
 }
 
 // call is one connection, from its opening to its CONNACK.
@@ -54,13 +54,14 @@ func (r *run) stormLoops(ctx context.Context, begin int64, h *histogram) (loopin
 	if r.Plain == "" {
 		return false, nil
 	}
-	shared := &storms{r: r, begin: begin}
-	if err := shared.resolve(); err != nil {
+	addr, err := net.ResolveTCPAddr("tcp", r.Plain)
+	if err != nil {
 		return false, err
 	}
+	shared := &storms{r: r, begin: begin}
 	all := make([]*storm, min(runtime.GOMAXPROCS(0), r.Concurrency))
 	for i := range all {
-		if all[i], err = newStorm(shared, (r.Concurrency+i)/len(all)); err != nil {
+		if all[i], err = newStorm(shared, addr, (r.Concurrency+i)/len(all)); err != nil {
 			return false, err
 		}
 		r.atEnd(all[i].close)
@@ -87,12 +88,8 @@ func (r *run) stormLoops(ctx context.Context, begin int64, h *histogram) (loopin
 	return true, err
 }
 
-// resolve makes a socket address of Plain.
-func (s *storms) resolve() error {
-	addr, err := net.ResolveTCPAddr("tcp", s.r.Plain)
-	if err != nil {
-		return err
-	}
+// aim makes a socket address of addr.
+func (s *storm) aim(addr *net.TCPAddr) error {
 	if ip := addr.IP.To4(); ip != nil {
 		s.family, s.to = syscall.AF_INET, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(ip)}
 	} else if ip := addr.IP.To16(); ip != nil && addr.Zone == "" {
@@ -103,12 +100,15 @@ func (s *storms) resolve() error {
 	return nil
 }
 
-func newStorm(shared *storms, width int) (*storm, error) {
+func newStorm(shared *storms, addr *net.TCPAddr, width int) (*storm, error) {
 	s := &storm{storms: shared, calls: make([]call, width), free: make([]int, width), held: -1, in: make([]byte, 64<<10)}
 	for i := range s.free {
 		s.calls[i].fd, s.free[i] = -1, i
 	}
-	var err error
+	err := s.aim(addr)
+	if err != nil {
+		return nil, err
+	}
 	if s.poll, err = epoll.New(); err != nil {
 		return nil, err
 	}
@@ -203,12 +203,13 @@ func (s *storm) open(i int) error {
 	return s.greet(c)
 }
 
-// greet sends CONNECT. A new socket takes that much.
+// greet sends CONNECT. A new socket takes that much. Not by epoll.Write: the race
+// detector is to see that what was before a connection is before its serving.
 func (s *storm) greet(c *call) error {
 	n := s.r.clientOf(c.number)
 	s.out = packet.AppendConnect(s.out[:0], s.r.hello(n, "c", n, true))
-	if n, errno := epoll.Write(c.fd, s.out); errno != 0 {
-		return errno
+	if n, err := syscall.Write(c.fd, s.out); err != nil {
+		return err
 	} else if n < len(s.out) {
 		return io.ErrShortWrite
 	}
