@@ -167,7 +167,8 @@ type Broker struct {
 	turns        sync.Pool // *turn
 	routers      sync.Pool // *router
 	buffers      buffers
-	readBuffers  sync.Pool // *[readBuffer]byte
+	fans         atomic.Int32 // that wait for a later turn
+	readBuffers  sync.Pool    // *[readBuffer]byte
 	sources      sources
 	internal     *security.Principal // publishes what is under $SYS
 	internalFrom *session.Origin

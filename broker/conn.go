@@ -101,6 +101,7 @@ type Conn struct {
 	opening   atomic.Pointer[opening]            // nil once it is accepted
 	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
 	client    atomic.Pointer[client]             // set when attached
+	fan       atomic.Pointer[fan]                // goes on in the next turn
 	lastRead  atomic.Int64                       // time of the last packet
 	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
 	keepAlive atomic.Int64                       // nanoseconds allowed between packets, 0: any
@@ -411,6 +412,7 @@ func (c *Conn) end(why ending) {
 		c.farewell(why)
 	}
 	c.mu.Unlock()
+	c.abandon()
 	if cancel != nil {
 		cancel()
 	}

@@ -57,7 +57,7 @@ func (b *Broker) NewLoops(n int) (*Loops, error) {
 			_ = ls.Close() // the first error is the one to report
 			return nil, err
 		}
-		l := &loop{b: b, poll: p}
+		l := &loop{b: b, poll: p, turn: turn{bounded: true}}
 		ls.loops = append(ls.loops, l)
 		ls.over.Go(l.run)
 	}

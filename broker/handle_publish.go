@@ -242,7 +242,20 @@ func (c *Conn) ackCode(code packet.Code) packet.Code {
 
 func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound, p *packet.Publish) error {
 	batch := c.scratchBatch()
-	if res := c.b.publish(c.turn, permit, in, batch); res.denied != nil {
+	res, rest := c.b.spread(c.turn, permit, in, batch, true)
+	if rest != nil {
+		rest.done = func(f *fan, res result, live bool) {
+			if res.denied != nil && live {
+				if err := c.denyPublish(&packet.Publish{Retain: f.in.retain}, f.in.topic, *res.denied); err != nil {
+					c.fail(err)
+				}
+			}
+			c.b.commit(&f.batch, func(error) {})
+		}
+		c.fanOut(rest)
+		return nil
+	}
+	if res.denied != nil {
 		return c.denyPublish(p, in.topic, *res.denied)
 	}
 	c.b.commit(batch, func(error) {}) // QoS 0 promises nothing
@@ -276,7 +289,38 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 			}
 		}()
 	}
-	res := c.b.publish(c.turn, permit, in, batch)
+	res, rest := c.b.spread(c.turn, permit, in, batch, true)
+	if rest != nil {
+		in.waiting = nil // the fan has it
+		a := packet.Publish{QoS: p.QoS, PacketID: p.PacketID, Retain: p.Retain}
+		rest.done = func(f *fan, res result, live bool) {
+			if !live {
+				c.abandoned(f, s, a.PacketID)
+			} else if err := c.finishAcked(&a, &f.in, res, &f.batch, s); err != nil {
+				c.fail(err)
+			}
+		}
+		c.fanOut(rest)
+		return nil
+	}
+	return c.finishAcked(p, in, res, batch, s)
+}
+
+// abandoned completes a message whose publisher has gone and is told nothing.
+func (c *Conn) abandoned(f *fan, s *session.Session, id uint16) {
+	cl, b, waiting := c.client.Load(), c.b, f.in.waiting
+	b.commit(&f.batch, func(err error) {
+		if err != nil && s != nil {
+			cl.releaseIncoming(s, id)
+		}
+		waiting.release(b, err)
+	})
+}
+
+// finishAcked acknowledges a QoS 1 or 2 message that was routed, when what had to
+// be kept is kept. s is the session that holds its identifier, nil at QoS 1.
+func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *store.Batch, s *session.Session) error {
+	cl := c.client.Load()
 	reason := ""
 	if res.denied != nil {
 		var err error

@@ -134,36 +134,49 @@ const (
 // Permit is refused, and one from before a change of rules is judged again.
 // What has to be kept is added to batch.
 func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *store.Batch) result {
+	res, _ := b.spread(t, permit, in, batch, false)
+	return res
+}
+
+// spread is publish that, if it may, leaves receivers for later turns where
+// there are too many; the result is then the fan's to find.
+func (b *Broker) spread(t *turn, permit security.Permit, in *inbound, batch *store.Batch, may bool) (result, *fan) {
+	permit, denied := b.valid(permit, in)
+	if denied != nil || permit.By() == nil {
+		return result{code: packet.NotAuthorized, denied: denied}, nil
+	}
+	if in.retain && !b.keepRetained(in, batch) {
+		return result{code: packet.QuotaExceeded}, nil
+	}
+	r := b.routers.Get().(*router)
+	r.b, r.t, r.in, r.batch, r.may = b, t, in, batch, may && t.bounded
+	r.follow()
+	for !r.serve() {
+		if f, ok := r.suspend(permit); ok {
+			return result{}, f
+		}
+		r.may = false
+	}
+	res := r.result()
+	r.reset()
+	b.routers.Put(r)
+	return res, nil
+}
+
+// valid is the permit, made anew if the rules were swapped since; denied says why
+// they do not allow the message any more.
+func (b *Broker) valid(permit security.Permit, in *inbound) (_ security.Permit, denied *security.Verdict) {
 	for !b.gate.Valid(permit) { // again only if the rules were swapped once more meanwhile
 		by := permit.By()
 		if by == nil {
-			return result{code: packet.NotAuthorized}
+			return security.Permit{}, nil
 		}
 		var v security.Verdict
 		if permit, v = b.gate.Publish(in.request(by)); !v.Allowed() {
-			return result{code: packet.NotAuthorized, denied: &v}
+			return security.Permit{}, &v
 		}
 	}
-	if in.retain && !b.keepRetained(in, batch) {
-		return result{code: packet.QuotaExceeded}
-	}
-	r := b.routers.Get().(*router)
-	r.b, r.t, r.in, r.batch = b, t, in, batch
-	r.follow()
-	for _, m := range r.merged {
-		r.count(m.cl.offer(t, in, batch, m.subs...))
-	}
-	res := result{code: packet.Success}
-	switch {
-	case r.matched == 0 && b.opt.TellNoSubscribers:
-		res.code = packet.NoMatchingSubscribers
-	case r.taken == 0 && r.full > 0:
-		// No receiver could take it.
-		res.code = packet.QuotaExceeded
-	}
-	r.reset()
-	b.routers.Put(r)
-	return res
+	return permit, nil
 }
 
 // router carries one message through the tree; pooled, so that a message costs no closure.
@@ -175,6 +188,9 @@ type router struct {
 	yield   func(target, *session.Subscription) bool // route
 	collect func(target, *session.Subscription) bool // gather
 	hops    []hop
+	left    []hop // still to be served
+	given   int   // of merged, served
+	may     bool  // what is left may wait for a later turn
 	matched int
 	taken   int
 	full    int
@@ -198,7 +214,44 @@ func (r *router) reset() {
 	clear(r.merged)
 	clear(r.index)
 	clear(r.hops)
+	if cap(r.hops) > fanKept {
+		r.hops = nil // one wide fan-out is no reason to keep so much
+	}
 	*r = router{yield: r.yield, collect: r.collect, hops: r.hops[:0], merged: r.merged[:0], index: r.index}
+}
+
+// serve serves what is left, and reports whether all is served.
+func (r *router) serve() (complete bool) {
+	for len(r.left) > 0 {
+		if r.suspends() {
+			return false
+		}
+		h := r.left[0]
+		r.left = r.left[1:]
+		r.route(h.to, h.sub)
+	}
+	for ; r.given < len(r.merged); r.given++ {
+		if r.suspends() {
+			return false
+		}
+		m := &r.merged[r.given]
+		r.t.rest--
+		r.count(m.cl.offer(r.t, r.in, r.batch, m.subs...))
+	}
+	return true
+}
+
+// result is what became of the message, when all is served.
+func (r *router) result() result {
+	res := result{code: packet.Success}
+	switch {
+	case r.matched == 0 && r.b.opt.TellNoSubscribers:
+		res.code = packet.NoMatchingSubscribers
+	case r.taken == 0 && r.full > 0:
+		// No receiver could take it.
+		res.code = packet.QuotaExceeded
+	}
+	return res
 }
 
 func (r *router) route(to target, sub *session.Subscription) bool {

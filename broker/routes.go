@@ -180,7 +180,7 @@ func (c *Conn) trailOf(name string, h *security.Hash) *trail {
 func (r *router) follow() {
 	w := r.in.trail
 	if w == nil {
-		r.b.tree.Match(r.in.topic, r.yield)
+		r.search()
 		return
 	}
 	if !w.used.Load() {
@@ -195,13 +195,24 @@ func (r *router) follow() {
 		}
 		fallthrough
 	case s.wide:
-		r.b.tree.Match(r.in.topic, r.yield)
+		r.search()
 		return
 	}
 	if !s.served.Load() {
 		s.served.Store(true)
 	}
-	r.walk(s.hops)
+	r.left = s.hops
+}
+
+// search finds the receivers in the tree.
+func (r *router) search() {
+	if !r.may {
+		r.b.tree.Match(r.in.topic, r.yield)
+		return
+	}
+	r.hops = r.hops[:0]
+	r.b.tree.Match(r.in.topic, r.collect)
+	r.left = r.hops
 }
 
 // learn finds the receivers in the tree, remembers them and routes the message.
@@ -222,20 +233,15 @@ func (r *router) learn(w *trail) {
 		s.hops = append([]hop(nil), r.hops...)
 	}
 	r.b.routes.keep(w, s)
-	r.walk(r.hops)
+	r.left = r.hops
 }
 
-// gather collects subscriptions up to one too many; what comes then is routed at once.
+// gather collects subscriptions. Those beyond what is remembered are routed at
+// once if the message may not wait.
 func (r *router) gather(to target, sub *session.Subscription) bool {
-	if len(r.hops) > routeHops {
+	if !r.may && len(r.hops) > routeHops {
 		return r.route(to, sub)
 	}
 	r.hops = append(r.hops, hop{to, sub})
 	return true
-}
-
-func (r *router) walk(hops []hop) {
-	for i := range hops {
-		r.route(hops[i].to, hops[i].sub)
-	}
 }

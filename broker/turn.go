@@ -15,7 +15,8 @@ type turn struct {
 	tally   tally
 	// rest is how much more one connection's input may cause in this turn before
 	// what is left of it waits; see pace.
-	rest int
+	rest    int
+	bounded bool // rest is not without end
 
 	// What the packet at hand needs while it is handled.
 	in      inbound
