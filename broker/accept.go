@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"log/slog"
-	"time"
 
 	"sallyport/audit"
 	"sallyport/packet"
@@ -117,7 +116,6 @@ func (c *Conn) accept(a *attached, failed error) {
 		c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Load().Method), slog.Int("version", int(p.Version)))...)
 	}
 	c.phase = serving
-	c.accepted.Store(true)
 	c.opening.Store(nil)
 	c.client.Load().goLive(c.turn, c)
 }
@@ -129,10 +127,10 @@ func (c *Conn) configure(p *packet.Connect) {
 	if lim.KeepAliveMax > 0 && (ka == 0 || ka > lim.KeepAliveMax) {
 		ka = lim.KeepAliveMax
 	}
-	c.keepAlive.Store(int64(ka) * int64(time.Second) * 3 / 2)
+	c.keepAlive.Store(uint32(ka) * 1500)
 	c.b.lives.disarm(c)
 	if ka > 0 {
-		c.arm(c.turn.now + c.keepAlive.Load())
+		c.arm(c.turn.now + c.mayRest())
 	}
 	if p.Version != packet.V5 {
 		return

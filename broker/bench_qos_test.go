@@ -107,7 +107,7 @@ func (w *benchBed) connect(id string, v packet.Version, expiry uint32) *benchPee
 		connect.Props.Mark(packet.PropSessionExpiry)
 	}
 	p.feed(packet.AppendConnect(nil, connect))
-	if !c.accepted.Load() {
+	if !c.accepted() {
 		w.tb.Fatal("not connected")
 	}
 	return p

@@ -85,7 +85,7 @@ func (w *benchWorld) open(b testing.TB, id string) (*Conn, *discard) {
 	}
 	d.c = c
 	d.feed(packet.AppendConnect(nil, &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: id}))
-	if !c.accepted.Load() {
+	if !c.accepted() {
 		b.Fatal("not connected")
 	}
 	return c, d

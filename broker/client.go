@@ -152,7 +152,7 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		after.old = old
 		cl.conn, cl.live = nil, false
 		b.audit.Record(audit.SessionTakenOver, c.who(slog.String("old_addr", old.remote()))...)
-		if !old.accepted.Load() {
+		if !old.accepted() {
 			cl.will = nil // MQTT-3.1.2-8: only a CONNECT that was accepted leaves a will
 		}
 		cl.leaveWill(ending{taken: true}, after, p.CleanStart || !cl.session.Kept())
@@ -232,7 +232,7 @@ func (cl *client) detach(c *Conn, why ending) {
 	}
 	cl.conn, cl.live = nil, false
 	ends := !cl.session.Kept()
-	if !c.accepted.Load() {
+	if !c.accepted() {
 		// MQTT-3.1.2-8: only a CONNECT that was accepted leaves a will.
 		cl.will = nil
 	}

@@ -84,7 +84,6 @@ type Conn struct {
 	partial     []byte        // an incomplete packet
 	pending     []byte        // input that waits while paused
 	sending     *sender       // nil until it publishes; see sender
-	refused     *refusals     // nil until something is refused
 	auth        *enhancedAuth // nil without enhanced authentication
 	phase       phase
 	version     packet.Version
@@ -96,15 +95,14 @@ type Conn struct {
 
 	// Written once or by the driver's calls, read by anybody.
 	ended     atomic.Bool                        // changed under mu
-	accepted  atomic.Bool                        // a CONNACK said yes
 	waiting   atomic.Bool                        // input waits for the broker, not for the client
+	keepAlive atomic.Uint32                      // milliseconds allowed between packets, 0: any
 	opening   atomic.Pointer[opening]            // nil once it is accepted
 	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
 	client    atomic.Pointer[client]             // set when attached
 	fan       atomic.Pointer[fan]                // goes on in the next turn
 	lastRead  atomic.Int64                       // time of the last packet
 	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
-	keepAlive atomic.Int64                       // nanoseconds allowed between packets, 0: any
 
 	life timer[Conn] // connect timeout, then keep alive and write progress: see checkLife
 
@@ -117,8 +115,7 @@ type Conn struct {
 	over         chan struct{} // closed when the turn ends; nil: nobody waits for that
 	next         func()
 	acks         []*pendingAck
-	ackWait      func(func())
-	outWait      func(func())      // input waits for output to be written
+	resume       func(func())      // input waits, and this ends it
 	outAlias     map[string]uint16 // topic aliases in use towards the client
 	sendMax      uint32            // client's maximum packet size
 	received     int32             // QoS 1 and 2 messages of this connection not yet acknowledged
@@ -127,6 +124,7 @@ type Conn struct {
 	inTurn       bool
 	gone         bool // it is forgotten when the turn ends
 	wantDrain    bool // somebody waits for output to be written
+	onAcks       bool // resume is for when acknowledgements have left, else for when output has
 }
 
 // opening is what a connection needs only until its CONNACK.
@@ -144,12 +142,16 @@ type opening struct {
 	refuseAt int64
 }
 
-// sender is what a connection needs only when it publishes.
+// accepted reports whether a CONNACK said yes.
+func (c *Conn) accepted() bool { return c.opening.Load() == nil }
+
+// sender is what a connection needs only when it publishes, or is refused something.
 type sender struct {
 	access  security.Access
 	trails  []*trail        // of the topics that access remembers, by their places there
 	origin  *session.Origin // made by from
 	aliases []string
+	refused refusals
 	// incoming is the QoS 2 identifiers received on this connection, which its
 	// receive window counts.
 	incoming session.IDs
@@ -407,7 +409,7 @@ func (c *Conn) end(why ending) {
 	}
 	c.acks = nil
 	cl := c.client.Load()
-	serving := c.accepted.Load()
+	serving := c.accepted()
 	if why.notify && c.version == packet.V5 && serving {
 		c.farewell(why)
 	}

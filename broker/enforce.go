@@ -134,7 +134,7 @@ func (cl *client) rejudge(after *aftermath) (refused *Conn, v security.Verdict) 
 // judged again before its CONNACK. The caller holds cl.mu.
 func (cl *client) mute() *Conn {
 	cl.dropWill()
-	if cl.conn != nil && cl.conn.accepted.Load() {
+	if cl.conn != nil && cl.conn.accepted() {
 		return cl.conn
 	}
 	return nil

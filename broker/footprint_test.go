@@ -128,7 +128,7 @@ func (w *crowd) enter(tb testing.TB, from, to int) {
 	for i := from; i < to; i++ {
 		d := w.open(tb)
 		d.feed(w.connect(i))
-		if !d.c.accepted.Load() {
+		if !d.c.accepted() {
 			tb.Fatalf("client %d is not connected", i)
 		}
 	}
@@ -185,7 +185,7 @@ func comeAndGo(tb testing.TB) (w *crowd, once func()) {
 	for deadline := time.Now().Add(10 * time.Second); ; { // the first login computes a hash on a worker
 		d := w.open(tb)
 		d.feed(connect)
-		known := d.c.accepted.Load()
+		known := d.c.accepted()
 		d.c.Gone(nil)
 		if known {
 			break

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"time"
+
 	"sallyport/packet"
 )
 
@@ -18,6 +20,10 @@ func (c *Conn) WriteBegins() {
 
 // WriteEnds: see WriteBegins.
 func (c *Conn) WriteEnds() { c.writing.Store(0) }
+
+// mayRest is how long nothing may come, in nanoseconds: one and a half times the
+// keep alive; 0: for ever.
+func (c *Conn) mayRest() int64 { return int64(c.keepAlive.Load()) * int64(time.Millisecond) }
 
 // arm makes checkLife run at a time, unless the connection has ended, which disarms it.
 func (c *Conn) arm(at int64) {
@@ -69,7 +75,7 @@ func (c *Conn) checkLife() {
 		return
 	}
 	at := int64(0)
-	if ka := c.keepAlive.Load(); ka > 0 {
+	if ka := c.mayRest(); ka > 0 {
 		last := c.lastRead.Load()
 		// While output is stuck input isn't read: the write timeout decides then. Nor
 		// is it read while the connection waits for the broker.

@@ -130,7 +130,7 @@ func (c *Conn) reserve(p *pendingAck) *pendingAck {
 	if wait && !c.paused {
 		resume := c.await()
 		c.mu.Lock()
-		c.ackWait = resume
+		c.resume, c.onAcks = resume, true
 		c.mu.Unlock()
 		c.settleAcks(c.turn)
 	}
@@ -174,11 +174,9 @@ func (c *Conn) settleAcks(t *turn) {
 	if len(c.out) > 0 && !c.inTurn {
 		t.touch(c)
 	}
-	resume := c.ackWait
-	if resume != nil && len(c.acks) <= ackBacklog/2 {
-		c.ackWait = nil
-	} else {
-		resume = nil
+	var resume func(func())
+	if c.onAcks && len(c.acks) <= ackBacklog/2 {
+		resume, c.resume = c.resume, nil
 	}
 	c.mu.Unlock()
 	if failed {
@@ -296,7 +294,7 @@ func (c *Conn) holdBack() {
 	resume := c.await()
 	// The driver flushes after this turn, so Drained is yet to be called.
 	c.mu.Lock()
-	c.outWait = resume
+	c.resume, c.onAcks = resume, false
 	c.mu.Unlock()
 }
 
@@ -316,8 +314,8 @@ func (c *Conn) Drained() {
 		c.wantDrain = false
 	}
 	var resume func(func())
-	if len(c.out) < c.lis.Limits.OutputBytes {
-		resume, c.outWait = c.outWait, nil
+	if !c.onAcks && len(c.out) < c.lis.Limits.OutputBytes {
+		resume, c.resume = c.resume, nil
 	}
 	c.mu.Unlock()
 	if resume != nil {

@@ -26,19 +26,12 @@ type refusals struct {
 	idsAt    int64
 }
 
-func (c *Conn) refusals() *refusals {
-	if c.refused == nil {
-		c.refused = &refusals{}
-	}
-	return c.refused
-}
-
 // refusal keeps a refused request, if the configuration wants that.
 func (c *Conn) refusal(q security.Request, v security.Verdict) refusal {
 	if !c.b.opt.DenyIDs {
 		return refusal{}
 	}
-	n := c.refusals()
+	n := &c.sender().refused
 	if now := c.b.now(); n.idsAt == 0 || now-n.idsAt >= 1e9 {
 		n.idsAt, n.ids = now, 0
 	}
@@ -82,7 +75,7 @@ func (c *Conn) tell(refused ...refusal) string {
 func (c *Conn) refusePublish(p *packet.Publish, name string, v security.Verdict) (reason string, err error) {
 	c.b.metrics.PublishDenied.Add(1)
 	r := c.refusal(security.Request{Action: security.Publish, Topic: name, QoS: p.QoS, Retain: p.Retain}, v)
-	n := c.refusals()
+	n := &c.sender().refused
 	n.denied++
 	if n.deniedAt == 0 || c.turn.now-n.deniedAt > 1e9 {
 		// One line a second and connection: a flood of refusals must not become a flood of log.
