@@ -78,9 +78,7 @@ func newAcceptor(s *socket) (*acceptor, error) {
 		return nil, err
 	}
 	a.try = func(fd uintptr) bool {
-		var from syscall.Sockaddr
-		a.got.fd, from, a.err = syscall.Accept4(int(fd), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-		a.got.from = sourceOf(from)
+		a.got, a.err = acceptOne(int(fd))
 		return a.err != syscall.EAGAIN
 	}
 	return a, nil
@@ -101,17 +99,6 @@ func (a *acceptor) accept() (newcomer, error) {
 		}
 		return newcomer{}, os.NewSyscallError("accept4", err)
 	}
-}
-
-// sourceOf returns the address of a TCP peer, IPv4 unmapped, without zone.
-func sourceOf(a syscall.Sockaddr) netip.AddrPort {
-	switch a := a.(type) {
-	case *syscall.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *syscall.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // admitSocket is admit for a descriptor.

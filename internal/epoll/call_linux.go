@@ -3,6 +3,7 @@
 package epoll
 
 import (
+	"net/netip"
 	"syscall"
 	"unsafe"
 )
@@ -54,4 +55,38 @@ func ShutdownWrite(fd int) error {
 		return errno
 	}
 	return nil
+}
+
+// Accept takes a newcomer of a nonblocking listening socket: its descriptor,
+// nonblocking and closed on exec, and where it comes from, IPv4 unmapped and
+// without zone; not valid where it has no IP address. EAGAIN says that there is
+// none.
+func Accept(fd int) (newcomer int, from netip.AddrPort, errno syscall.Errno) {
+	var sa syscall.RawSockaddrAny
+	for {
+		size := uint32(unsafe.Sizeof(sa))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+			syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0, 0)
+		if errno == 0 {
+			return int(n), addrPort(&sa), 0
+		}
+		if errno != syscall.EINTR {
+			return -1, netip.AddrPort{}, errno
+		}
+	}
+}
+
+func addrPort(sa *syscall.RawSockaddrAny) netip.AddrPort {
+	var a netip.Addr
+	switch sa.Addr.Family {
+	case syscall.AF_INET:
+		a = netip.AddrFrom4((*syscall.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
+	case syscall.AF_INET6:
+		a = netip.AddrFrom16((*syscall.RawSockaddrInet6)(unsafe.Pointer(sa)).Addr).Unmap()
+	default:
+		return netip.AddrPort{}
+	}
+	// In both the port is after the family, in the order of the network.
+	port := (*[2]byte)(unsafe.Pointer(&(*syscall.RawSockaddrInet4)(unsafe.Pointer(sa)).Port))
+	return netip.AddrPortFrom(a, uint16(port[0])<<8|uint16(port[1]))
 }

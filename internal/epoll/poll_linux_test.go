@@ -5,6 +5,8 @@ package epoll
 import (
 	"io"
 	"net"
+	"net/netip"
+	"strconv"
 	"syscall"
 	"testing"
 )
@@ -165,4 +167,47 @@ func TestReadAndWriteTellTheirEnds(t *testing.T) {
 		t.Fatalf("a peer that has gone: %v", errno)
 	}
 	Close(fds[0])
+}
+
+func TestAcceptTellsWhereANewcomerComesFrom(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		raw, err := ln.(syscall.Conn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		accept := func() (fd int, from netip.AddrPort, errno syscall.Errno) {
+			if err := raw.Control(func(of uintptr) { fd, from, errno = Accept(int(of)) }); err != nil {
+				t.Fatal(err)
+			}
+			return fd, from, errno
+		}
+		if _, _, errno := accept(); errno != syscall.EAGAIN {
+			t.Fatalf("nobody waits: %v", errno)
+		}
+		to := ln.Addr().String()
+		if address == "[::]:0" { // an IPv4 peer on a socket of both families
+			to = net.JoinHostPort("127.0.0.1", strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+		}
+		c, err := net.Dial("tcp", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fd, from, errno := accept()
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		defer Close(fd)
+		if from.String() != c.LocalAddr().String() {
+			t.Errorf("%s: from %s, want %s", address, from, c.LocalAddr())
+		}
+		if _, errno := Read(fd, make([]byte, 1)); errno != syscall.EAGAIN {
+			t.Errorf("%s: it blocks, or %v", address, errno)
+		}
+	}
 }
