@@ -21,9 +21,6 @@ const (
 	roundTime = 1e6
 	// yieldAfter is how long a loop works before it lets others run, in nanoseconds.
 	yieldAfter = 2e6
-	// feedWork is how many deliveries the input of one connection may cause in a
-	// round before the rest of it waits.
-	feedWork = 16384
 )
 
 // Loops is the driver for Linux: a few event loops, each of which feeds its

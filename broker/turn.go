@@ -1,10 +1,10 @@
 package broker
 
-import (
-	"math"
+import "sallyport/store"
 
-	"sallyport/store"
-)
+// feedWork is how many deliveries the input of one connection may cause in a
+// turn before the rest of it waits.
+const feedWork = 16384
 
 // turn is what one call of a driver, timer or callback causes. A loop makes one
 // of many calls: each receiver is then flushed once, however many publishers it
@@ -29,7 +29,7 @@ type tally struct{ packets, bytes, publishes int64 }
 
 func (b *Broker) takeTurn() *turn {
 	t := b.turns.Get().(*turn)
-	t.now, t.rest = b.now(), math.MaxInt
+	t.now, t.rest = b.now(), feedWork
 	return t
 }
 
