@@ -3,6 +3,7 @@ package security
 import (
 	"hash/maphash"
 	"math/bits"
+	"math/rand/v2"
 	"strings"
 	"time"
 	"unsafe"
@@ -53,7 +54,9 @@ type slot struct {
 
 const (
 	// MaxPlaces bounds the topics that an Access remembers.
-	MaxPlaces    = 128
+	MaxPlaces = 128
+	// displaces is how many topics that find no place there are for one that takes another's.
+	displaces    = 8
 	accessProbes = 16 // bounds the look-up of a topic
 	// accessKey bounds the bytes of a topic with its share name: a longer one is
 	// judged each time, so that nobody makes the broker hold 128 times 64 KiB.
@@ -90,8 +93,8 @@ func (a *Access) Publish(topic string, h *Hash, qos byte, retain bool, payload [
 	bit := answerBit(qos, retain)
 	if s == nil || s.known&s.allowed&bit == 0 {
 		// Refusals are rare: their reason is worked out again rather than kept.
-		m := Message{Payload: payload}
-		v := a.ask(rules, s, h, bit, &Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain, Message: &m})
+		q := Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain}
+		v := a.ask(rules, s, h, bit, q, payload)
 		if !v.Allowed() {
 			return Permit{}, v
 		}
@@ -123,11 +126,10 @@ func (a *Access) Receive(topic string, h *Hash, group string, qos byte, retain b
 	rules, s := a.recall(topic, h, group)
 	bit := answerBit(qos, retain)
 	if s == nil || s.known&bit == 0 {
-		m := Message{Payload: payload}
-		v := a.ask(rules, s, h, bit, &Request{
+		v := a.ask(rules, s, h, bit, Request{
 			Principal: a.principal, Action: Receive, Topic: topic, QoS: qos, Retain: retain,
-			Shared: group != "", Group: group, Message: &m,
-		})
+			Shared: group != "", Group: group,
+		}, payload)
 		if !v.Allowed() {
 			return Delivery{}
 		}
@@ -205,9 +207,29 @@ func (a *Access) find(topic string, h *Hash, group string) *slot {
 	return nil
 }
 
+// question is a request with its message, in one piece that is used again.
+type question struct {
+	q Request
+	m Message
+}
+
+// answerAbout is answer for a message with a payload.
+func (g *Gate) answerAbout(rules *Ruleset, q Request, payload []byte) (v Verdict, differs bool) {
+	x, _ := g.questions.Get().(*question)
+	if x == nil {
+		x = new(question)
+	}
+	x.q, x.m.Payload = q, payload
+	x.q.Message = &x.m
+	v, differs = g.answer(rules, &x.q)
+	*x = question{} // it keeps nothing of the message
+	g.questions.Put(x)
+	return v, differs
+}
+
 // ask puts q to the policies and remembers the answer, in s if the topic has that slot.
-func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q *Request) Verdict {
-	v, differs := a.gate.answer(rules, q)
+func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q Request, payload []byte) Verdict {
+	v, differs := a.gate.answerAbout(rules, q, payload)
 	if v.Volatile || len(q.Topic)+len(q.Group) > accessKey {
 		return v
 	}
@@ -217,7 +239,9 @@ func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q *Request) Ve
 		until = uint32(max(v.Until/1e9, 1))
 	}
 	if s == nil {
-		s = a.room(q.Topic, h, q.Group)
+		if s = a.room(q.Topic, h, q.Group); s == nil {
+			return v
+		}
 	}
 	s.known |= bit
 	s.allowed &^= bit
@@ -235,26 +259,29 @@ func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q *Request) Ve
 }
 
 // room makes a slot for a topic. Where the table has no place near the topic's
-// own it grows, and at its largest another topic there is forgotten.
+// own it grows. At its largest another topic there is forgotten for one topic in
+// displaces; the others get nil: who goes through more topics than there are
+// places is not made to copy each, and keeps most answers that are in use.
 func (a *Access) room(topic string, h *Hash, group string) *slot {
-	hash := a.hash(topic, h, group)
-	key := topic + group
-	if group == "" {
-		key = strings.Clone(topic)
-	}
-	fresh := slot{hash: hash, group: uint16(len(group)), known: forgotten, key: key}
+	fresh := slot{hash: a.hash(topic, h, group), group: uint16(len(group)), known: forgotten}
 	if a.first == nil {
 		a.setSlots(make([]slot, 1))
 	}
 	for {
 		slots := a.slots()
 		i := place(slots, fresh)
-		if n := uint32(len(slots)); i < 0 && n >= MaxPlaces {
-			i = int((hash + hash>>16%accessProbes) & (n - 1))
+		if i < 0 && len(slots) >= MaxPlaces {
+			if rand.Uint32N(displaces) != 0 { // by chance: a count would fall in step with the topics
+				return nil
+			}
+			i = int((fresh.hash + fresh.hash>>16%accessProbes) & uint32(len(slots)-1))
 			slots[i] = fresh
 		}
 		if i >= 0 {
 			a.last = uint8(i)
+			if slots[i].key = topic + group; group == "" {
+				slots[i].key = strings.Clone(topic)
+			}
 			return &slots[i]
 		}
 		for size := len(slots) * 2; ; size *= 2 {

@@ -270,3 +270,34 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// Who goes through more topics than are remembered is not made to copy each, and
+// a topic in steady use keeps its place at most times.
+func TestTopicsWithoutEndAreNotCopied(t *testing.T) {
+	asked := 0
+	a := NewAccess(gateOf(policyOf(func(q *Request) Verdict {
+		if q.Topic == "steady" {
+			asked++
+		}
+		return Verdict{Effect: Allow}
+	})), somebody)
+	topics := make([]string, 10_000)
+	for i := range topics {
+		topics[i] = strconv.Itoa(i)
+	}
+	i := 0
+	for ; i < 1000; i++ {
+		a.Publish(topics[i], nil, 0, false, nil)
+	}
+	allocs := testing.AllocsPerRun(8000, func() {
+		a.Publish(topics[i%len(topics)], nil, 0, false, nil)
+		a.Publish("steady", nil, 0, false, nil)
+		i++
+	})
+	if allocs > 0.5 {
+		t.Errorf("%.2f allocations for each new topic, want at most one in two", allocs)
+	}
+	if asked > 800 {
+		t.Errorf("the policies were asked %d times of 8,000 about a topic in steady use", asked)
+	}
+}

@@ -3,6 +3,7 @@ package security
 import (
 	"hash/maphash"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -12,6 +13,8 @@ type Gate struct {
 	rules  atomic.Pointer[Ruleset]
 	seed   maphash.Seed
 	shadow Shadow
+
+	questions sync.Pool // *question, for Access
 }
 
 // Ruleset is the policies of every listener, by its name. It is immutable once

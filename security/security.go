@@ -148,9 +148,9 @@ func Sooner(a, b int64) int64 {
 }
 
 // Policy judges requests. It is compiled when loaded, immutable and safe for
-// concurrent use; a deny is final, an allow suffices, silence leaves it to
-// others. A silent verdict says in Rule why nothing matched, and holds only
-// until its Until as well.
+// concurrent use, and keeps no request; a deny is final, an allow suffices,
+// silence leaves it to others. A silent verdict says in Rule why nothing matched,
+// and holds only until its Until as well.
 type Policy interface {
 	Decide(r *Request) Verdict
 }
