@@ -125,7 +125,7 @@ type Session struct {
 	quota, window int // PUBLISH packets that may still be sent; their maximum
 	lastSeq       uint64
 
-	incoming IDs // QoS 2 ids received and not released
+	incoming *IDs // QoS 2 ids received and not released; nil: none yet
 }
 
 // New makes an empty session.
@@ -316,7 +316,11 @@ func (s *Session) Forget(id uint16) (Entry, bool) {
 func (s *Session) Trim() {
 	s.queue.trim()
 	s.inflight.trim()
-	s.incoming.Trim()
+	if s.Incoming() == 0 {
+		s.incoming = nil
+	} else {
+		s.incoming.Trim()
+	}
 }
 
 // Hollow gives up the message of the QoS 2 exchange of id, which has begun, and
@@ -358,18 +362,26 @@ func (s *Session) TakeShared(of any) []Entry {
 
 // HasIncoming reports whether QoS 2 message id was received and not yet released.
 func (s *Session) HasIncoming(id uint16) bool {
-	return s.incoming.Has(id)
+	return s.incoming != nil && s.incoming.Has(id)
 }
 
 // AddIncoming records QoS 2 message id.
 func (s *Session) AddIncoming(id uint16) {
+	if s.incoming == nil {
+		s.incoming = &IDs{}
+	}
 	s.incoming.Add(id)
 }
 
 // Release forgets QoS 2 message id and reports whether it was known.
 func (s *Session) Release(id uint16) bool {
-	return s.incoming.Remove(id)
+	return s.incoming != nil && s.incoming.Remove(id)
 }
 
 // Incoming is the number of QoS 2 messages received and not released.
-func (s *Session) Incoming() int { return s.incoming.Len() }
+func (s *Session) Incoming() int {
+	if s.incoming == nil {
+		return 0
+	}
+	return s.incoming.Len()
+}
