@@ -165,7 +165,6 @@ type Broker struct {
 	reg          registry
 	groups       groups
 	turns        sync.Pool // *turn
-	routers      sync.Pool // *router
 	buffers      buffers
 	fans         atomic.Int32 // that wait for a later turn
 	readBuffers  sync.Pool    // *[readBuffer]byte
@@ -222,7 +221,6 @@ func New(opt Options) *Broker {
 	b.reg.init()
 	b.groups.byFilter = make(map[string]*group)
 	b.turns.New = func() any { return new(turn) }
-	b.routers.New = newRouter
 	b.lives = newWheel(b.now(), func(c *Conn) *timer[Conn] { return &c.life })
 	b.absences = newWheel(b.now(), func(a *absence) *timer[absence] { return &a.timer })
 	b.alarms = newAlarms(b.now())

@@ -342,6 +342,7 @@ func (c *Conn) finish() {
 		c.b.metrics.Panics.Add(1)
 		c.b.log.Error("panic in a connection", "addr", c.remote(), "client", c.identity().client, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		c.paused = true
+		c.turn.router = nil // it may have been at work
 		c.end(ending{code: packet.ImplementationSpecificError, reason: "internal error", notify: true})
 	}
 	t := c.turn

@@ -64,15 +64,6 @@ func (f *fan) goOn(t *turn) (res result, complete bool) {
 	return r.result(), true
 }
 
-// end gives back what the fan-out held.
-func (f *fan) end() {
-	b := f.r.b
-	b.fans.Add(-1)
-	f.r.reset()
-	b.routers.Put(f.r)
-	f.r = nil
-}
-
 // fanOut lets the connection's input wait until f is complete.
 func (c *Conn) fanOut(f *fan) {
 	resume := c.await()
@@ -95,8 +86,8 @@ func (c *Conn) fanOn() {
 		c.fanOut(f)
 		return
 	}
+	c.b.fans.Add(-1)
 	f.done(f, res, true)
-	f.end()
 }
 
 // abandon completes the fan-out that waits, if there is one: what its publisher
@@ -115,7 +106,7 @@ func (b *Broker) complete(f *fan) {
 		t := b.takeTurn()
 		defer b.endTurn(t)
 		res, _ := f.goOn(t) // no turn of this kind has an end
+		b.fans.Add(-1)
 		f.done(f, res, false)
-		f.end()
 	})
 }

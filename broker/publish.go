@@ -141,25 +141,31 @@ func (b *Broker) publish(t *turn, permit security.Permit, in *inbound, batch *st
 // spread is publish that, if it may, leaves receivers for later turns where
 // there are too many; the result is then the fan's to find.
 func (b *Broker) spread(t *turn, permit security.Permit, in *inbound, batch *store.Batch, may bool) (result, *fan) {
-	permit, denied := b.valid(permit, in)
-	if denied != nil || permit.By() == nil {
-		return result{code: packet.NotAuthorized, denied: denied}, nil
+	if !b.gate.Valid(permit) {
+		var denied *security.Verdict
+		if permit, denied = b.valid(permit, in); denied != nil || permit.By() == nil {
+			return result{code: packet.NotAuthorized, denied: denied}, nil
+		}
 	}
 	if in.retain && !b.keepRetained(in, batch) {
 		return result{code: packet.QuotaExceeded}, nil
 	}
-	r := b.routers.Get().(*router)
-	r.b, r.t, r.in, r.batch, r.may = b, t, in, batch, may && t.bounded
+	r := t.router
+	if r == nil {
+		r = newRouter(b)
+		t.router = r
+	}
+	r.t, r.in, r.batch, r.may = t, in, batch, may && t.bounded
 	r.follow()
 	for !r.serve() {
 		if f, ok := r.suspend(permit); ok {
+			t.router = nil // it is the fan's
 			return result{}, f
 		}
 		r.may = false
 	}
 	res := r.result()
 	r.reset()
-	b.routers.Put(r)
 	return res, nil
 }
 
@@ -179,7 +185,8 @@ func (b *Broker) valid(permit security.Permit, in *inbound) (_ security.Permit, 
 	return permit, nil
 }
 
-// router carries one message through the tree; pooled, so that a message costs no closure.
+// router carries one message to its receivers. A turn has one, so that a message
+// costs no closure.
 type router struct {
 	b       *Broker
 	t       *turn
@@ -204,20 +211,27 @@ type mergedCopy struct {
 	subs []*session.Subscription
 }
 
-func newRouter() any {
-	r := &router{}
+func newRouter(b *Broker) *router {
+	r := &router{b: b}
 	r.yield, r.collect = r.route, r.gather
 	return r
 }
 
+// reset makes r ready for another message. It keeps room, and nobody's pointers
+// but those of the message.
 func (r *router) reset() {
-	clear(r.merged)
-	clear(r.index)
-	clear(r.hops)
-	if cap(r.hops) > fanKept {
-		r.hops = nil // one wide fan-out is no reason to keep so much
+	r.left, r.given, r.matched, r.taken, r.full = nil, 0, 0, 0, 0
+	if len(r.merged) > 0 {
+		clear(r.merged)
+		clear(r.index)
+		r.merged = r.merged[:0]
 	}
-	*r = router{yield: r.yield, collect: r.collect, hops: r.hops[:0], merged: r.merged[:0], index: r.index}
+	if len(r.hops) > 0 {
+		clear(r.hops)
+		if r.hops = r.hops[:0]; cap(r.hops) > fanKept {
+			r.hops = nil // one wide fan-out is no reason to keep so much
+		}
+	}
 }
 
 // serve serves what is left, and reports whether all is served.

@@ -20,6 +20,7 @@ type turn struct {
 
 	// What the packet at hand needs while it is handled.
 	in      inbound
+	router  *router     // nil until there is a PUBLISH
 	scratch []byte      // its properties
 	batch   store.Batch // what has to be kept of it
 }
