@@ -280,3 +280,24 @@ func BenchmarkRememberedPassword(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFirstLogin is a login that pays the hash of a new password, one after
+// the other on one worker: B/op is what the hash takes while it is computed.
+func BenchmarkFirstLogin(b *testing.B) {
+	encoded, err := Hash(Argon2id, []byte("secret"), Params{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, p, _ := fileService(b, ServiceOptions{Pool: newPool(b, 1, 16)}, "alice:"+encoded)
+	c := from(&Credentials{ClientID: "c", Listener: "l", HasUsername: true, Username: "alice", HasPassword: true, Password: []byte("secret")}, "192.0.2.1")
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		p.opts.Cache.Flush()
+		out, _ := begin(s, c)
+		if a := <-out; a.err != nil {
+			b.Fatal(a.err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "logins/s")
+}
