@@ -18,6 +18,7 @@ type benchPeer struct {
 	version packet.Version
 	buf     []byte
 	id      uint16 // of the last packet that was acknowledged
+	resumed bool
 }
 
 func (p *benchPeer) Flush() {
@@ -25,13 +26,16 @@ func (p *benchPeer) Flush() {
 	}
 	p.conn.Drained()
 }
-func (p *benchPeer) Resume()             { p.conn.Continue() }
+func (p *benchPeer) Resume()             { p.resumed = true }
 func (p *benchPeer) Close(time.Duration) { p.conn.Gone(nil) }
 
 // feed is one turn.
 func (p *benchPeer) feed(data []byte) {
-	p.conn.Feed(data)
-	p.Flush()
+	p.conn.Feed(data) // which flushes its own output, too
+	for p.resumed {
+		p.resumed = false
+		p.conn.Continue()
+	}
 }
 
 // subscribe asks for filter.

@@ -153,6 +153,7 @@ type Broker struct {
 	opt          Options
 	gate         *security.Gate
 	store        store.Store
+	durable      bool // store outlives the process: it has to be told of sessions' messages
 	log          *slog.Logger
 	audit        audit.Log
 	metrics      metrics.Broker
@@ -216,6 +217,8 @@ func New(opt Options) *Broker {
 		started: opt.Now(), tree: topic.NewTree[target, *session.Subscription](),
 		done: make(chan struct{}), listeners: opt.Listeners,
 	}
+	_, memory := opt.Store.(*store.Memory)
+	b.durable = !memory // no other may be taken for it: a wrapper may well keep something
 	b.internal = &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
 	b.internalFrom = originOf(b.internal)
 	b.reg.init()

@@ -313,22 +313,27 @@ func (cl *client) drop(sub *session.Subscription, after *aftermath) {
 	}
 }
 
-// account counts the queue and the flights against the broker's bound. The caller holds cl.mu.
+// account counts the queue and the flights against the broker's bound: what is in
+// flight alone in steps, since it comes and goes with each message. The caller holds cl.mu.
 func (cl *client) account() {
 	if cl.session == nil {
 		return
 	}
-	n, q := cl.session.Queued()
-	_, f := cl.session.InFlight()
-	if d := int64(q+f) - cl.buffered; d != 0 {
+	n, queued := cl.session.Queued()
+	_, inFlight := cl.session.InFlight()
+	d, q := int64(queued+inFlight)-cl.buffered, int32(n)-cl.queued
+	if d != 0 && (q != 0 || queued+inFlight == 0 || d > accountStep || d < -accountStep) {
 		cl.buffered += d
 		cl.b.metrics.BufferedBytes.Add(d)
 	}
-	if d := int32(n) - cl.queued; d != 0 {
-		cl.queued = int32(n)
-		cl.b.metrics.Queued.Add(int64(d))
+	if q != 0 {
+		cl.queued += q
+		cl.b.metrics.Queued.Add(int64(q))
 	}
 }
+
+// accountStep is how many bytes in flight to one client may not be counted.
+const accountStep = 2048
 
 // refill goes on where output had become too much: c has written it all.
 func (cl *client) refill(t *turn, c *Conn) { cl.goOn(t, c).pay(t) }

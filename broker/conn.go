@@ -90,6 +90,7 @@ type Conn struct {
 	paused      bool
 	problemInfo bool
 	heard       bool   // a packet came in this turn
+	behind      bool   // an acknowledgement may be waiting for its commit
 	receiveMax  uint16 // the client's receive maximum
 	place       int32  // in the list of connections, counted from 1; guarded by connSet.mu
 
@@ -118,7 +119,7 @@ type Conn struct {
 	resume       func(func())      // input waits, and this ends it
 	outAlias     map[string]uint16 // topic aliases in use towards the client
 	sendMax      uint32            // client's maximum packet size
-	received     int32             // QoS 1 and 2 messages of this connection not yet acknowledged
+	returned     int32             // acknowledged QoS 1 and 2 messages that sender.open counts still
 	aliasMax     uint16
 	dirty        bool // in some turn's list
 	inTurn       bool
@@ -155,6 +156,9 @@ type sender struct {
 	// incoming is the QoS 2 identifiers received on this connection, which its
 	// receive window counts.
 	incoming session.IDs
+	// open is how many QoS 1 and 2 messages of this connection are not acknowledged,
+	// with those that Conn.returned says are.
+	open int32
 }
 
 // sender makes that part of the connection which publishes, once.
@@ -343,14 +347,17 @@ func (c *Conn) finish() {
 		c.b.log.Error("panic in a connection", "addr", c.remote(), "client", c.identity().client, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		c.paused = true
 		c.turn.router = nil // it may have been at work
+		c.letGo()
 		c.end(ending{code: packet.ImplementationSpecificError, reason: "internal error", notify: true})
 	}
 	t := c.turn
 	if c.heard {
 		c.lastRead.Store(t.now)
 	}
-	c.turn = nil
+	t.forget()
 	c.mu.Lock()
+	c.appendGathered()
+	c.turn = nil
 	over, gone := c.over, c.gone
 	c.inTurn, c.over = false, nil
 	if len(c.out) > 0 {
@@ -373,6 +380,7 @@ func (l *leave) Error() string { return l.why.reason }
 // fail turns an error into the end of the connection: the one place where
 // errors become reason codes.
 func (c *Conn) fail(err error) {
+	c.letGo()
 	var l *leave
 	if errors.As(err, &l) {
 		c.end(l.why)

@@ -188,16 +188,20 @@ func (cp dispatch) frame(now int64) packet.PublishOut {
 	return f
 }
 
+// stored reports whether the store has to be told what becomes of the session's
+// messages. The caller holds cl.mu.
+func (cl *client) stored() bool { return cl.b.durable && cl.session.Kept() }
+
 // store adds a kept session's entry to the batch.
 func (cl *client) store(batch *store.Batch, e session.Entry) {
-	if cl.session.Kept() && batch != nil {
+	if cl.stored() && batch != nil {
 		batch.Add(store.Op{Kind: store.PutEntry, Client: cl.id, Seq: e.Seq, Entry: e})
 	}
 }
 
 // forget adds the end of an entry to the batch.
 func (cl *client) forget(batch *store.Batch, e session.Entry) {
-	if cl.session.Kept() && batch != nil {
+	if cl.stored() && batch != nil {
 		batch.Add(store.Op{Kind: store.DeleteEntry, Client: cl.id, Seq: e.Seq})
 	}
 }
@@ -252,7 +256,7 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 		b.metrics.DroppedTooLarge.Add(1)
 	default:
 		b.write(t, c, f, true)
-		if snd.Fresh && snd.QoS > 0 && cl.session.Kept() {
+		if snd.Fresh && snd.QoS > 0 && cl.stored() {
 			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID})
 		} else if snd.QoS == 0 {
 			cl.forget(batch, snd.Entry)
@@ -274,7 +278,7 @@ func (cl *client) withhold(t *turn, snd session.Send, batch *store.Batch) {
 	if snd.QoS == 2 && !snd.Fresh {
 		b.metrics.DroppedDenied.Add(1)
 		s.Hollow(snd.ID)
-		if s.Kept() {
+		if cl.stored() {
 			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID, State: session.AwaitComp})
 		}
 		c.sendTouch(t, func(dst []byte) []byte {

@@ -33,6 +33,16 @@ func (c *Conn) consume(p []byte) {
 		c.pace(len(p))
 	}
 	for len(p) > 0 && !c.paused {
+		if c.phase == serving {
+			if n := c.takeAcks(p); n > 0 {
+				p = p[n:]
+				if c.ended.Load() {
+					return
+				}
+				c.pace(len(p))
+				continue
+			}
+		}
 		h, n, err := packet.ReadHeader(p)
 		if err != nil {
 			c.fail(err)

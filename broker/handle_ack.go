@@ -29,25 +29,16 @@ func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.B
 	if cl.conn != c {
 		return dues{}, errTaken
 	}
-	switch typ {
-	case packet.PUBACK:
-		err = cl.acked(batch, a, 1, session.AwaitAck)
-	case packet.PUBREC:
-		err = cl.received(c.turn, batch, a)
-	case packet.PUBCOMP:
-		err = cl.acked(batch, a, 2, session.AwaitComp)
-	}
-	if err != nil {
+	if err = cl.progress(c.turn, batch, typ, a.PacketID, a.Code); err != nil {
 		return dues{}, err
 	}
-	cl.pump(c.turn)
-	return cl.owed(cl.session.Room()), nil
+	return cl.advanced(c.turn), nil
 }
 
 // acked ends an exchange. An identifier that is not in flight is ignored: the
-// client may acknowledge twice. The caller holds cl.mu.
-func (cl *client) acked(batch *store.Batch, a packet.Ack, qos byte, state session.State) error {
-	o, ok := cl.session.Outgoing(a.PacketID)
+// client may acknowledge twice. The caller holds cl.mu, and accounts for it.
+func (cl *client) acked(batch *store.Batch, id uint16, qos byte, state session.State) error {
+	o, ok := cl.session.Outgoing(id)
 	if !ok {
 		return nil
 	}
@@ -57,44 +48,45 @@ func (cl *client) acked(batch *store.Batch, a packet.Ack, qos byte, state sessio
 		}
 		return &packet.Error{Code: packet.ProtocolError, Text: "acknowledgement of another quality of service"}
 	}
-	e, _ := cl.session.Forget(a.PacketID)
-	cl.forget(batch, e)
-	cl.account()
+	cl.over(batch, id)
 	return nil
 }
 
-// received answers a PUBREC with a PUBREL. The caller holds cl.mu.
-func (cl *client) received(t *turn, batch *store.Batch, a packet.Ack) error {
+// over ends the exchange of id, which is in flight. The caller holds cl.mu.
+func (cl *client) over(batch *store.Batch, id uint16) {
+	e, _ := cl.session.Forget(id)
+	cl.forget(batch, e)
+}
+
+// received answers a PUBREC with a PUBREL, in the turn of cl's own connection.
+// The caller holds cl.mu, and accounts for it.
+func (cl *client) received(batch *store.Batch, id uint16, code packet.Code) error {
 	c := cl.conn
-	o, ok := cl.session.Outgoing(a.PacketID)
+	o, ok := cl.session.Outgoing(id)
 	if !ok {
-		// MQTT 5.0, 4.3.3: PUBREL tells that the identifier is not known.
-		code := packet.Success
-		if c.version == packet.V5 {
-			code = packet.PacketIDNotFound
+		if c.version < packet.V5 {
+			c.gather(packet.PUBREL, id)
+			return nil
 		}
-		c.sendTouch(t, func(dst []byte) []byte {
-			return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: a.PacketID, Code: code})
+		// MQTT 5.0, 4.3.3: PUBREL tells that the identifier is not known.
+		c.sendTouch(c.turn, func(dst []byte) []byte {
+			return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: id, Code: packet.PacketIDNotFound})
 		})
 		return nil
 	}
 	if o.QoS != 2 {
 		return &packet.Error{Code: packet.ProtocolError, Text: "PUBREC for a QoS 1 message"}
 	}
-	if a.Code >= 0x80 {
+	if code >= 0x80 {
 		// MQTT-4.3.3-4: the receiver refused it; the exchange is over.
-		e, _ := cl.session.Forget(a.PacketID)
-		cl.forget(batch, e)
-		cl.account()
+		cl.over(batch, id)
 		return nil
 	}
 	o.State = session.AwaitComp
-	if cl.session.Kept() {
+	if cl.stored() {
 		batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: o.Seq, PacketID: o.ID, State: session.AwaitComp})
 	}
-	c.sendTouch(t, func(dst []byte) []byte {
-		return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: a.PacketID})
-	})
+	c.gather(packet.PUBREL, id)
 	return nil
 }
 
@@ -107,7 +99,7 @@ func (c *Conn) handlePubrel(a packet.Ack) error {
 		return errTaken
 	}
 	known := cl.session.Release(a.PacketID)
-	kept := cl.session.Kept()
+	kept := cl.stored()
 	cl.mu.Unlock()
 	counts := c.sender().incoming.Remove(a.PacketID)
 	code := packet.Success
@@ -167,6 +159,7 @@ func (c *Conn) handleDisconnect(h packet.Header, body []byte) error {
 		}
 		cl.mu.Unlock()
 	}
+	c.letGo()
 	c.end(ending{code: d.Code, reason: "the client disconnected", normal: d.Code == packet.Success, bye: true})
 	return nil
 }

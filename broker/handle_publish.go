@@ -56,12 +56,6 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		trail: c.trailOf(name, &hash),
 	}
 	in.hash = hash
-	defer func() { // nothing of the message stays with the connection
-		*in = inbound{}
-		if cap(c.turn.scratch) > readBuffer/2 {
-			c.turn.scratch = nil
-		}
-	}()
 	if len(p.Props.Raw) > 0 {
 		c.turn.scratch, in.expiryAt = p.Props.AppendForward(c.turn.scratch[:0])
 		in.props = c.turn.scratch
@@ -69,10 +63,13 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 			in.expires = c.turn.now + int64(p.Props.Expiry)*1e9
 		}
 	}
-	if p.QoS == 0 {
+	switch p.QoS {
+	case 0:
 		return c.publishAtMostOnce(permit, in, &p)
+	case 1:
+		return c.publishAtLeastOnce(permit, in, &p)
 	}
-	return c.publishAcked(permit, in, &p)
+	return c.publishExactlyOnce(permit, in, &p)
 }
 
 // checkPublish judges what the CONNACK promised.
@@ -141,11 +138,14 @@ func (c *Conn) checkName(name string) error {
 
 // window counts a QoS 1 or 2 message against the receive maximum (MQTT-3.3.4-7).
 func (c *Conn) window() error {
+	s, most := c.sender(), int32(c.lis.Limits.ReceiveMaximum)
+	if s.open++; c.version < packet.V5 || s.open <= most {
+		return nil
+	}
 	c.mu.Lock()
-	c.received++
-	over := c.version == packet.V5 && c.received > int32(c.lis.Limits.ReceiveMaximum)
+	s.open, c.returned = s.open-c.returned, 0
 	c.mu.Unlock()
-	if over {
+	if s.open > most {
 		c.limit("receive_maximum")
 		return &packet.Error{Code: packet.ReceiveMaximumExceeded, Text: "receive maximum exceeded"}
 	}
@@ -162,7 +162,7 @@ func (c *Conn) duplicate(id uint16) (done bool, err error) {
 		return true, errTaken
 	}
 	s := cl.session
-	known, kept := s.HasIncoming(id), s.Kept()
+	known, kept := s.HasIncoming(id), cl.stored()
 	here := known && c.sender().incoming.Has(id)
 	cl.mu.Unlock()
 	if !known {
@@ -262,48 +262,71 @@ func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound, p *packet.
 	return nil
 }
 
-// publishAcked routes a QoS 1 or 2 message; the acknowledgement leaves when what
+// publishAtLeastOnce routes a QoS 1 message; the acknowledgement leaves when what
 // had to be kept is kept.
-func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publish) error {
-	batch := c.scratchBatch()
-	var s *session.Session
-	cl := c.client.Load()
-	if p.QoS == 2 {
+func (c *Conn) publishAtLeastOnce(permit security.Permit, in *inbound, p *packet.Publish) error {
+	return c.publishAcked(permit, in, p, c.scratchBatch(), nil)
+}
+
+// publishExactlyOnce is publishAtLeastOnce for a QoS 2 message. Where there may be
+// a commit, its copies wait for it.
+func (c *Conn) publishExactlyOnce(permit security.Permit, in *inbound, p *packet.Publish) error {
+	cl, batch := c.client.Load(), c.scratchBatch()
+	s, err := cl.beginIncoming(c, p.PacketID, batch)
+	if err != nil {
+		return err
+	}
+	if c.b.durable {
 		in.waiting = &waiting{}
-		cl.mu.Lock()
-		if cl.conn != c {
-			cl.mu.Unlock()
-			return errTaken
-		}
-		s = cl.session
-		s.AddIncoming(p.PacketID)
-		if s.Kept() {
-			batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: p.PacketID})
-		}
-		cl.mu.Unlock()
-		c.markIncoming(p.PacketID)
 		defer func() {
-			if w := in.waiting; w != nil { // the end, or a panic: nobody else lets the copies go
+			if w := in.waiting; w != nil { // a panic: nobody else lets the copies go
 				cl.releaseIncoming(s, p.PacketID)
 				w.release(c.b, errLost)
 			}
 		}()
 	}
-	res, rest := c.b.spread(c.turn, permit, in, batch, true)
-	if rest != nil {
-		in.waiting = nil // the fan has it
-		a := packet.Publish{QoS: p.QoS, PacketID: p.PacketID, Retain: p.Retain}
-		rest.done = func(f *fan, res result, live bool) {
-			if !live {
-				c.abandoned(f, s, a.PacketID)
-			} else if err := c.finishAcked(&a, &f.in, res, &f.batch, s); err != nil {
-				c.fail(err)
-			}
-		}
-		c.fanOut(rest)
-		return nil
+	// Without a store a panic leaves the exchange open: some have the message, and
+	// nobody may have it twice.
+	return c.publishAcked(permit, in, p, batch, s)
+}
+
+// beginIncoming opens the exchange of a QoS 2 message that c received.
+func (cl *client) beginIncoming(c *Conn, id uint16, batch *store.Batch) (*session.Session, error) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.conn != c {
+		return nil, errTaken
 	}
-	return c.finishAcked(p, in, res, batch, s)
+	cl.session.AddIncoming(id)
+	c.markIncoming(id)
+	if cl.stored() {
+		batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: id})
+	}
+	return cl.session, nil
+}
+
+// publishAcked routes a QoS 1 or 2 message and acknowledges it. s is the session
+// that holds its identifier, nil at QoS 1.
+func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publish, batch *store.Batch, s *session.Session) error {
+	res, rest := c.b.spread(c.turn, permit, in, batch, true)
+	if rest == nil {
+		return c.finishAcked(p, in, res, batch, s)
+	}
+	in.waiting = nil // the fan has it
+	c.fanOutAcked(rest, packet.Publish{QoS: p.QoS, PacketID: p.PacketID, Retain: p.Retain}, s)
+	return nil
+}
+
+// fanOutAcked is fanOut for a message that is acknowledged.
+func (c *Conn) fanOutAcked(rest *fan, a packet.Publish, s *session.Session) {
+	rest.done = func(f *fan, res result, live bool) {
+		if !live {
+			c.abandoned(f, s, a.PacketID)
+		} else if err := c.finishAcked(&a, &f.in, res, &f.batch, s); err != nil {
+			c.fail(err)
+		}
+	}
+	c.fanOut(rest)
 }
 
 // abandoned completes a message whose publisher has gone and is told nothing.
@@ -319,51 +342,61 @@ func (c *Conn) abandoned(f *fan, s *session.Session, id uint16) {
 
 // finishAcked acknowledges a QoS 1 or 2 message that was routed, when what had to
 // be kept is kept. s is the session that holds its identifier, nil at QoS 1.
-func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *store.Batch, s *session.Session) error {
-	cl := c.client.Load()
-	reason := ""
+func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *store.Batch, s *session.Session) (err error) {
+	ans := packet.Ack{PacketID: p.PacketID, Code: c.ackCode(res.code)}
 	if res.denied != nil {
-		var err error
-		if reason, err = c.refusePublish(p, in.topic, *res.denied); err != nil {
+		if ans.Reason, err = c.refusePublish(p, in.topic, *res.denied); err != nil {
+			w := in.waiting
+			in.waiting = nil
+			c.client.Load().giveUp(s, p.PacketID, w, err)
 			return err
 		}
 	}
-	typ := packet.PUBACK
+	typ, counts := packet.PUBACK, true
 	if p.QoS == 2 {
-		typ = packet.PUBREC
-		if res.code >= 0x80 && c.version == packet.V5 {
-			cl.releaseIncoming(s, p.PacketID)
+		// A PUBREC with an error ends the exchange (MQTT 5.0, 4.3.3).
+		typ, counts = packet.PUBREC, ans.Code >= 0x80
+		if counts {
+			c.client.Load().releaseIncoming(s, p.PacketID)
 			c.sender().incoming.Remove(p.PacketID)
 			if !batch.Empty() {
-				batch.Add(store.Op{Kind: store.DeleteIncoming, Client: cl.id, PacketID: p.PacketID})
+				batch.Add(store.Op{Kind: store.DeleteIncoming, Client: c.client.Load().id, PacketID: p.PacketID})
 			}
 		}
 	}
-	counts := p.QoS == 1 || res.code >= 0x80 && c.version == packet.V5
-	id, waiting := p.PacketID, in.waiting
+	w := in.waiting
 	in.waiting = nil
-	ans := packet.Ack{PacketID: id, Code: c.ackCode(res.code), Reason: reason}
 	if batch.Empty() {
 		c.acknowledge(typ, ans, counts)
-		waiting.release(c.b, nil)
+		w.release(c.b, nil)
 		return nil
 	}
+	c.acknowledgeKept(typ, ans, counts, batch, s, w)
+	return nil
+}
+
+// acknowledgeKept acknowledges a message when batch is kept, and lets its copies go.
+func (c *Conn) acknowledgeKept(typ packet.Type, ans packet.Ack, counts bool, batch *store.Batch, s *session.Session, w *waiting) {
+	cl := c.client.Load()
 	ack := c.reserve(&pendingAck{typ: typ, ack: ans, counts: counts})
 	c.b.commit(batch, func(err error) {
 		if err == nil {
 			ack.complete(nil)
-			waiting.release(c.b, nil)
+			w.release(c.b, nil)
 			return
 		}
-		// Everything is forgotten before the connection ends, so that the message
-		// is a new one when it comes again.
-		if s != nil {
-			cl.releaseIncoming(s, id)
-		}
-		waiting.release(c.b, err)
+		cl.giveUp(s, ans.PacketID, w, err)
 		ack.complete(err)
 	})
-	return nil
+}
+
+// giveUp forgets a message that could not be taken, before the connection ends:
+// it is a new one when it comes again.
+func (cl *client) giveUp(s *session.Session, id uint16, w *waiting, err error) {
+	if s != nil {
+		cl.releaseIncoming(s, id)
+	}
+	w.release(cl.b, err)
 }
 
 // scratchBatch is an empty batch for one packet; a store has no use for it when

@@ -122,6 +122,8 @@ const ackBacklog = 256
 func (c *Conn) reserve(p *pendingAck) *pendingAck {
 	p.c = c
 	c.mu.Lock()
+	c.appendGathered() // what came before it needs no commit
+	c.behind = true
 	if !c.ended.Load() {
 		c.acks = append(c.acks, p)
 	}
@@ -217,8 +219,8 @@ func (c *Conn) appendAck(p *pendingAck) (fits bool) {
 			return packet.AppendAck(dst, c.version, p.typ, &a)
 		})
 	}
-	if p.counts && c.received > 0 {
-		c.received--
+	if p.counts {
+		c.returned++
 	}
 	c.account()
 	return fits
@@ -262,19 +264,38 @@ func tooLargeToSend() ending {
 // acknowledge sends an acknowledgement that needs no commit of its own; it
 // still waits for those before it.
 func (c *Conn) acknowledge(typ packet.Type, ack packet.Ack, counts bool) {
-	c.mu.Lock()
-	p := pendingAck{c: c, ready: true, typ: typ, ack: ack, counts: counts}
-	if len(c.acks) == 0 {
-		fits := c.appendAck(&p)
-		c.mu.Unlock()
-		if !fits {
-			c.end(tooLargeToSend())
+	if !c.behind && ack.Code == packet.Success && ack.Reason == "" && c.sendMax >= ackSize {
+		if counts {
+			c.sender().open--
 		}
+		c.gather(typ, ack.PacketID)
 		return
 	}
-	c.mu.Unlock()
-	c.reserve(&p)
+	if c.caughtUp() {
+		c.acknowledgeNow(&pendingAck{typ: typ, ack: ack, counts: counts})
+		return
+	}
+	c.reserve(&pendingAck{ready: true, typ: typ, ack: ack, counts: counts})
 	c.settleAcks(c.turn) // those before it may have left since we looked
+}
+
+// caughtUp reports whether no acknowledgement waits for its commit.
+func (c *Conn) caughtUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.behind = len(c.acks) > 0
+	return !c.behind
+}
+
+// acknowledgeNow sends an acknowledgement that nothing is to come before.
+func (c *Conn) acknowledgeNow(p *pendingAck) {
+	c.mu.Lock()
+	c.appendGathered()
+	fits := c.appendAck(p)
+	c.mu.Unlock()
+	if !fits {
+		c.end(tooLargeToSend())
+	}
 }
 
 // holdBack lets input wait while output is far above its limit: a peer that
@@ -286,6 +307,7 @@ func (c *Conn) holdBack() {
 		return
 	}
 	c.mu.Lock()
+	c.appendGathered()
 	over := len(c.out)/2 >= c.lis.Limits.OutputBytes
 	c.mu.Unlock()
 	if !over {

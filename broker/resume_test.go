@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"sallyport/audit"
@@ -84,7 +85,7 @@ func TestWhatIsInFlightIsJudgedWhenItIsSentAgain(t *testing.T) {
 				topic string
 				qos   byte
 			}{{"b", 1}, {"a", 1}, {"b", 2}, {"a", 2}, {"b", 2}} {
-				pub.publishes(m.topic, "x", m.qos, false)
+				pub.publishes(m.topic, strings.Repeat("x", 2*accountStep), m.qos, false)
 			}
 			var ids []uint16
 			for range 5 {

@@ -23,6 +23,9 @@ type turn struct {
 	router  *router     // nil until there is a PUBLISH
 	scratch []byte      // its properties
 	batch   store.Batch // what has to be kept of it
+
+	// acks is acknowledgements of the input at hand: see Conn.gather.
+	acks []byte
 }
 
 // tally counts locally what a turn does.
@@ -32,6 +35,19 @@ func (b *Broker) takeTurn() *turn {
 	t := b.turns.Get().(*turn)
 	t.now, t.rest = b.now(), feedWork
 	return t
+}
+
+// forget lets go of the packet that was handled: nothing of it stays with the turn.
+func (t *turn) forget() {
+	if t.in.topic != "" {
+		t.in = inbound{}
+	}
+	if cap(t.scratch) > readBuffer/2 {
+		t.scratch = nil
+	}
+	if cap(t.acks) > readBuffer/2 {
+		t.acks = nil
+	}
 }
 
 // endTurn flushes what the turn touched.

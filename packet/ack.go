@@ -40,19 +40,29 @@ func (r *reader) reason(allowed set) (reason string, user []UserProperty) {
 	return p.ReasonString, p.User
 }
 
+// AppendBareAck is AppendAck for one that says Success and nothing else.
+func AppendBareAck(dst []byte, t Type, id uint16) []byte {
+	first := byte(t) << 4
+	if t == PUBREL {
+		first |= 2
+	}
+	return append(dst, first, 2, byte(id>>8), byte(id))
+}
+
 // AppendAck appends a PUBACK, PUBREC, PUBREL or PUBCOMP, in the shortest form
 // that says it. Before MQTT 5.0 that is the packet identifier alone: a refusal
 // can't be told.
 func AppendAck(dst []byte, v Version, t Type, a *Ack) []byte {
+	bare := a.Reason == "" && len(a.User) == 0
+	switch {
+	case v != V5 || bare && a.Code == Success:
+		return AppendBareAck(dst, t, a.PacketID)
+	}
 	var flags byte
 	if t == PUBREL {
 		flags = 2
 	}
-	bare := a.Reason == "" && len(a.User) == 0
-	switch {
-	case v != V5 || bare && a.Code == Success:
-		return append(dst, byte(t)<<4|flags, 2, byte(a.PacketID>>8), byte(a.PacketID))
-	case bare:
+	if bare {
 		return append(dst, byte(t)<<4|flags, 3, byte(a.PacketID>>8), byte(a.PacketID), byte(a.Code))
 	}
 	start := len(dst)

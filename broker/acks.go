@@ -1,0 +1,158 @@
+package broker
+
+import (
+	"encoding/binary"
+
+	"sallyport/packet"
+	"sallyport/session"
+	"sallyport/store"
+)
+
+// ackSize is the size in bytes of an acknowledgement that says nothing but that
+// all is well: nearly every one is of this form.
+const ackSize = 4
+
+// ackRun bounds the acknowledgements that are taken while a client is locked.
+const ackRun = 256
+
+// bareAck reports whether p begins with an acknowledgement of the form that says
+// nothing but that all is well, and which.
+func bareAck(p []byte) (typ packet.Type, id uint16, ok bool) {
+	if len(p) < ackSize || p[1] != ackSize-2 {
+		return 0, 0, false
+	}
+	switch p[0] {
+	case byte(packet.PUBACK) << 4, byte(packet.PUBREC) << 4, byte(packet.PUBCOMP) << 4, byte(packet.PUBREL)<<4 | 2:
+	default:
+		return 0, 0, false
+	}
+	id = binary.BigEndian.Uint16(p[2:])
+	return packet.Type(p[0] >> 4), id, id != 0
+}
+
+// takeAcks takes the bare acknowledgements at the start of p together: under one
+// lock, and what they make room for is sent once. It returns how many bytes they
+// have, 0 where there are none that it can take.
+func (c *Conn) takeAcks(p []byte) (n int) {
+	typ, _, ok := bareAck(p)
+	if !ok {
+		return 0
+	}
+	t := c.turn
+	var err error
+	if typ == packet.PUBREL {
+		n, err = c.releaseRun(p)
+	} else {
+		var owed dues
+		batch := c.scratchBatch()
+		n, owed, err = c.client.Load().advanceRun(c, p, batch)
+		c.b.commit(batch, func(error) {}) // lost, it is only sent once more
+		owed.pay(t)
+	}
+	if n > 0 {
+		t.tally.packets += int64(n / ackSize)
+		c.heard = true
+	}
+	if err != nil {
+		c.fail(err)
+	}
+	return n
+}
+
+// advanceRun is advance for the bare acknowledgements at the start of p, of which
+// there is one.
+func (cl *client) advanceRun(c *Conn, p []byte, batch *store.Batch) (n int, owed dues, err error) {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.conn != c {
+		return ackSize, dues{}, errTaken
+	}
+	for n < ackRun*ackSize {
+		typ, id, ok := bareAck(p[n:])
+		if !ok || typ == packet.PUBREL {
+			break
+		}
+		n += ackSize
+		if err = cl.progress(c.turn, batch, typ, id, packet.Success); err != nil {
+			cl.account()
+			return n, dues{}, err
+		}
+	}
+	return n, cl.advanced(c.turn), nil
+}
+
+// progress goes on with the exchange of one acknowledgement of cl's present
+// connection, whose turn t is. The caller holds cl.mu.
+func (cl *client) progress(t *turn, batch *store.Batch, typ packet.Type, id uint16, code packet.Code) error {
+	switch typ {
+	case packet.PUBACK:
+		return cl.acked(batch, id, 1, session.AwaitAck)
+	case packet.PUBREC:
+		return cl.received(batch, id, code)
+	default:
+		return cl.acked(batch, id, 2, session.AwaitComp)
+	}
+}
+
+// advanced sends what acknowledgements have made room for. The caller holds cl.mu.
+func (cl *client) advanced(t *turn) dues {
+	cl.account()
+	cl.pump(t)
+	return cl.owed(cl.session.Room())
+}
+
+// releaseRun takes the bare PUBRELs at the start of p, as far as their exchanges
+// are known, nothing has to be stored and no earlier acknowledgement waits.
+func (c *Conn) releaseRun(p []byte) (n int, err error) {
+	cl, s := c.client.Load(), c.sender()
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	switch {
+	case cl.conn != c:
+		return ackSize, errTaken
+	case c.behind || cl.stored() || c.sendMax < ackSize:
+		return 0, nil
+	}
+	for n < ackRun*ackSize {
+		typ, id, ok := bareAck(p[n:])
+		if !ok || typ != packet.PUBREL || !cl.session.Release(id) {
+			break
+		}
+		if s.incoming.Remove(id) {
+			s.open--
+		}
+		c.gather(packet.PUBCOMP, id)
+		n += ackSize
+	}
+	return n, nil
+}
+
+// gather puts a bare acknowledgement of c's present input beside the others,
+// which leave together: before anything else that is to come after them, and at
+// the end of the input at the latest. No earlier one may wait for a commit.
+func (c *Conn) gather(typ packet.Type, id uint16) {
+	c.turn.acks = packet.AppendBareAck(c.turn.acks, typ, id)
+}
+
+// appendGathered appends what was gathered to c's output. The caller holds c.mu,
+// and is in c's own turn.
+func (c *Conn) appendGathered() {
+	t := c.turn
+	if t == nil || len(t.acks) == 0 {
+		return
+	}
+	if !c.ended.Load() {
+		c.room(len(t.acks))
+		c.outPackets += int32(len(t.acks)/ackSize) - 1
+		c.out = append(c.out, t.acks...)
+		c.account()
+	}
+	t.acks = t.acks[:0]
+}
+
+// letGo is appendGathered for who does not hold c.mu.
+func (c *Conn) letGo() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.appendGathered()
+}
