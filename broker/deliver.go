@@ -32,7 +32,13 @@ func (cl *client) offerLocked(t *turn, in *inbound, batch *store.Batch, subs []*
 	cp := dispatch{in: in}
 	wanted := false
 	for _, sub := range subs {
-		if sub.Removed || sub.NoLocal && in.origin != nil && in.origin.ClientID == cl.id {
+		if sub.Removed {
+			// MQTT-3.8.4-3: if it was replaced since it was found, the one in its place has the message.
+			if sub = cl.session.Subs.Get(sub.Filter); sub == nil {
+				continue
+			}
+		}
+		if sub.NoLocal && in.origin != nil && in.origin.ClientID == cl.id {
 			continue // MQTT-3.8.3-3
 		}
 		wanted = true

@@ -290,3 +290,26 @@ func TestWideWaysAreNotRemembered(t *testing.T) {
 		t.Error("what could not be remembered any more leaves the old way in its place")
 	}
 }
+
+// A publisher has found the subscription, and before it hands the message over the
+// client subscribes again or unsubscribes.
+func TestAMessageOnItsWayFollowsAReplacedSubscription(t *testing.T) {
+	w := newBenchWorld(t, policyFunc(allowAll), 0, 0)
+	l := w.listen(t, "l")
+	feedSubscribe(l.c, "a/#")
+	cl := w.b.reg.find("l")
+	hand := func(to *session.Subscription) outcome {
+		tn := turn{now: w.b.now()}
+		return cl.offer(&tn, &inbound{topic: "a/b", payload: []byte("x"), expiryAt: -1}, nil, to)
+	}
+	found := cl.session.Subs.Get("a/#")
+	feedSubscribe(l.c, "a/#")
+	if got := hand(found); got != taken {
+		t.Errorf("replaced: %d, want it delivered", got)
+	}
+	found = cl.session.Subs.Get("a/#")
+	feedUnsubscribe(l.c, "a/#")
+	if got := hand(found); got != passed {
+		t.Errorf("ended: %d, want it passed over", got)
+	}
+}
