@@ -36,7 +36,7 @@ func readBenchStamp(t *testing.T, payload []byte) benchStamp {
 func startBench(t *testing.T, b *broker, args ...string) *process {
 	t.Helper()
 	at := b.places["tcp"]
-	base := []string{"bench", "p2p", "-h", at.Host, "-p", fmt.Sprint(at.Port), "-u", userName, "-P", passWord, "--topic-prefix", "it/bench", "--json"}
+	base := []string{"bench", "p2p", "-h", at.Host, "-p", fmt.Sprint(at.Port), "-u", userName, "-P", passWord, "--topic-prefix", "it/bench"}
 	return start(t, sallyport, append(base, args...)...)
 }
 
@@ -64,7 +64,7 @@ func TestBenchAndAnOutsideClientCountTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			bench := startBench(t, b, "-q", fmt.Sprint(qos), "--pairs", fmt.Sprint(pairs), "--messages", fmt.Sprint(each), "--rate", "4000")
+			bench := startBench(t, b, "--json", "-q", fmt.Sprint(qos), "--pairs", fmt.Sprint(pairs), "--messages", fmt.Sprint(each), "--rate", "4000")
 			var next [pairs]uint64
 			var run uint64
 			for n := range pairs * each {
@@ -170,7 +170,7 @@ users:
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			bench := startBench(t, b, "--pairs", "1", "--messages", fmt.Sprint(messages), "--rate", "1000", "--topics", c.topics,
+			bench := startBench(t, b, "--json", "--pairs", "1", "--messages", fmt.Sprint(messages), "--rate", "1000", "--topics", c.topics,
 				"--window", "1000") // what is lost stays in the window
 			for next := uint64(0); next < messages; {
 				m := outside.next(t)

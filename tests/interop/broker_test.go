@@ -63,6 +63,7 @@ authenticators:
   - {name: passwords, type: password_file, file: passwd}
 policies:
   - {name: rules, type: permissions, file: permissions.yaml}
+control: {socket: control.sock}
 `
 
 const fixtureRules = `
