@@ -21,8 +21,6 @@ const (
 	// spareSlots is the largest table that is kept, until it is trimmed, when
 	// what was in flight is acknowledged: 4 KiB hold a window of 100.
 	spareSlots = 128
-	// mostSlots has a place for each identifier.
-	mostSlots = 1 << 16
 	// A table grows while it has less than growSlots places for each flight, and
 	// shrinks when it has more than shrinkSlots.
 	growSlots, shrinkSlots = 4, 16
