@@ -45,6 +45,7 @@ type netWire struct {
 	idle     *sync.Cond // no writer is at work
 	flushing bool
 	again    bool // output came while a writer was at work
+	broken   bool // a write has failed: nothing more is written
 	closing  bool
 	hurry    bool // the peer waits for nothing
 	grace    time.Duration
@@ -90,7 +91,7 @@ func (w *netWire) flushNow() {
 func (w *netWire) begin() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.flushing {
+	if w.flushing || w.broken {
 		w.again = true
 		return false
 	}
@@ -121,10 +122,11 @@ func (w *netWire) write() {
 		w.mu.Unlock()
 	}
 	w.mu.Lock()
-	w.flushing = false
+	w.flushing, w.broken = false, true
 	w.idle.Broadcast()
 	w.mu.Unlock()
-	w.conn.end(ending{reason: "write failed"})
+	// The peer has gone. What it had sent is still read, which finds its end.
+	time.AfterFunc(closeGrace, func() { w.conn.end(ending{reason: "write failed"}) })
 }
 
 func (w *netWire) writeAll(out []byte) bool {

@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -24,7 +25,14 @@ const (
 	sockPrime                      // its stream may have input already
 	sockTimeout                    // the time to close in order is over
 	sockHurry                      // the peer reads no more
+	sockBroken                     // a write has failed: what the peer had sent is still read
 )
+
+// openingBytes is how much one read takes before the client is known: what comes
+// behind its CONNECT is kept meanwhile.
+const openingBytes = 16 << 10
+
+var errWrite = errors.New("write failed")
 
 // flushBytes is how much one flush of one connection writes before the loop
 // looks at others, in bytes.
@@ -59,6 +67,7 @@ type layered struct {
 
 	// Owned by the loop.
 	held   []byte // MQTT bytes that came from the stream when the connection took none
+	last   error  // what the stream said behind them; nil: it goes on
 	alarm  alarm
 	thrown int   // bytes thrown away while it lingers
 	err    error // why it ends
@@ -121,8 +130,8 @@ func (s *socket) write(out []byte) {
 		s.loop.writes.Add(1)
 		if n < len(out) {
 			if errno != 0 && errno != syscall.EAGAIN {
-				s.conn.end(ending{reason: "write failed"})
-				s.leave(sockDead)
+				s.leave(sockDead | sockBroken)
+				s.loop.post(s)
 				return
 			}
 			s.block(out, n)
@@ -144,12 +153,17 @@ func (s *socket) take(written []byte) []byte {
 	if wire := stream.Take(written); wire != nil {
 		return wire
 	}
-	var out []byte
-	for out = s.conn.TakeOutput(nil); out != nil; out = s.conn.TakeOutput(out) {
-		if err := stream.Send(out); err != nil {
-			s.conn.end(ending{reason: "write failed"})
-			return nil
-		}
+	// No more at a time than the connection had: others may add to it as fast as
+	// the stream takes it, and what the stream holds is bounded by nothing else.
+	out := s.conn.TakeOutput(nil)
+	if out == nil {
+		return nil
+	}
+	err := stream.Send(out)
+	s.loop.b.buffers.give(out)
+	if err != nil {
+		s.state.Or(sockClosing)
+		s.loop.post(s)
 	}
 	return stream.Take(nil)
 }
@@ -253,7 +267,11 @@ func (s *socket) ask(interest uint32) {
 // read reads once and feeds the connection.
 func (s *socket) read() {
 	l := s.loop
-	n, errno := epoll.Read(int(s.fd), l.buf[:])
+	buf := l.buf[:]
+	if !s.conn.accepted() {
+		buf = buf[:openingBytes]
+	}
+	n, errno := epoll.Read(int(s.fd), buf)
 	l.reads.Add(1)
 	switch {
 	case errno == syscall.EAGAIN:
@@ -293,13 +311,24 @@ func (s *socket) drain() {
 			s.Flush()
 		}
 		if err != nil && !stream.More(err) {
-			if err == io.EOF {
-				err = nil
-			}
-			s.end(err)
+			x.last = err
+			s.finish()
 		}
 		return
 	}
+}
+
+// finish ends the socket when the stream has ended and what came before is handled.
+func (s *socket) finish() {
+	x := s.more.Load()
+	if s.paused || len(x.held) > 0 {
+		return // goOn comes back to it
+	}
+	err := x.last
+	if err == io.EOF {
+		err = nil
+	}
+	s.end(err)
 }
 
 // end begins to close a socket whose peer has gone, err says how: what is still
@@ -333,8 +362,13 @@ func (s *socket) attend() {
 			s.unblock() // it only let others go first
 		}
 	}
-	if s.state.Load()&sockClosing != 0 {
+	switch st = s.state.Load(); {
+	case st&sockClosing != 0:
 		s.close()
+	case st&sockBroken != 0:
+		// The peer has gone, as reading will tell when there is no more to read.
+		s.extra().err = errWrite
+		s.wait()
 	}
 }
 
@@ -343,12 +377,17 @@ func (s *socket) goOn() {
 	l := s.loop
 	l.turn.rest = feedWork
 	more := s.conn.carryOn(&l.turn)
-	if x := s.more.Load(); x != nil && more && len(x.held) > 0 {
+	x := s.more.Load()
+	if x != nil && more && len(x.held) > 0 {
 		p := x.held
 		x.held = nil
 		more = l.feed(s.conn, p)
 	}
-	if s.paused = !more; more {
+	switch s.paused = !more; {
+	case s.paused:
+	case x != nil && x.last != nil:
+		s.finish()
+	default:
 		s.ask(s.interest | epoll.In)
 	}
 }
@@ -360,8 +399,8 @@ func (s *socket) unblock() {
 		n, errno := epoll.Write(int(s.fd), x.left[x.at:])
 		s.loop.writes.Add(1)
 		if errno != 0 && errno != syscall.EAGAIN {
-			s.conn.end(ending{reason: "write failed"})
-			s.state.Or(sockDead)
+			s.state.Or(sockDead | sockBroken)
+			s.loop.post(s)
 		}
 		if x.at += n; n > 0 {
 			s.conn.WriteBegins() // there is progress
@@ -397,7 +436,9 @@ func (s *socket) close() {
 		}
 		if st&sockBlocked == 0 {
 			s.Flush()
-			st = s.state.Load()
+			if st = s.state.Load(); st&sockWriting != 0 {
+				return // another one came first, and has what is left
+			}
 		}
 		if st&sockBlocked != 0 {
 			s.wait()
@@ -418,9 +459,14 @@ func (s *socket) close() {
 // farewell ends the sending side and waits for the peer to do so too.
 func (s *socket) farewell() {
 	if stream := s.stream(); stream != nil {
-		if stream.CloseWrite() == nil {
-			s.Flush()
+		// As a writer, since a stream is for one at a time.
+		st := s.state.Load()
+		if st&sockWriting != 0 || !s.state.CompareAndSwap(st, st|sockWriting) {
+			s.loop.post(s)
+			return
 		}
+		_ = stream.CloseWrite() // what it could say is written; the socket's end tells the rest
+		s.write(nil)
 	}
 	if epoll.ShutdownWrite(int(s.fd)) != nil {
 		s.shut(nil)
@@ -432,14 +478,14 @@ func (s *socket) farewell() {
 	s.ask(s.interest | epoll.In)
 }
 
-// wait bounds the time that closing takes.
+// wait bounds the time until it is closed.
 func (s *socket) wait() {
 	x := s.extra()
 	if x.alarm.fire != nil {
 		return
 	}
 	x.alarm.fire = func() {
-		s.state.Or(sockTimeout)
+		s.state.Or(sockTimeout | sockClosing)
 		s.loop.post(s)
 	}
 	s.loop.b.alarms.arm(&x.alarm, s.loop.turn.now+2*int64(closeGrace))

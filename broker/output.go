@@ -307,17 +307,12 @@ func (c *Conn) holdBack() {
 		return
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.appendGathered()
-	over := len(c.out)/2 >= c.lis.Limits.OutputBytes
-	c.mu.Unlock()
-	if !over {
-		return
+	if len(c.out)/2 >= c.lis.Limits.OutputBytes {
+		// In one go: once the output is taken, Drained is called and looks for this.
+		c.resume, c.onAcks = c.await(), false
 	}
-	resume := c.await()
-	// The driver flushes after this turn, so Drained is yet to be called.
-	c.mu.Lock()
-	c.resume, c.onAcks = resume, false
-	c.mu.Unlock()
 }
 
 // comeBack makes Drained go on with what there is to send, when the turn ends.
