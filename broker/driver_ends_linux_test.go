@@ -218,3 +218,21 @@ func TestAFailedWriteEndsTheConnectionOnItsLoop(t *testing.T) {
 		sub.gets("gone")
 	})
 }
+
+// A stream may have read ahead all that its peer sent, so that of the socket only
+// the end is left.
+func TestWhatAStreamHasReadAheadIsHandled(t *testing.T) {
+	way{tcp: true, loops: true, one: true}.run(t, nil, func(x *bed) {
+		for i := range 20 {
+			ours, theirs := accepted(t, "tcp", "127.0.0.1:0")
+			_ = ours.Close()
+			out := packet.AppendPublish(connectBytes("c"), packet.V5, &packet.PublishOut{Topic: "t", ExpiryAt: -1})
+			ahead := &plainStream{in: packet.AppendDisconnect(out, packet.V5, &packet.Disconnect{})}
+			x.loops.Serve(descriptor(theirs), ahead, Info{Listener: "test"}, func() {})
+			x.until("the peer has gone", func() bool { return x.b.metrics.Connections.Load() == 0 })
+			if n := x.b.metrics.PublishReceived.Load(); n != int64(i+1) {
+				t.Fatalf("%d messages came, want %d", n, i+1)
+			}
+		}
+	})
+}

@@ -94,11 +94,12 @@ func (ls *Loops) Calls() Calls {
 func (ls *Loops) Serve(fd int, stream Stream, info Info, done func()) {
 	l := ls.loops[int(ls.next.Add(1)-1)%len(ls.loops)]
 	s := &socket{loop: l, fd: int32(fd), done: done}
-	if stream != nil {
-		s.more.Store(&layered{stream: stream})
-	}
 	// As if somebody wrote: so nobody closes the descriptor before it is known here.
 	s.state.Store(sockWriting)
+	if stream != nil {
+		s.more.Store(&layered{stream: stream})
+		s.state.Or(sockPrime) // it may have read ahead
+	}
 	c, err := ls.b.Open(s, info)
 	if err != nil {
 		epoll.Close(fd)
@@ -111,8 +112,6 @@ func (ls *Loops) Serve(fd int, stream Stream, info Info, done func()) {
 		s.end(fmt.Errorf("epoll: %w", err))
 	}
 	if stream != nil {
-		// It may have read ahead.
-		s.state.Or(sockPrime)
 		l.post(s)
 	}
 	s.write(nil)

@@ -231,10 +231,12 @@ func (s *socket) handle(ready uint32) {
 	if ready&(epoll.In|epoll.Gone) == 0 || s.shutting {
 		return
 	}
-	switch {
+	switch st := s.state.Load(); {
 	case s.lingers:
 		s.discard()
-	case s.paused || s.state.Load()&sockClosing != 0:
+	case st&sockPrime != 0:
+		// What was read ahead comes before this, the socket's end too.
+	case s.paused || st&sockClosing != 0:
 		s.ask(s.interest &^ epoll.In)
 	default:
 		s.read()
