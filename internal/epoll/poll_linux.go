@@ -5,6 +5,7 @@ package epoll
 import (
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"unsafe"
 )
@@ -25,10 +26,12 @@ const wakeUp = ^uint64(0)
 // Poll is an epoll instance. Ready, Park, Yield and Event are for the one
 // goroutine that is its loop; the rest may be called from any.
 type Poll struct {
-	fd     int
-	file   *os.File // fd, as the runtime's poller knows it
-	raw    syscall.RawConn
-	wakeFD int
+	fd   int
+	file *os.File // fd, as the runtime's poller knows it
+	raw  syscall.RawConn
+
+	waking sync.RWMutex // held for reading while wakeFD is written to; guards it
+	wakeFD int          // -1: closed
 
 	n      int
 	events [batch]syscall.EpollEvent
@@ -82,8 +85,11 @@ func (p *Poll) Close() error {
 	} else {
 		err = syscall.Close(p.fd)
 	}
+	p.waking.Lock()
+	defer p.waking.Unlock()
 	if p.wakeFD >= 0 {
 		_ = syscall.Close(p.wakeFD) // nothing was written that somebody needs
+		p.wakeFD = -1
 	}
 	return err
 }
@@ -168,10 +174,16 @@ func (p *Poll) tryPark(fd uintptr) bool {
 	return p.look(fd)
 }
 
-// Wake makes the loop's present or next Park return.
+// Wake makes the loop's present or next Park return. After Close it does nothing:
+// the descriptor may be somebody else's by then.
 func (p *Poll) Wake() {
+	p.waking.RLock()
+	defer p.waking.RUnlock()
+	if p.wakeFD < 0 {
+		return
+	}
 	one := uint64(1)
-	// It fails only when it has been called 2^64 times, or after Close.
+	// It fails only when it has been called 2^64 times.
 	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(p.wakeFD), uintptr(unsafe.Pointer(&one)), 8)
 }
 

@@ -211,3 +211,20 @@ func TestAcceptTellsWhereANewcomerComesFrom(t *testing.T) {
 		}
 	}
 }
+
+func TestWakeAfterCloseWritesToNobody(t *testing.T) {
+	p, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := pair(t) // the lowest numbers that are free: those that were p's
+	p.Wake()
+	for _, fd := range []int{a, b} {
+		if n, errno := Read(fd, make([]byte, 8)); errno != syscall.EAGAIN {
+			t.Errorf("%d bytes, %v: another descriptor was written to", n, errno)
+		}
+	}
+}
