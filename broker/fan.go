@@ -49,16 +49,22 @@ func (r *router) suspend(permit security.Permit) (*fan, bool) {
 	return f, true
 }
 
-// goOn serves more receivers in turn t, and reports whether it is complete.
+// goOn serves more receivers in turn t, and reports whether it is complete. It
+// counts no more then, nor when a policy panics.
 func (f *fan) goOn(t *turn) (res result, complete bool) {
-	r := f.r
+	r, over := f.r, true
+	defer func() {
+		if over {
+			r.b.fans.Add(-1)
+		}
+	}()
 	var v *security.Verdict
 	if f.permit, v = r.b.valid(f.permit, &f.in); v != nil {
 		return result{code: packet.NotAuthorized, denied: v}, true
 	}
 	r.t = t
 	if !r.serve() {
-		r.t = nil
+		r.t, over = nil, false
 		return result{}, false
 	}
 	return r.result(), true
@@ -86,7 +92,6 @@ func (c *Conn) fanOn() {
 		c.fanOut(f)
 		return
 	}
-	c.b.fans.Add(-1)
 	f.done(f, res, true)
 }
 
@@ -106,7 +111,6 @@ func (b *Broker) complete(f *fan) {
 		t := b.takeTurn()
 		defer b.endTurn(t)
 		res, _ := f.goOn(t) // no turn of this kind has an end
-		b.fans.Add(-1)
 		f.done(f, res, false)
 	})
 }

@@ -17,6 +17,7 @@ type throng struct {
 	turn   turn
 	policy security.Policy
 	deny   atomic.Bool
+	panics atomic.Bool
 }
 
 const throngSize = 12_000
@@ -24,6 +25,9 @@ const throngSize = 12_000
 func newThrong(t *testing.T, qos byte) *throng {
 	w := &throng{t: t, turn: turn{bounded: true}}
 	w.policy = policyFunc(func(q *security.Request) security.Effect {
+		if w.panics.Load() {
+			panic("test")
+		}
 		if w.deny.Load() && q.Action == security.Publish {
 			return security.Deny
 		}
@@ -139,6 +143,18 @@ func TestFanOutsThatWaitAreBounded(t *testing.T) {
 		t.Errorf("%d sent, want %d", got, throngSize)
 	}
 	w.b.fans.Store(0)
+}
+
+func TestAFanOutThatPanicsCountsNoMore(t *testing.T) {
+	w := newThrong(t, 0)
+	w.feed(w.pub, publishBytes(0, 0))
+	w.panics.Store(true)
+	w.b.gate.Swap(&security.Ruleset{ByListener: map[string][]security.Policy{"test": {w.policy}}}) // so that they are asked again
+	w.goOn()
+	if n := w.b.fans.Load(); n != 0 {
+		t.Errorf("%d fan-outs are kept", n)
+	}
+	w.panics.Store(false)
 }
 
 // BenchmarkFanOutToAHundredThousand is the longest that one turn takes beside the whole.
