@@ -49,11 +49,14 @@ var thirdParty = map[string]string{
 // onlyCaller says which function of broker may call what. A message reaches a
 // session and a connection by these ways alone, each behind the gate.
 var onlyCaller = map[string][]string{
-	"Enqueue": {"queue"},
-	"queue":   {"deliver", "offerLocked"},
-	"Track":   {"deliver"},
-	"deliver": {"offerLocked", "offerShared", "replayOne"},
-	"write":   {"deliver", "transmit"},
+	"Enqueue":    {"queue"},
+	"queue":      {"deliver", "offerLocked"},
+	"Track":      {"hand"},
+	"hand":       {"deliver"},
+	"deliver":    {"offerLocked", "offerShared", "replayOne"},
+	"write":      {"hand", "tryWrite"},
+	"writeAgain": {"hand"},
+	"tryWrite":   {"transmit"},
 }
 
 type listed struct {

@@ -93,35 +93,52 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 		return refused, nil
 	}
 	s := cl.session
-	if cp.qos == 0 {
-		if cl.live {
-			if b.write(t, cl.conn, cp.frame(t.now), false) {
-				return taken, nil
-			}
+	// A QoS 2 copy that waits for a commit waits in the queue.
+	if cl.live && (cp.qos == 0 || s.Room() && (cp.qos == 1 || cp.in.waiting == nil)) {
+		out := b.hand(t, cl, &cp, batch)
+		switch {
+		case out == full && cp.qos == 0:
 			b.metrics.DroppedOutputFull.Add(1)
 			cl.complain(t, "output full, QoS 0 message dropped")
 			return full, nil
-		}
-		if !b.opt.QueueQoS0 || !s.Kept() && cl.conn == nil {
-			return passed, nil
+		case out != full:
+			return out, nil
 		}
 	}
-	if cl.live && s.Room() && (cp.qos < 2 || cp.in.waiting == nil) && cl.conn.roomy() {
-		if cl.conn.tooLarge(cp.frame(t.now)) {
-			b.metrics.DroppedTooLarge.Add(1)
-			return refused, nil // MQTT-3.1.2-25
-		}
-		e := cp.entry(s)
-		if id, ok := s.Track(e); ok {
-			cl.store(batch, e)
-			f := cp.frame(t.now)
-			f.PacketID = id
-			b.write(t, cl.conn, f, true)
-			cl.account()
-			return taken, nil
-		}
+	if cp.qos == 0 && (!b.opt.QueueQoS0 || !s.Kept() && cl.conn == nil) {
+		return passed, nil
 	}
 	return b.queue(t, cl, cp, batch)
+}
+
+// hand appends a copy to the output of cl's connection at once: full if there is
+// no room, refused if the client takes no packet of its size. The caller holds
+// cl.mu and knows that the window has room.
+func (b *Broker) hand(t *turn, cl *client, cp *dispatch, batch *store.Batch) outcome {
+	c := cl.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if out, ready := c.takes(cp, t.now); !ready {
+		return out
+	}
+	id := uint16(0)
+	if cp.qos > 0 {
+		e := cp.entry(cl.session)
+		var ok bool
+		if id, ok = cl.session.Track(e); !ok {
+			return full
+		}
+		cl.store(batch, e)
+		cl.account()
+	}
+	if c.aliasMax == 0 && cp.in.again(cp.variant(c.version)) {
+		c.writeAgain(t, cp, id)
+		return taken
+	}
+	f := cp.frame(t.now)
+	f.PacketID = id
+	c.write(t, &f)
+	return taken
 }
 
 // queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
@@ -258,10 +275,9 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 	case !d.Granted():
 		cl.withhold(t, snd, batch)
 		return
-	case c.tooLarge(f):
+	case !c.tryWrite(t, &f):
 		b.metrics.DroppedTooLarge.Add(1)
 	default:
-		b.write(t, c, f, true)
 		if snd.Fresh && snd.QoS > 0 && cl.stored() {
 			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID})
 		} else if snd.QoS == 0 {

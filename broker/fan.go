@@ -63,6 +63,7 @@ func (f *fan) goOn(t *turn) (res result, complete bool) {
 		return result{code: packet.NotAuthorized, denied: v}, true
 	}
 	r.t = t
+	f.in.encoding = encoding{} // time has passed
 	if !r.serve() {
 		r.t, over = nil, false
 		return result{}, false

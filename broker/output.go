@@ -6,33 +6,64 @@ import (
 	"sallyport/packet"
 )
 
-// write appends a PUBLISH to c's output. A message that must leave is always
-// appended; another only if the limit of output bytes leaves room and the
-// client accepts its size. The caller holds c's client.mu.
-func (b *Broker) write(t *turn, c *Conn, f packet.PublishOut, must bool) bool {
+// takes reports whether c's output is ready for a copy; if not, what becomes of
+// it: full if there is no room, refused if the client takes no packet of its size,
+// and taken for one that is lost without a word. The caller holds c.mu.
+func (c *Conn) takes(cp *dispatch, now int64) (out outcome, ready bool) {
+	b, lim := c.b, &c.lis.Limits
+	switch {
+	case c.ended.Load():
+		if cp.qos > 0 {
+			return full, false
+		}
+		return taken, false // lost with the connection, not for want of room
+	case len(c.out) >= lim.OutputBytes:
+		// Drained will tell when a message may go on that can wait.
+		c.wantDrain = c.wantDrain || cp.qos > 0
+		return full, false
+	case cp.qos == 0 && b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load() > b.opt.BufferBytes:
+		return full, false
+	case c.sendMax < maxPacketSize:
+		if f := cp.frame(now); c.oversize(&f) {
+			b.metrics.DroppedTooLarge.Add(1)
+			if cp.qos == 0 {
+				return taken, false // MQTT-3.1.2-25: as if it had been sent
+			}
+			return refused, false
+		}
+	}
+	return taken, true
+}
+
+// tryWrite appends a PUBLISH that may be sent whatever the output's limit; false
+// says that the client takes no packet of its size.
+func (c *Conn) tryWrite(t *turn, f *packet.PublishOut) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended.Load() {
-		return true // lost with the connection, not for want of room
+	if c.oversize(f) {
+		return false
 	}
-	if !must {
-		if len(c.out) >= c.lis.Limits.OutputBytes || b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load() > b.opt.BufferBytes {
-			return false
-		}
-		if c.oversize(&f) {
-			b.metrics.DroppedTooLarge.Add(1)
-			return true // MQTT-3.1.2-25: as if it had been sent
-		}
+	if !c.ended.Load() {
+		c.write(t, f)
 	}
+	return true
+}
+
+// write appends a PUBLISH to c's output. The caller holds c.mu.
+func (c *Conn) write(t *turn, f *packet.PublishOut) {
 	if c.aliasMax > 0 {
-		c.alias(&f)
+		c.alias(f)
 	}
 	c.room(len(f.Payload) + len(f.Topic) + len(f.Props) + smallPacket)
-	c.out = packet.AppendPublish(c.out, c.version, &f)
+	c.out = packet.AppendPublish(c.out, c.version, f)
+	c.wrote(t)
+}
+
+// wrote counts a PUBLISH that was appended. The caller holds c.mu.
+func (c *Conn) wrote(t *turn) {
 	c.outPublishes++
 	c.account()
 	t.touch(c)
-	return true
 }
 
 // maxPacketSize is the largest packet that the protocol knows, in bytes.
@@ -63,14 +94,8 @@ func (c *Conn) alias(f *packet.PublishOut) {
 	c.outAlias[strings.Clone(f.Topic)] = f.Alias
 }
 
-// tooLarge reports whether the client has said that it takes no packet of this size.
-func (c *Conn) tooLarge(f packet.PublishOut) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.oversize(&f)
-}
-
-// oversize is tooLarge for who holds c.mu.
+// oversize reports whether the client has said that it takes no packet of this
+// size. The caller holds c.mu.
 func (c *Conn) oversize(f *packet.PublishOut) bool {
 	return c.sendMax < maxPacketSize && packet.PublishSize(c.version, f) > int(c.sendMax)
 }

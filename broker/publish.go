@@ -18,6 +18,8 @@ type inbound struct {
 	qos      byte
 	retain   bool
 	will     bool
+	variant  uint8 // of the copy that was written last; 0: none yet
+	encoding encoding
 	origin   *session.Origin
 	hash     security.Hash // of the topic, once somebody has needed it
 	trail    *trail        // what is remembered of the topic; nil: nothing

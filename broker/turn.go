@@ -24,6 +24,10 @@ type turn struct {
 	scratch []byte      // its properties
 	batch   store.Batch // what has to be kept of it
 
+	frame     []byte // the message as several of its receivers get it: see writeAgain
+	frameID   int    // where in it the packet identifier is
+	encodings uint64 // how often frame was made
+
 	// acks is acknowledgements of the input at hand: see Conn.gather.
 	acks []byte
 }
