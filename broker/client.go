@@ -102,7 +102,7 @@ func (cl *client) settle(t *turn, after *aftermath) {
 		after.old.end(ending{code: packet.SessionTakenOver, reason: "the session was taken over", notify: true, taken: true})
 	}
 	for _, w := range after.wills {
-		b.publishWill(t, w)
+		b.guardedIn(t, func() { b.publishWill(t, w) })
 	}
 }
 
@@ -259,10 +259,13 @@ func (cl *client) detach(c *Conn, why ending) {
 	groups := cl.groups()
 	cl.b.commit(&batch, func(error) {}) // lost, a message that moved is only sent once more
 	cl.mu.Unlock()
-	cl.settle(t, &after)
-	for _, g := range groups {
-		g.drain(t)
-	}
+	// On a driver's goroutine nobody else would recover.
+	cl.b.guardedIn(t, func() {
+		cl.settle(t, &after)
+		for _, g := range groups {
+			g.drain(t)
+		}
+	})
 }
 
 // clear ends the session's content: subscriptions, queue, flights. The caller

@@ -131,6 +131,18 @@ func (b *Broker) guarded(f func()) {
 	f()
 }
 
+// guardedIn is guarded for what happens in the turn t.
+func (b *Broker) guardedIn(t *turn, f func()) {
+	complete := false
+	b.guarded(func() {
+		f()
+		complete = true
+	})
+	if !complete {
+		t.router = nil // it may have been at work
+	}
+}
+
 // turnWheels is the goroutine of the wheels; it ends with the broker.
 func (b *Broker) turnWheels() {
 	defer b.work.Done()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport/packet"
+	"sallyport/security"
 )
 
 func connectBytes(id string) []byte {
@@ -228,5 +229,28 @@ func TestSubscribingAgainAndAgainKeepsOneReplay(t *testing.T) {
 		if n > 1 {
 			t.Errorf("%d replays for one subscription, want 1", n)
 		}
+	})
+}
+
+// A will is judged where nobody waits for an answer, also on an event loop.
+func TestAPolicyThatPanicsOverAWillEndsNobodyElse(t *testing.T) {
+	everyWay(t, func(s *setup) {
+		judged := 0
+		s.policy = func(r *security.Request) security.Effect {
+			if r.Will {
+				if judged++; judged > 1 { // at CONNECT it was allowed
+					panic("test")
+				}
+			}
+			return security.Allow
+		}
+	}, func(x *bed) {
+		other := x.connect(packet.V5, "other")
+		x.connect(packet.V5, "goes", willOf("wills", "gone", 0)).drop()
+		x.until("the policy has panicked", func() bool { return x.b.metrics.Panics.Load() == 1 })
+		x.b.metrics.Panics.Store(0)
+		other.subscribe(filter("t", 0))
+		x.connect(packet.V5, "pub").publishes("t", "1", 1, false)
+		other.gets("1")
 	})
 }
