@@ -51,6 +51,7 @@ func (c *Conn) takeAcks(p []byte) (n int) {
 	}
 	if n > 0 {
 		t.tally.packets += int64(n / ackSize)
+		t.rest -= n / ackSize
 		c.heard = true
 	}
 	if err != nil {

@@ -346,7 +346,7 @@ func (c *Conn) finish() {
 		c.b.metrics.Panics.Add(1)
 		c.b.log.Error("panic in a connection", "addr", c.remote(), "client", c.identity().client, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		c.paused = true
-		c.turn.router = nil // it may have been at work
+		c.turn.router, c.turn.paced = nil, nil // they may have been in use
 		c.letGo()
 		c.end(ending{code: packet.ImplementationSpecificError, reason: "internal error", notify: true})
 	}

@@ -156,19 +156,6 @@ func idleBytes(tb testing.TB, few, many int) float64 {
 	return float64(live()-before) / float64(many-few)
 }
 
-func TestAnIdleConnectionIsSmall(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector changes sizes")
-	}
-	const ceiling = 1055
-	got := idleBytes(t, 2000, 12000)
-	t.Logf("%.0f bytes", got)
-	if got > ceiling {
-		t.Errorf("an idle connection holds %.0f bytes, want at most %d", got, ceiling)
-	}
-}
-
-// BenchmarkIdleConnection tells what one of many idle connections holds.
 func BenchmarkIdleConnection(b *testing.B) {
 	for _, n := range []int{19_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

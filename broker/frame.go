@@ -81,8 +81,7 @@ func (c *Conn) pace(left int) {
 	if c.turn.rest > 0 || left == 0 || c.paused {
 		return
 	}
-	resume := c.await()
-	resume(func() {})
+	c.turn.paced = c.await() // holdBack goes on from here
 }
 
 // missing is how many bytes the packet in partial lacks before more can be
@@ -138,6 +137,7 @@ func (c *Conn) fits(h packet.Header, n int) bool {
 // handle gives one packet to its handler.
 func (c *Conn) handle(h packet.Header, body []byte) {
 	c.turn.tally.packets++
+	c.turn.rest-- // its answer may be much larger
 	c.heard = true
 	var err error
 	switch c.phase {

@@ -62,16 +62,3 @@ func BenchmarkFilters(b *testing.B) {
 	}
 	b.ReportMetric(live, "live-bytes/filter")
 }
-
-// A filter of one of many clients takes little: what stays alive of it, in the
-// tree, in its session and as text. The bytes are the same on every run but for
-// the shape that a random seed gives to hash tables.
-func TestAFilterTakesLittle(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector changes what is allocated")
-	}
-	w := newBenchWorld(t, policyFunc(allowAll), 0, 0)
-	if got, ceiling := subscribeMany(t, w, 100, 1000), 205.0; got > ceiling {
-		t.Errorf("a filter takes %.0f bytes, want at most %.0f", got, ceiling)
-	}
-}

@@ -328,15 +328,24 @@ func (c *Conn) acknowledgeNow(p *pendingAck) {
 // by themselves, so that who only reads slowly is not held back. Between two
 // looks one turn's input is answered, which bounds what is beyond.
 func (c *Conn) holdBack() {
-	if c.paused || c.ended.Load() {
+	resume := c.turn.paced // input waits for the next turn anyway
+	c.turn.paced = nil
+	if c.paused && resume == nil || c.ended.Load() {
 		return
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.appendGathered()
 	if len(c.out)/2 >= c.lis.Limits.OutputBytes {
+		if resume == nil {
+			resume = c.await()
+		}
 		// In one go: once the output is taken, Drained is called and looks for this.
-		c.resume, c.onAcks = c.await(), false
+		c.resume, c.onAcks = resume, false
+		resume = nil
+	}
+	c.mu.Unlock()
+	if resume != nil {
+		resume(func() {})
 	}
 }
 

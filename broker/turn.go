@@ -2,8 +2,8 @@ package broker
 
 import "sallyport/store"
 
-// feedWork is how many deliveries the input of one connection may cause in a
-// turn before the rest of it waits.
+// feedWork is how many packets the input of one connection may have, and how many
+// deliveries it may cause, together, in a turn before the rest of it waits.
 const feedWork = 16384
 
 // turn is what one call of a driver, timer or callback causes. A loop makes one
@@ -16,7 +16,8 @@ type turn struct {
 	// rest is how much more one connection's input may cause in this turn before
 	// what is left of it waits; see pace.
 	rest    int
-	bounded bool // rest is not without end
+	bounded bool              // rest is not without end
+	paced   func(next func()) // resumes the connection at hand, whose rest is used up
 
 	// What the packet at hand needs while it is handled.
 	in      inbound

@@ -349,6 +349,7 @@ func TestBenchReports(t *testing.T) {
 	if code := s.run("bench", "--self", "--messages", "10", "--pairs", "1"); code != exitOK || !stopped || !strings.Contains(s.stdout.String(), "10 of 10 delivered") {
 		t.Errorf("exit code %d, stopped %v: %s%s", code, stopped, s.stdout, s.stderr)
 	}
+	b = clienttest.Start(t) // the first one may still serve
 	b.Deliver = func(n uint64, send func()) { send(); send() }
 	s = newShell(t, "")
 	if code := s.run(append([]string{"bench", "retained", "--count", "5"}, at(b)...)...); code != exitFailure || !strings.Contains(s.stdout.String(), "5 doubled") {
