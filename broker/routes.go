@@ -20,10 +20,19 @@ import (
 // used, and let go by the sweep when it is not, so that nothing keeps a session
 // alive that is over.
 type routes struct {
-	sets [routeSets][routeWays]atomic.Pointer[trail]
+	sets [routeSets]routeSet
 	// door holds the hashes of topics that were not remembered when they were used.
 	door [routeDoor]atomic.Uint32
 	hops atomic.Int64 // subscriptions remembered
+}
+
+// routeSet is where topics are whose hashes have the same place. What is not in it
+// is found out by tags alone, which lie beside one another. A tag that was stored
+// late may be of a trail that is gone: then a topic is not found, and nothing else.
+type routeSet struct {
+	tags   [routeWays]atomic.Uint32 // of the hashes
+	trails [routeWays]atomic.Pointer[trail]
+	_      [64 - routeWays*12]byte // one line of the processor's cache
 }
 
 const (
@@ -69,24 +78,27 @@ type hop struct {
 // find returns what is remembered of topic, or a place for it; nil if the topic
 // was not used lately or there is no room. name may view a buffer.
 func (rs *routes) find(hash security.Hash, name string) *trail {
-	set := &rs.sets[hash%routeSets]
-	for i := range set {
-		if r := set[i].Load(); r != nil && r.hash == hash && r.topic == name {
+	set, tag := &rs.sets[hash%routeSets], uint32(hash>>32)|1
+	for i := range set.tags {
+		if set.tags[i].Load() != tag {
+			continue
+		}
+		if r := set.trails[i].Load(); r != nil && r.hash == hash && r.topic == name {
 			return r
 		}
 	}
-	door := &rs.door[hash/routeSets%routeDoor]
-	if seen := uint32(hash>>32) | 1; door.Load() != seen {
-		door.Store(seen)
+	if door := &rs.door[hash/routeSets%routeDoor]; door.Load() != tag {
+		door.Store(tag)
 		return nil
 	}
-	for i := range set {
-		old := set[i].Load()
+	for i := range set.trails {
+		old := set.trails[i].Load()
 		if old != nil && old.used.Load() {
 			continue
 		}
 		r := &trail{topic: strings.Clone(name), hash: hash}
-		if set[i].CompareAndSwap(old, r) {
+		if set.trails[i].CompareAndSwap(old, r) {
+			set.tags[i].Store(tag)
 			rs.forget(old)
 			return r
 		}
@@ -128,8 +140,8 @@ func (rs *routes) forget(r *trail) {
 // sweep lets go what was not used since the last one, and what is stale by now.
 func (rs *routes) sweep(changed func(*topic.Mark) bool) {
 	for i := range rs.sets {
-		for k := range rs.sets[i] {
-			at := &rs.sets[i][k]
+		for k := range rs.sets[i].trails {
+			at := &rs.sets[i].trails[k]
 			r := at.Load()
 			switch {
 			case r == nil:

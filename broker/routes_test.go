@@ -79,8 +79,8 @@ func feedPublish(c *Conn, name, payload string) {
 // remembered is what the broker remembers of a topic, nil for nothing.
 func (w *benchWorld) remembered(topic string) *routed {
 	for i := range w.b.routes.sets {
-		for k := range w.b.routes.sets[i] {
-			if r := w.b.routes.sets[i][k].Load(); r != nil && r.topic == topic {
+		for k := range w.b.routes.sets[i].trails {
+			if r := w.b.routes.sets[i].trails[k].Load(); r != nil && r.topic == topic {
 				return r.state.Load()
 			}
 		}

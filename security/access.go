@@ -17,7 +17,8 @@ import (
 // What it remembers is bounded, per topic (and share name): the answers for each
 // QoS and retain flag, until the moment at which time alone may change one of
 // them. Answers that depend on the message, and those for topics of more than 512
-// bytes, are not remembered.
+// bytes, are not remembered. Who goes through many topics is answered by what was
+// said of one and holds for all that begin as it does (Verdict.Scope).
 type Access struct {
 	gate      *Gate
 	principal *Principal
@@ -27,29 +28,54 @@ type Access struct {
 	first *slot
 	size  uint8
 	last  uint8 // the slot that was found last: Publish asks for what Known has found
+	wide  bool  // there were many topics: before the table lie maxScopes scopes
 }
 
+// slots is the hash table, nil where there is none.
 func (a *Access) slots() []slot {
 	if a.first == nil {
 		return nil
 	}
-	return unsafe.Slice(a.first, 1<<a.size)
+	return unsafe.Slice(a.first, a.ahead()+1<<a.size)[a.ahead():]
 }
 
-func (a *Access) setSlots(slots []slot) {
-	a.first, a.last, a.size = &slots[0], 0, uint8(bits.TrailingZeros(uint(len(slots))))
+// ahead is how many scopes lie before the table.
+func (a *Access) ahead() int {
+	if a.wide {
+		return maxScopes
+	}
+	return 0
 }
 
-// slot is what is remembered of one topic; known is 0 where it is empty. Each
-// bit of known, allowed and differs is for one QoS and retain flag.
-type slot struct {
-	hash    uint32
+// scopes is the scopes before the table; nil where there are none.
+func (a *Access) scopes() []slot {
+	if a.first == nil || !a.wide {
+		return nil
+	}
+	return unsafe.Slice(a.first, maxScopes)
+}
+
+// setTable makes t, with its scopes, what is remembered.
+func (a *Access) setTable(t []slot) {
+	a.first, a.last, a.size = &t[0], 0, uint8(bits.TrailingZeros(uint(len(t)-a.ahead())))
+}
+
+// answers is what is remembered of a topic. Each bit of known, allowed and differs
+// is for one QoS and retain flag.
+type answers struct {
 	until   uint32 // seconds since 1970, 0: never
-	group   uint16 // length of the share name at the end of key
 	known   uint8
 	allowed uint8
 	differs uint8 // the shadow policies answer otherwise
-	key     string
+}
+
+// slot is what is remembered of one topic, or, as a scope, of all that begin with
+// key, which then ends in a slash; known is 0 where it is empty.
+type slot struct {
+	answers
+	hash  uint32
+	group uint16 // length of the share name at the end of key
+	key   string
 }
 
 const (
@@ -61,6 +87,8 @@ const (
 	// accessKey bounds the bytes of a topic with its share name: a longer one is
 	// judged each time, so that nobody makes the broker hold 128 times 64 KiB.
 	accessKey = 512
+	maxScopes = 4
+	wideSize  = 4 // with so many slots, as a power of two, further topics are answered by scopes
 )
 
 // Hash is the hash of a topic, 0 until somebody has needed it: all who are asked
@@ -89,8 +117,8 @@ func (a *Access) Principal() *Principal { return a.principal }
 // Publish is Gate.Publish for a message that is no will. topic may view a
 // buffer: it is copied if it is remembered. h is topic's hash, or nil.
 func (a *Access) Publish(topic string, h *Hash, qos byte, retain bool, payload []byte) (Permit, Verdict) {
-	rules, s := a.recall(topic, h, "")
 	bit := answerBit(qos, retain)
+	rules, s := a.recall(topic, h, "", bit)
 	if s == nil || s.known&s.allowed&bit == 0 {
 		// Refusals are rare: their reason is worked out again rather than kept.
 		q := Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain}
@@ -123,8 +151,8 @@ func (a *Access) Receive(topic string, h *Hash, group string, qos byte, retain b
 	if a.principal == nil {
 		return Delivery{}
 	}
-	rules, s := a.recall(topic, h, group)
 	bit := answerBit(qos, retain)
+	rules, s := a.recall(topic, h, group, bit)
 	if s == nil || s.known&bit == 0 {
 		v := a.ask(rules, s, h, bit, Request{
 			Principal: a.principal, Action: Receive, Topic: topic, QoS: qos, Retain: retain,
@@ -152,23 +180,51 @@ func answerBit(qos byte, retain bool) uint8 {
 	return bit
 }
 
-// recall finds what is remembered of a topic; nil if nothing is. Answers of other
-// rules, or of a time that is over, are forgotten.
-func (a *Access) recall(topic string, h *Hash, group string) (*Ruleset, *slot) {
+// recall finds what is remembered of a topic, the answer of bit if it is; nil if
+// nothing is. Answers of other rules, or of a time that is over, are forgotten.
+func (a *Access) recall(topic string, h *Hash, group string, bit uint8) (*Ruleset, *answers) {
 	rules := a.gate.rules.Load()
 	if rules != a.rules {
 		a.rules = rules
-		a.first = nil
+		a.first, a.wide = nil, false
 		return rules, nil
 	}
 	if a.first == nil {
 		return rules, nil
 	}
-	s := a.find(topic, h, group)
-	if s != nil && s.until != 0 && time.Now().Unix() >= int64(s.until) {
-		s.until, s.known, s.allowed, s.differs = 0, forgotten, 0, 0
+	if a.wide && group == "" {
+		if s := a.within(topic, bit); s != nil {
+			return rules, s
+		}
 	}
-	return rules, s
+	s := a.find(topic, h, group)
+	if s == nil {
+		return rules, nil
+	}
+	if s.over() {
+		s.answers = answers{known: forgotten}
+	}
+	return rules, &s.answers
+}
+
+// over reports whether time may have changed one of the answers.
+func (s *answers) over() bool { return s.until != 0 && time.Now().Unix() >= int64(s.until) }
+
+// within finds the scope of a topic that has the answer of bit; nil if there is none.
+func (a *Access) within(topic string, bit uint8) *answers {
+	scopes := a.scopes()
+	for i := range scopes {
+		s := &scopes[i]
+		if s.known&bit == 0 || !strings.HasPrefix(topic, s.key) {
+			continue
+		}
+		if s.over() {
+			*s = slot{}
+			continue
+		}
+		return &s.answers
+	}
+	return nil
 }
 
 // forgotten marks a slot that holds a topic and no answer. No request has this bit.
@@ -228,7 +284,7 @@ func (g *Gate) answerAbout(rules *Ruleset, q Request, payload []byte) (v Verdict
 }
 
 // ask puts q to the policies and remembers the answer, in s if the topic has that slot.
-func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q Request, payload []byte) Verdict {
+func (a *Access) ask(rules *Ruleset, s *answers, h *Hash, bit uint8, q Request, payload []byte) Verdict {
 	v, differs := a.gate.answerAbout(rules, q, payload)
 	if v.Volatile || len(q.Topic)+len(q.Group) > accessKey {
 		return v
@@ -239,9 +295,14 @@ func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q Request, pay
 		until = uint32(max(v.Until/1e9, 1))
 	}
 	if s == nil {
-		if s = a.room(q.Topic, h, q.Group); s == nil {
+		s = a.widen(q.Topic, q.Group, v.Scope)
+	}
+	if s == nil {
+		at := a.room(q.Topic, h, q.Group)
+		if at == nil {
 			return v
 		}
+		s = &at.answers
 	}
 	s.known |= bit
 	s.allowed &^= bit
@@ -258,14 +319,64 @@ func (a *Access) ask(rules *Ruleset, s *slot, h *Hash, bit uint8, q Request, pay
 	return v
 }
 
+// widen makes a scope, of as many levels, for a topic of a client that has used many;
+// nil where there is none to be made. Of scopes beyond those that there is room for
+// one in displaces is, in the place of another.
+func (a *Access) widen(topic, group string, levels int) *answers {
+	if levels == 0 || group != "" || a.first == nil || !a.wide && a.size < wideSize {
+		return nil
+	}
+	prefix := beginningOf(topic, levels)
+	if prefix == "" {
+		return nil
+	}
+	if !a.wide {
+		a.wide = true
+		a.setTable(make([]slot, maxScopes+1)) // what was in it is found out again, with few questions
+	}
+	var free *slot
+	scopes := a.scopes()
+	for i := range scopes {
+		s := &scopes[i]
+		if s.key == prefix {
+			return &s.answers
+		}
+		if s.key == "" {
+			free = s
+		}
+	}
+	if free == nil {
+		if rand.Uint32N(displaces) != 0 {
+			return nil
+		}
+		free = &scopes[rand.Uint32N(maxScopes)]
+	}
+	*free = slot{key: strings.Clone(prefix)}
+	return &free.answers
+}
+
+// beginningOf is the first levels of a topic that has more, with the slash behind
+// them; empty for one that has not.
+func beginningOf(topic string, levels int) string {
+	n := 0
+	for range levels {
+		i := strings.IndexByte(topic[n:], '/')
+		if i < 0 {
+			return ""
+		}
+		n += i + 1
+	}
+	return topic[:n]
+}
+
 // room makes a slot for a topic. Where the table has no place near the topic's
 // own it grows. At its largest another topic there is forgotten for one topic in
 // displaces; the others get nil: who goes through more topics than there are
 // places is not made to copy each, and keeps most answers that are in use.
 func (a *Access) room(topic string, h *Hash, group string) *slot {
-	fresh := slot{hash: a.hash(topic, h, group), group: uint16(len(group)), known: forgotten}
+	fresh := slot{hash: a.hash(topic, h, group), group: uint16(len(group)), answers: answers{known: forgotten}}
 	if a.first == nil {
-		a.setSlots(make([]slot, 1))
+		a.setTable(make([]slot, 1))
 	}
 	for {
 		slots := a.slots()
@@ -285,9 +396,10 @@ func (a *Access) room(topic string, h *Hash, group string) *slot {
 			return &slots[i]
 		}
 		for size := len(slots) * 2; ; size *= 2 {
-			larger := make([]slot, size)
-			if moved(larger, slots) || size >= MaxPlaces {
-				a.setSlots(larger) // at the largest what finds no place is forgotten
+			larger := make([]slot, a.ahead()+size)
+			if moved(larger[a.ahead():], slots) || size >= MaxPlaces {
+				copy(larger, a.scopes())
+				a.setTable(larger) // at the largest what finds no place is forgotten
 				break
 			}
 		}

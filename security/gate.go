@@ -127,7 +127,7 @@ func judge(policies []Policy, q *Request) Verdict {
 	if len(policies) == 0 {
 		out.Rule = "the listener has no policy"
 	}
-	var held Verdict
+	held := Verdict{Scope: 1}
 	needed := q.Action != Connect
 	for _, pol := range policies {
 		v := pol.Decide(q)
@@ -154,7 +154,7 @@ func judge(policies []Policy, q *Request) Verdict {
 	if out.Effect != Allow && !needed {
 		out = Verdict{Effect: Allow, Rule: "no rule refuses the connection"}
 	}
-	out.Until, out.Volatile, out.QoS = held.Until, held.Volatile, q.QoS
+	out.Until, out.Volatile, out.Scope, out.QoS = held.Until, held.Volatile, held.Scope, q.QoS
 	return out
 }
 

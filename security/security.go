@@ -126,6 +126,9 @@ type Verdict struct {
 	// Volatile says that the answer depends on the message itself or on something
 	// else that may differ at the next request: it is not remembered.
 	Volatile bool
+	// Scope says that the answer is the same, all else equal, for every topic name
+	// that has the same first Scope levels and at least one more; 0: for this one alone.
+	Scope int
 	// QoS is what a subscription was granted at.
 	QoS byte
 }
@@ -133,10 +136,19 @@ type Verdict struct {
 // Allowed reports whether the verdict allows.
 func (v Verdict) Allowed() bool { return v.Effect == Allow }
 
-// holds joins how long v and w hold into v.
+// holds joins how long, and for which topics, v and w hold into v.
 func (v *Verdict) holds(w Verdict) {
 	v.Until = Sooner(v.Until, w.Until)
 	v.Volatile = v.Volatile || w.Volatile
+	v.Scope = Narrower(v.Scope, w.Scope)
+}
+
+// Narrower is the Scope of an answer to which two answers with these contribute.
+func Narrower(a, b int) int {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
 }
 
 // Sooner is the earlier of two moments in nanoseconds since 1970, where 0 is never.

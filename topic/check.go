@@ -35,7 +35,7 @@ func CheckName(name string, lim Limits) error {
 	if err := checkText(name, lim); err != nil {
 		return err
 	}
-	if strings.ContainsAny(name, "+#") {
+	if strings.IndexByte(name, '+') >= 0 || strings.IndexByte(name, '#') >= 0 {
 		return ErrWildcard
 	}
 	return nil

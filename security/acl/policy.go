@@ -77,7 +77,11 @@ func (p *Policy) Decide(q *security.Request) security.Verdict {
 	case q.Action == security.Subscribe && !p.strict:
 		return p.answer(security.Allow, saysSubscribe)
 	case q.Action == security.Publish, q.Action == security.Receive, q.Action == security.Subscribe:
-		return p.judge(q)
+		v := p.judge(q)
+		if strings.HasPrefix(q.Topic, "$") {
+			v.Scope = 0 // of what forbiddenWrite lets pass, its neighbours are forbidden
+		}
+		return v
 	}
 	return p.answer(security.Silent, saysConnect)
 }
@@ -94,7 +98,7 @@ func forbiddenWrite(name string) bool {
 // judge asks the lists in Mosquitto's order.
 func (p *Policy) judge(q *security.Request) security.Verdict {
 	own := p.own(q.Principal)
-	var held security.Verdict // how long the answers so far hold
+	held := security.Verdict{Scope: 1} // how long the answers so far hold, and for what
 	if v, decided := p.decided(&held, security.Deny, rule.Deny(q, own)); decided {
 		return v
 	}
@@ -113,7 +117,7 @@ func (p *Policy) judge(q *security.Request) security.Verdict {
 		}
 	}
 	v := p.answer(security.Silent, p.silence(q))
-	v.Until, v.Volatile = held.Until, held.Volatile
+	v.Until, v.Volatile, v.Scope = held.Until, held.Volatile, held.Scope
 	return v
 }
 
@@ -142,12 +146,13 @@ func (p *Policy) own(pr *security.Principal) *rule.Set {
 func (p *Policy) decided(held *security.Verdict, effect security.Effect, a rule.Answer) (v security.Verdict, decided bool) {
 	held.Until = security.Sooner(held.Until, a.Until)
 	held.Volatile = held.Volatile || a.Volatile
+	held.Scope = security.Narrower(held.Scope, a.Scope())
 	if a.Rule == nil {
 		return v, false
 	}
 	v = security.Verdict{
 		Effect: effect, Policy: p.name, File: a.Rule.File, Line: a.Rule.Line, Rule: a.Rule.Text,
-		Until: held.Until, Volatile: held.Volatile,
+		Until: held.Until, Volatile: held.Volatile, Scope: held.Scope,
 	}
 	switch {
 	case a.Err != nil:

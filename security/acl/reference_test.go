@@ -286,3 +286,54 @@ func TestAdviceTurnsTheAnswer(t *testing.T) {
 		t.Errorf("only %d pieces of advice were tried", applied)
 	}
 }
+
+func TestWhatMayBeWrittenOfDollarHasNoNeighbours(t *testing.T) {
+	p := parse(t, "topic readwrite $SYS/#\ntopic readwrite a/#\n")
+	for _, c := range []struct {
+		action security.Action
+		topic  string
+		want   int
+	}{{pub, "$SYS/broker/connection/x/state", 0}, {pub, "$SYS/x/y", 0}, {pub, "a/b/c", 1}, {rcv, "a/b/c", 1}, {rcv, "b/b/c", 1}} {
+		q := ask(c.action, c.topic, "", "c")
+		if v := p.Decide(q); v.Scope != c.want {
+			t.Errorf("%v %s: scope %d of %+v, want %d", c.action, c.topic, v.Scope, v, c.want)
+		}
+	}
+}
+
+// TestManyTopicsAreAnsweredAsByTheGate goes through more topics than an Access
+// remembers one by one, so that it answers by what holds for many.
+func TestManyTopicsAreAnsweredAsByTheGate(t *testing.T) {
+	d := dice{rand.New(rand.NewPCG(7, 8))}
+	words := []string{"a", "b", "c", "u", "other", "more", "x1", "x2", "x3"}
+	seen := map[bool]int{}
+	for range 150 {
+		text := d.file() + d.pick("", "topic readwrite a/#\n", "pattern readwrite %c/#\n", "topic readwrite $SYS/#\n")
+		who := d.request().Principal
+		who.Listener = "l"
+		g := security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"l": {parse(t, text)}}})
+		from, to := security.NewAccess(g, who), security.NewAccess(g, who)
+		for range 300 {
+			name := d.pick("", "", "", "", "$x/", "$SYS/", "$SYS/broker/connection/", "$share/") + d.pick(words...)
+			for range d.IntN(4) {
+				name += "/" + d.pick(words...)
+			}
+			if d.IntN(10) == 0 {
+				name += "/state"
+			}
+			_, got := from.Publish(name, nil, 0, false, nil)
+			if _, want := g.Publish(security.Request{Principal: who, Topic: name}); got.Allowed() != want.Allowed() {
+				t.Fatalf("publish %q by user %q, client %q: %v, want %+v, with\n%s", name, who.Username, who.ClientID, got.Effect, want, text)
+			}
+			r := to.Receive(name, nil, "", 0, false, nil)
+			if _, want := g.Receive(security.Request{Principal: who, Topic: name}); r.Granted() != want.Allowed() {
+				t.Fatalf("receive %q by user %q, client %q: %t, want %+v, with\n%s", name, who.Username, who.ClientID, r.Granted(), want, text)
+			}
+			seen[got.Allowed()]++
+			seen[r.Granted()]++
+		}
+	}
+	if seen[true] < 3000 || seen[false] < 3000 {
+		t.Errorf("%d allowed, %d refused: the comparison shows little", seen[true], seen[false])
+	}
+}

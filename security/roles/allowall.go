@@ -14,7 +14,7 @@ func (a allowAll) Decide(q *security.Request) security.Verdict {
 	if q.Principal == nil {
 		return security.Verdict{Effect: security.Deny, Policy: a.name, Rule: "nobody asked"}
 	}
-	return security.Verdict{Effect: security.Allow, Policy: a.name, Rule: "allow_all"}
+	return security.Verdict{Effect: security.Allow, Policy: a.name, Rule: "allow_all", Scope: 1}
 }
 
 // Filters is every topic.

@@ -67,6 +67,7 @@ func (p *Policy) decide(q *security.Request, sets []*rule.Set) security.Verdict 
 	}
 	v.Until = security.Sooner(denied.Until, allowed.Until)
 	v.Volatile = denied.Volatile || allowed.Volatile
+	v.Scope = security.Narrower(denied.Scope(), allowed.Scope())
 	return v
 }
 
@@ -74,7 +75,7 @@ func (p *Policy) decide(q *security.Request, sets []*rule.Set) security.Verdict 
 func (p *Policy) verdict(a rule.Answer) security.Verdict {
 	v := security.Verdict{
 		Effect: a.Rule.Effect, Policy: p.name, File: p.file, Line: a.Rule.Line, Rule: a.Rule.Text,
-		Until: a.Until, Volatile: a.Volatile,
+		Until: a.Until, Volatile: a.Volatile, Scope: a.Scope(),
 	}
 	if a.More > 0 {
 		v.Rule += fmt.Sprintf(" (and %d more together)", a.More)

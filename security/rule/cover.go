@@ -17,7 +17,7 @@ const (
 // them; see package topic.
 func cover(q *security.Request, sets []*Set) Answer {
 	var (
-		a       Answer
+		a       = Answer{levels: exactly}
 		buf     [stackParts]*Rule
 		parts   = buf[:0]
 		_, open = topic.Depths(q.Topic)
@@ -27,7 +27,8 @@ func cover(q *security.Request, sets []*Set) Answer {
 			continue
 		}
 		var hits [stackHits]uint32
-		for _, i := range s.allows.candidates(q, hits[:0]) {
+		candidates, _ := s.allows.candidates(q, s.rules, hits[:0])
+		for _, i := range candidates {
 			r := &s.rules[i]
 			if !r.speaks(q, Subscribe) {
 				continue

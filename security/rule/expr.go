@@ -104,14 +104,14 @@ var oneLine = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ", "\t", " ")
 func (e *Expr) Text() string { return e.text }
 
 // fits evaluates the condition. What it answers depends on nothing but the
-// variables that it read, which is how Volatile is known. The zero Expr fails.
+// variables that it read, which is how Volatile and Topical are known. The zero Expr fails.
 func (e *Expr) fits(q *security.Request) Fit {
 	if e.program == nil {
 		return Fit{Err: errors.New("it was not compiled")}
 	}
 	vars := variables{q: q}
 	out, _, err := e.program.Eval(&vars)
-	fit := Fit{Volatile: vars.volatile}
+	fit := Fit{Volatile: vars.volatile, Topical: vars.topical}
 	if err != nil {
 		fit.Err = e.places.failure(err)
 		return fit

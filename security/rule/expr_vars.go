@@ -100,6 +100,7 @@ var exprVars = [...]exprVar{
 type variables struct {
 	q        *security.Request
 	volatile bool // something was read that may differ at the next request
+	topical  bool // the topic was read
 	now      time.Time
 	levels   ref.Val
 }
@@ -120,8 +121,10 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	case "roles":
 		return stringList(p.Roles), true
 	case "topic":
+		v.topical = true
 		return bounded(q.Topic), true
 	case "levels":
+		v.topical = true
 		return v.splitTopic(), true
 	case "qos":
 		return types.Int(q.QoS), true

@@ -39,6 +39,7 @@ type node struct {
 	here, rest   uint32 // filters that end here; this filter and "/#"
 	plus, hole   uint32 // what follows + and a level with a placeholder
 	client, user uint32 // what follows a level that is one of these alone
+	goesOn       bool   // there is something that follows
 }
 
 // edge is a literal level from a parent to a child; child is 0 where there is none.
@@ -91,6 +92,27 @@ func newIndex(rules []Rule, effect security.Effect) *index {
 	}
 	x.nodes = slices.Clone(x.nodes)
 	return x
+}
+
+// looks is how many of a name's first levels decide whether the pattern takes in
+// it and all names that begin so and go on.
+func looks(p topic.Pattern, name string) int {
+	filter, more := p.Text(), true
+	for level := 0; ; level++ {
+		var want, have string
+		want, filter, more = strings.Cut(filter, "/")
+		if want == "#" && !more {
+			return level
+		}
+		var goesOn bool
+		have, name, goesOn = strings.Cut(name, "/")
+		switch {
+		case !goesOn:
+			return exactly
+		case want != have && want != "+" && !p.PlaceholderAt(level), !more:
+			return level + 1
+		}
+	}
 }
 
 // demand notes what a deny rule asks of a principal.
@@ -189,6 +211,7 @@ func (x *index) down(n uint32, way func(*node) *uint32) uint32 {
 	x.nodes = append(x.nodes, node{})
 	child := uint32(len(x.nodes) - 1)
 	*way(&x.nodes[n]) = child
+	x.nodes[n].goesOn = true
 	return child
 }
 
@@ -208,6 +231,7 @@ func (x *index) grow(parent uint32, level string) uint32 {
 	if e.child == 0 {
 		x.nodes = append(x.nodes, node{})
 		*e = edge{parent: parent, hash: hash, child: uint32(len(x.nodes) - 1)}
+		x.nodes[parent].goesOn = true
 		x.used++
 	}
 	return e.child
@@ -226,55 +250,70 @@ func (x *index) edge(parent, hash uint32) *edge {
 }
 
 // candidates appends to out the positions, in order, of all rules that may be
-// the answer to q, their actions, QoS and conditions aside.
-func (x *index) candidates(q *security.Request, out []uint32) []uint32 {
+// the answer to q, their actions, QoS and conditions aside; rules is those of the
+// set. Every name that has
+// the first levels of q's topic, and more, has the same candidates, all of which
+// take in both or neither.
+func (x *index) candidates(q *security.Request, rules []Rule, out []uint32) (all []uint32, levels int) {
 	if q.Action == security.Connect {
-		return append(out, x.connects...)
+		return append(out, x.connects...), exactly
 	}
 	if x.nodes == nil {
-		return append(out, x.order...)
+		for _, i := range x.order {
+			if rules[i].Actions != Connect {
+				levels = max(levels, looks(rules[i].Topic, q.Topic))
+			}
+		}
+		return append(out, x.order...), levels
 	}
-	out = x.walk(0, q.Principal, q.Topic, true, out)
+	out = x.walk(0, q.Principal, q.Topic, true, 0, &levels, out)
 	for i, place := range out {
 		out[i] = x.order[place]
 	}
 	if len(x.open) > 0 && x.doubts(q.Principal) {
-		out = append(out, x.open...)
+		out, levels = append(out, x.open...), exactly
 	}
 	slices.Sort(out)
-	return slices.Compact(out)
+	return slices.Compact(out), levels
 }
 
-// walk gathers the rules below node n for what is left of a topic, which is
-// nothing where more is false. A # may stand for that nothing.
-func (x *index) walk(n uint32, p *security.Principal, rest string, more bool, out []uint32) []uint32 {
+// walk gathers the rules below node n, to which depth levels lead, for what is left
+// of a topic, which is nothing where more is false. A # may stand for that nothing.
+// levels is how many levels of the topic were looked at.
+func (x *index) walk(n uint32, p *security.Principal, rest string, more bool, depth int, levels *int, out []uint32) []uint32 {
 	nd := &x.nodes[n]
 	out = x.hung(nd.rest, out)
 	if !more {
+		*levels = exactly
 		return x.hung(nd.here, out)
 	}
 	level, rest, more := strings.Cut(rest, "/")
 	if level == "#" && !more {
 		return x.below(n, out)
 	}
+	if !nd.goesOn {
+		return out // whatever follows
+	}
+	depth++
+	*levels = max(*levels, depth)
 	if nd.plus != 0 {
-		out = x.walk(nd.plus, p, rest, more, out)
+		out = x.walk(nd.plus, p, rest, more, depth, levels, out)
 	}
 	if level == "+" {
 		return out // only a + takes in all levels
 	}
 	if nd.hole != 0 {
-		out = x.walk(nd.hole, p, rest, more, out)
+		out = x.walk(nd.hole, p, rest, more, depth, levels, out)
 	}
 	// A value that is no level, or is not there, is among open.
 	if nd.client != 0 && p != nil && level == p.ClientID {
-		out = x.walk(nd.client, p, rest, more, out)
+		out = x.walk(nd.client, p, rest, more, depth, levels, out)
 	}
 	if nd.user != 0 && p != nil && level == p.Username {
-		out = x.walk(nd.user, p, rest, more, out)
+		out = x.walk(nd.user, p, rest, more, depth, levels, out)
 	}
 	if e := x.edge(n, uint32(maphash.String(x.seed, level))); e.child != 0 {
-		out = x.walk(e.child, p, rest, more, out)
+		out = x.walk(e.child, p, rest, more, depth, levels, out)
 	}
 	return out
 }

@@ -511,3 +511,55 @@ func TestARefusedPrincipalIsOneWhomADenyCannotBeToldFor(t *testing.T) {
 		t.Errorf("%d of 3000 were refused; the test has lost its point", refused)
 	}
 }
+
+// TestAScopeHoldsForAllThatBeginsSo asks for names that begin as another one does,
+// about which an answer has said that they have the same.
+func TestAScopeHoldsForAllThatBeginsSo(t *testing.T) {
+	ref := newPlainWorld()
+	d := newDraw(t, 11)
+	words := []string{"a", "b", "", "$s", "pa", "x", "other"}
+	narrow, asked, decided := 0, 0, 0
+	for range 3000 {
+		rules := make([]Rule, 1+d.IntN(20))
+		for k := range rules {
+			rules[k] = d.rule(t)
+			rules[k].Line = k
+		}
+		set, q := NewSet(rules), d.request(ref)
+		if q.Action != security.Publish && q.Action != security.Receive {
+			continue
+		}
+		q.Topic = strings.Join([]string{one(d, words...) + "y", one(d, words...), one(d, words...), "z"}, "/")
+		if d.IntN(3) > 0 {
+			q.Topic = strings.Join([]string{one(d, "a", "b", "$s"), one(d, words...), one(d, words...), "z"}, "/")
+		}
+		for _, answer := range []func(*security.Request, ...*Set) Answer{Deny, Allow} {
+			first := answer(q, set)
+			levels := strings.Split(q.Topic, "/")
+			if first.Scope() == 0 || first.Scope() >= len(levels) {
+				narrow++
+				continue
+			}
+			for range 8 {
+				other := *q
+				name := slices.Clone(levels[:first.Scope()])
+				for range 1 + d.IntN(4) {
+					name = append(name, one(d, words...))
+				}
+				other.Topic = strings.Join(name, "/")
+				asked++
+				got := answer(&other, set)
+				if got.Rule != nil {
+					decided++
+				}
+				if !same(got, first) {
+					t.Fatalf("%v of %q: %v, for %d levels; of %q: %v", q.Action, q.Topic, answerText(first), first.Scope(), other.Topic, answerText(got))
+				}
+			}
+		}
+	}
+	t.Logf("%d answers for one name alone, %d names that shared one, %d of them decided", narrow, asked, decided)
+	if narrow < 100 || asked < 3000 || decided < 500 {
+		t.Error("the cases have become too plain")
+	}
+}

@@ -184,4 +184,7 @@ func (r *Rule) judge(q *security.Request, asked Actions, a *Answer) (holds bool,
 func (a *Answer) join(f Fit) {
 	a.Until = security.Sooner(a.Until, f.Until)
 	a.Volatile = a.Volatile || f.Volatile
+	if f.Topical {
+		a.levels = exactly
+	}
 }

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,18 @@ type Answer struct {
 	// rules that didn't match counts too: a window that is closed may open.
 	Until    int64
 	Volatile bool
+	levels   int // how many of the topic's first levels counted; exactly: all
+}
+
+// exactly is the levels of an answer for which all of the topic counted.
+const exactly = math.MaxInt
+
+// Scope is for which topics the answer holds, as in security.Verdict.
+func (a *Answer) Scope() int {
+	if a.levels == exactly {
+		return 0
+	}
+	return max(a.levels, 1)
 }
 
 // stackHits is how many candidates are found without allocating.
@@ -74,7 +87,9 @@ func Allow(q *security.Request, sets ...*Set) Answer {
 // first looks for the first rule of x that holds for q.
 func (s *Set) first(x *index, q *security.Request, asked Actions, a *Answer) bool {
 	var buf [stackHits]uint32
-	for _, i := range x.candidates(q, buf[:0]) {
+	hits, levels := x.candidates(q, s.rules, buf[:0])
+	a.levels = max(a.levels, levels)
+	for _, i := range hits {
 		r := &s.rules[i]
 		if holds, err := r.judge(q, asked, a); holds {
 			a.Rule, a.Err = r, err

@@ -27,6 +27,7 @@ type Fit struct {
 	Err      error // the expression failed; Holds is false
 	Until    int64 // as in security.Verdict
 	Volatile bool
+	Topical  bool // it depends on more of the topic than that the rule matches it
 }
 
 // Source reads a source address, or a network in CIDR notation, for When.From. An
