@@ -34,7 +34,7 @@ func (c *Conn) judge() (allowed bool) {
 	v := c.b.gate.Admit(who)
 	if !v.Allowed() {
 		r := c.refusal(security.Request{Action: security.Connect}, v)
-		c.refuseConnect(packet.NotAuthorized, v.Policy+": "+v.Rule, r)
+		c.refuseConnect(packet.NotAuthorized, v.Why(), r)
 		return false
 	}
 	o.judged = generation

@@ -110,7 +110,7 @@ func (cl *client) enforce(n *Enforced) {
 	cl.settle(&t, &after)
 	if refused != nil {
 		n.Disconnected++
-		refused.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Policy + ": " + v.Rule, notify: true, silence: true})
+		refused.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Why(), notify: true, silence: true})
 	}
 }
 

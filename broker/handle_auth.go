@@ -78,7 +78,7 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 	named := *who
 	named.ClientID, named.Listener, named.Addr, named.Secure = old.ClientID, c.lis.Name, old.Addr, old.Secure
 	if v := c.b.gate.Admit(&named); !v.Allowed() {
-		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Policy + ": " + v.Rule, notify: true, silence: true})
+		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Why(), notify: true, silence: true})
 		return
 	}
 	var after aftermath

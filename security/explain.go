@@ -36,8 +36,10 @@ func (g *Gate) Explain(q *Request) Decision {
 		} else {
 			a.Verdict = pol.Decide(q)
 		}
-		if err := admit(pol, q.Principal); err != nil && q.Action == Connect && a.Verdict.Effect != Deny {
-			a.Verdict = Verdict{Effect: Deny, Policy: a.Policy, Rule: err.Error()}
+		if q.Action == Connect && a.Verdict.Effect != Deny {
+			if refusal, refuses := unadmitted(pol, q.Principal); refuses {
+				a.Verdict = refusal
+			}
 		}
 		if a.Verdict.Effect == Deny {
 			reached = false

@@ -1,6 +1,7 @@
 package security
 
 import (
+	"errors"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -132,8 +133,8 @@ func judge(policies []Policy, q *Request) Verdict {
 	for _, pol := range policies {
 		v := pol.Decide(q)
 		if q.Action == Connect && v.Effect != Deny {
-			if err := admit(pol, q.Principal); err != nil {
-				v = Verdict{Effect: Deny, Policy: name(pol), Rule: err.Error()}
+			if refusal, refuses := unadmitted(pol, q.Principal); refuses {
+				v = refusal
 			}
 			needed = needed || needsConnect(pol)
 		}
@@ -158,11 +159,22 @@ func judge(policies []Policy, q *Request) Verdict {
 	return out
 }
 
-func admit(pol Policy, p *Principal) error {
-	if a, ok := pol.(AdmitPolicy); ok {
-		return a.Admit(p)
+// unadmitted is the verdict on a principal that pol can't serve.
+func unadmitted(pol Policy, p *Principal) (refusal Verdict, refuses bool) {
+	a, ok := pol.(AdmitPolicy)
+	if !ok {
+		return Verdict{}, false
 	}
-	return nil
+	err := a.Admit(p)
+	if err == nil {
+		return Verdict{}, false
+	}
+	refusal = Verdict{Effect: Deny, Policy: name(pol), Rule: err.Error()}
+	var untold *Untold
+	if errors.As(err, &untold) {
+		refusal.File, refusal.Line, refusal.Rule = untold.File, untold.Line, untold.Rule
+	}
+	return refusal, true
 }
 
 func needsConnect(pol Policy) bool {

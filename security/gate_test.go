@@ -2,6 +2,7 @@ package security
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -119,8 +120,28 @@ func TestAdmit(t *testing.T) {
 	if v := gateOf(fixed{admit: errors.New("no value for ${clientid}")}).Admit(somebody); v.Allowed() || !strings.Contains(v.Rule, "${clientid}") {
 		t.Errorf("a policy that can't serve the principal: %+v", v)
 	}
+	untold := &Untold{File: "f", Line: 3, Rule: "deny a/${clientid}: no value"}
+	g := gateOf(fixed{admit: fmt.Errorf("more: %w", untold)})
+	for what, v := range map[string]Verdict{"judged": g.Admit(somebody), "explained": g.Explain(&Request{Principal: somebody, Action: Connect}).Policies[0].Verdict} {
+		if v.Effect != Deny || v.File != "f" || v.Line != 3 || v.Rule != untold.Rule {
+			t.Errorf("%s: %+v, want a deny with the place of the rule that can't be told", what, v)
+		}
+	}
 	if v := gateOf(fixed{}).Admit(somebody); !v.Allowed() {
 		t.Errorf("silence about connecting: %+v", v)
+	}
+}
+
+func TestAReasonNamesItsPlace(t *testing.T) {
+	for want, v := range map[string]Verdict{
+		"p: f:3: deny a": {Policy: "p", File: "f", Line: 3, Rule: "deny a"},
+		"p: f: none":     {Policy: "p", File: "f", Rule: "none"},
+		"all: allow_all": {Policy: "all", Rule: "allow_all"},
+		"nobody asked":   {Rule: "nobody asked"},
+	} {
+		if got := v.Why(); got != want {
+			t.Errorf("Why of %+v = %q, want %q", v, got, want)
+		}
 	}
 }
 

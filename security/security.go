@@ -8,6 +8,7 @@ package security
 import (
 	"crypto/x509"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -136,6 +137,21 @@ type Verdict struct {
 // Allowed reports whether the verdict allows.
 func (v Verdict) Allowed() bool { return v.Effect == Allow }
 
+// Why is the verdict's reason in one line: policy, place and rule.
+func (v Verdict) Why() string {
+	why := v.Rule
+	switch {
+	case v.File != "" && v.Line != 0:
+		why = v.File + ":" + strconv.Itoa(v.Line) + ": " + why
+	case v.File != "":
+		why = v.File + ": " + why
+	}
+	if v.Policy != "" {
+		why = v.Policy + ": " + why
+	}
+	return why
+}
+
 // holds joins how long, and for which topics, v and w hold into v.
 func (v *Verdict) holds(w Verdict) {
 	v.Until = Sooner(v.Until, w.Until)
@@ -173,6 +189,16 @@ type AdmitPolicy interface {
 	Policy
 	Admit(p *Principal) error
 }
+
+// Untold is why an AdmitPolicy refuses a principal, where one rule is the reason:
+// what that rule is to deny can't be told.
+type Untold struct {
+	File string
+	Line int
+	Rule string // its text, and what can't be told
+}
+
+func (u *Untold) Error() string { return u.File + ":" + strconv.Itoa(u.Line) + ": " + u.Rule }
 
 // ConnectPolicy is a Policy under which authentication alone does not admit:
 // where NeedsConnect is true for one of a listener's policies, one of them has

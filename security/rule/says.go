@@ -67,6 +67,9 @@ func (r *Rule) Misses(q *security.Request) []Miss {
 	return out
 }
 
+// saysUntold begins what a deny says that can't be told.
+const saysUntold = "it can't be told, so it denies: "
+
 // Says is what the rule has to say about q, whatever other rules say.
 func (r *Rule) Says(q *security.Request) security.Step {
 	step := security.Step{File: r.File, Line: r.Line, Rule: r.Text, Effect: r.Effect}
@@ -77,7 +80,7 @@ func (r *Rule) Says(q *security.Request) security.Step {
 	step.Matches = holds
 	switch {
 	case holds && err != nil:
-		step.Says = "it can't be told, so it denies: " + err.Error()
+		step.Says = saysUntold + err.Error()
 	case holds && q.Action == security.Subscribe:
 		step.Says = "covers the filter"
 	case holds:

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -109,11 +108,26 @@ func Admit(p *security.Principal, sets ...*Set) error {
 		for _, i := range s.denies.open {
 			r := &s.rules[i]
 			if err := r.told(p); err != nil {
-				return fmt.Errorf("%s:%d: %s: %w%s", r.File, r.Line, r.Text, err, r.shown(p))
+				return &security.Untold{File: r.File, Line: r.Line, Rule: r.Text + ": " + err.Error() + r.shown(p)}
 			}
 		}
 	}
 	return nil
+}
+
+// Untold is what a deny rule for which Admit refuses p has to say.
+func (r *Rule) Untold(p *security.Principal) (step security.Step, untold bool) {
+	if r.Effect != security.Deny || r.Topic.Text() == "" {
+		return step, false
+	}
+	err := r.told(p)
+	if err == nil {
+		return step, false
+	}
+	return security.Step{
+		File: r.File, Line: r.Line, Rule: r.Text, Effect: r.Effect, Matches: true,
+		Says: saysUntold + err.Error(), Values: r.values(p),
+	}, true
 }
 
 // told is why one of the rule's filters can't be told for p.

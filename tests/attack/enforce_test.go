@@ -2,6 +2,7 @@ package attack_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +73,9 @@ func TestWhoMayNotConnectAnyMoreIsPutOut(t *testing.T) {
 	}
 	if ack := a.stranger().connect(login(packet.V5, "bob")); ack.Code == 0 {
 		t.Error("he came back")
+	}
+	if n := len(regexp.MustCompile(`msg=(disconnected|connect_refused) .*permissions\.yaml:\d+: deny connect`).FindAllString(a.log.String(), -1)); n != 2 {
+		t.Errorf("%d lines name the place of the rule, want those of his end and of his return:\n%s", n, a.log)
 	}
 	alice.publish("mark", "mark", 1, false)
 	alice.only("mark", "mark")
