@@ -22,6 +22,10 @@ func (p *Policy) Explain(q *security.Request) security.Explanation {
 	if q.Principal == nil {
 		return x
 	}
+	if q.Action == security.Connect {
+		_, steps := p.untold(q.Principal)
+		x.Steps = steps[:min(len(steps), maxSteps)]
+	}
 	if !p.listed(q) {
 		if x.Verdict.Effect != security.Silent {
 			x.Steps = []security.Step{{File: p.file, Rule: x.Verdict.Rule, Effect: x.Verdict.Effect, Matches: true, Decides: true}}

@@ -154,8 +154,12 @@ func TestExplainTellsWhichPatternRefusesAConnection(t *testing.T) {
 	p := parse(t, text)
 	q := ask(security.Connect, "", "u", "x/y")
 	want := []string{"take out acl:1 (pattern deny a/%c/z) and acl:3 (pattern deny c/%c)"}
-	if got := p.Explain(q).Opposite; !slices.Equal(got, want) {
-		t.Fatalf("opposite %q, want %q", got, want)
+	x := p.Explain(q)
+	if !slices.Equal(x.Opposite, want) {
+		t.Fatalf("opposite %q, want %q", x.Opposite, want)
+	}
+	if len(x.Steps) != 2 || !x.Steps[0].Decides || x.Steps[0].Line != 1 || x.Steps[1].Decides || x.Steps[1].Line != 3 {
+		t.Errorf("steps %+v, want those of the lines 1, which decides, and 3", x.Steps)
 	}
 	if err := parse(t, follow(t, text, want[0])).Admit(q.Principal); err != nil {
 		t.Errorf("with the advice followed: %v", err)

@@ -92,21 +92,26 @@ func (p *Policy) stricter(q *security.Request) []string {
 
 // unadmitted is for a connection, which only a deny pattern that can't be told refuses.
 func (p *Policy) unadmitted(pr *security.Principal) []string {
-	if p.Admit(pr) == nil {
-		return nil
-	}
-	var untold []*rule.Rule
-	rules := p.patterns.Rules()
-	for i := range rules {
-		r := &rules[i]
-		if r.Effect == security.Deny && rule.Admit(pr, rule.NewSet(rules[i:i+1])) != nil {
-			untold = append(untold, r)
-		}
-	}
+	untold, _ := p.untold(pr)
 	if advice, few := p.without(untold); few {
 		return []string{advice}
 	}
 	return nil
+}
+
+// untold is the deny patterns for which Admit refuses a principal, and what each says.
+func (p *Policy) untold(pr *security.Principal) (untold []*rule.Rule, steps []security.Step) {
+	if dangerous(pr) {
+		return nil, nil
+	}
+	rules := p.patterns.Rules()
+	for i := range rules {
+		if step, is := rules[i].Untold(pr); is {
+			step.Decides = len(untold) == 0
+			untold, steps = append(untold, &rules[i]), append(steps, step)
+		}
+	}
+	return untold, steps
 }
 
 // matching is the rules of a set with an effect that match q, each by itself.

@@ -22,8 +22,11 @@ func (p *Policy) Explain(q *security.Request) security.Explanation {
 		x.Steps = append(x.Steps, steps...)
 		x.Omitted += omitted
 	}
-	e.markDeciding(&x)
-	if x.Verdict.Allowed() || x.Verdict.Effect == security.Silent && e.silenceAdmits() {
+	e.untold(&x)
+	if len(e.untellable) == 0 || x.Verdict.Effect == security.Deny {
+		e.markDeciding(&x)
+	}
+	if len(e.untellable) == 0 && (x.Verdict.Allowed() || x.Verdict.Effect == security.Silent && e.silenceAdmits()) {
 		x.Opposite = e.refusals()
 	} else {
 		x.Opposite = e.allowances()
@@ -36,6 +39,29 @@ type explainer struct {
 	*Policy
 	q    *security.Request
 	sets []*rule.Set
+	// untellable is the rules for which Admit refuses the connection that is asked for.
+	untellable []*rule.Rule
+}
+
+// untold finds the rules for which a connection is refused whatever others say.
+func (e *explainer) untold(x *security.Explanation) {
+	if e.q.Action != security.Connect {
+		return
+	}
+	for _, s := range e.sets {
+		rules := s.Rules()
+		for i := range rules {
+			step, untold := rules[i].Untold(e.q.Principal)
+			if !untold {
+				continue
+			}
+			e.untellable = append(e.untellable, &rules[i])
+			if len(x.Steps) < shownSteps {
+				step.Decides = len(e.untellable) == 1 && x.Verdict.Effect != security.Deny
+				x.Steps, x.Omitted = append(x.Steps, step), x.Omitted-1
+			}
+		}
+	}
 }
 
 // silenceAdmits reports whether the request is to connect, and what no rule denies

@@ -104,6 +104,9 @@ func flips(t *testing.T, text string, q *security.Request, change string) {
 	// As a gate has it: silence lets a client connect, unless the file says otherwise.
 	allowed := func(p *Policy, q *security.Request) bool {
 		v := p.Decide(q)
+		if q.Action == security.Connect && p.Admit(q.Principal) != nil {
+			return false
+		}
 		return v.Allowed() || q.Action == security.Connect && v.Effect == security.Silent && !p.NeedsConnect()
 	}
 	was := allowed(parse(t, text), q)
@@ -215,6 +218,10 @@ func TestExplainSaysWhatWouldHaveToChange(t *testing.T) {
 			`remove or narrow p.yaml:24 (allow connect from 192.0.2.0/24)`}},
 		{"a deny that can't be told", as(pub, "d/x", by("carol", "a/b")), []string{
 			`remove or narrow p.yaml:26 (deny both d/${clientid}/secret), and add under users in p.yaml: "carol": {permissions: [{allow: publish, topic: "d/x"}]}`}},
+		{"a connection for which a deny can't be told", as(con, "", by("carol", "a/b"), from("192.0.2.7")), []string{
+			`remove or narrow p.yaml:26 (deny both d/${clientid}/secret)`}},
+		{"one that lacks an allow too", as(con, "", by("carol", "a/b"), from("198.51.100.7")), []string{
+			`remove or narrow p.yaml:26 (deny both d/${clientid}/secret), and add under users in p.yaml: "carol": {permissions: [{allow: connect}]}`}},
 		{"a topic that looks like a placeholder", as(pub, "x/${a}/y"), []string{
 			`add under users.alice.permissions in p.yaml: - {allow: publish, topic: "x/+/y"}`}},
 		{"a topic that no permission can name", as(pub, "$share/x/y"), nil},
@@ -284,6 +291,7 @@ func TestExplainMarksWhatDecides(t *testing.T) {
 		{"rules that cover together", as(sub, "state/#"), []int{18, 19, 20, 21}},
 		{"nothing", as(pub, "x"), nil},
 		{"a connection", as(con, "", from("192.0.2.1")), []int{24}},
+		{"a deny that can't be told, beside an allow", as(con, "", by("carol", "a/b"), from("192.0.2.1")), []int{26}},
 	}
 	p := parse(t, factory)
 	for _, tt := range tests {

@@ -15,7 +15,7 @@ import (
 // allowances says what would have q allowed: a request that a rule waits for, or
 // what to change in the file.
 func (e *explainer) allowances() []string {
-	denies := e.matching(security.Deny)
+	denies := append(e.matching(security.Deny), e.untellable...)
 	if len(denies) > 0 {
 		change := e.remove(denies)
 		if !e.silenceAdmits() && rule.Allow(e.q, e.sets...).Rule == nil {
