@@ -1,6 +1,7 @@
 package sallyport
 
 import (
+	"bytes"
 	"io"
 	"strings"
 
@@ -23,6 +24,9 @@ func PolicyKind(path string) (config.PolicyType, error) {
 	head, err := io.ReadAll(io.LimitReader(f, kindBytes))
 	if err != nil {
 		return "", err
+	}
+	if end := bytes.LastIndexByte(head, '\n'); len(head) == kindBytes && end > 0 {
+		head = head[:end] // the last line may be cut off
 	}
 	return policyKind(string(head)), nil
 }

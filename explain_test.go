@@ -227,6 +227,26 @@ func TestAPolicyFileIsJudgedAlone(t *testing.T) {
 	}
 }
 
+// What is looked at may end within a line, whose first word is none then.
+func TestALongPolicyFileIsToldFromAConfiguration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "acl")
+	for cut := range len("topic read b\n") {
+		text := "#" + strings.Repeat("x", cut) + "\n" + strings.Repeat("topic read b\n", kindBytes/len("topic read b\n")+2)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if kind, err := PolicyKind(path); err != nil || kind != config.MosquittoACL {
+			t.Fatalf("an acl_file of %d bytes is %q, %v", len(text), kind, err)
+		}
+	}
+	if err := os.WriteFile(path, []byte("{users: {"+strings.Repeat("a: {}, ", kindBytes)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if kind, err := PolicyKind(path); err != nil || kind != config.Permissions {
+		t.Errorf("a permission file in one line is %q, %v", kind, err)
+	}
+}
+
 func TestPolicyFilesAreToldFromConfigurations(t *testing.T) {
 	for text, want := range map[string]config.PolicyType{
 		"":                                    "",
