@@ -36,14 +36,36 @@ func (p *Policy) Explain(q *security.Request) security.Explanation {
 	denies, grants := p.steps(&x, q, p.own(q.Principal))
 	x.Steps = append(x.Steps, denies...)
 	x.Steps = append(x.Steps, grants...)
+	own := len(x.Steps)
 	if p.hasPatterns() {
 		x.Steps = append(x.Steps, p.names(q, x.Verdict))
 		denies, grants = p.steps(&x, q, p.patterns)
 		x.Steps = append(x.Steps, denies...)
 		x.Steps = append(x.Steps, grants...)
 	}
+	p.markTogether(x.Steps, own, q)
 	x.Opposite = p.opposite(q, x.Verdict)
 	return x
+}
+
+// markTogether marks the lines that grant a subscription only together, if that is
+// how it is granted. The first own of the steps are those of the own list.
+func (p *Policy) markTogether(steps []security.Step, own int, q *security.Request) {
+	if q.Action != security.Subscribe || !p.judge(q).Allowed() {
+		return
+	}
+	list := p.own(q.Principal)
+	a := rule.Allow(q, list)
+	if a.Rule != nil {
+		steps = steps[:own]
+	} else {
+		a = p.granted(q, list)
+	}
+	for i := range steps {
+		if a.More > 0 && steps[i].Effect == security.Allow && steps[i].Says == rule.SaysPart {
+			steps[i].Decides = true
+		}
+	}
 }
 
 // listed reports whether the lists are asked about q at all.

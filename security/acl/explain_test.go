@@ -131,6 +131,22 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestExplainMarksLinesThatGrantTogether(t *testing.T) {
+	p := parse(t, "user u\ntopic read a\ntopic read a/+/#\ntopic read b\npattern read b/+/#\npattern read a/+\n")
+	p.strict = true
+	for filter, want := range map[string][]int{"a/#": {2, 3}, "b/#": {4, 5}, "a": {2}, "b/+/c": {5}, "+": nil} {
+		var got []int
+		for _, s := range p.Explain(ask(sub, filter, "u", "c")).Steps {
+			if s.Decides {
+				got = append(got, s.Line)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("SUBSCRIBE to %s: the lines %v decide, want %v", filter, got, want)
+		}
+	}
+}
+
 func TestExplainTellsThePlaceholdersValues(t *testing.T) {
 	p := parse(t, sample)
 	x := p.Explain(ask(pub, "dev/c/up", "roger", "c"))

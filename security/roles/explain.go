@@ -89,7 +89,7 @@ func (e *explainer) markDeciding(x *security.Explanation) {
 		switch {
 		case !found && s.Line == a.Rule.Line && s.Rule == a.Rule.Text && s.Matches == (a.More == 0):
 			s.Decides, found = true, true
-		case a.More > 0 && s.Effect == security.Allow && s.Says == saysPart:
+		case a.More > 0 && s.Effect == security.Allow && s.Says == rule.SaysPart:
 			s.Decides = true
 		}
 	}
@@ -100,9 +100,6 @@ func (e *explainer) markDeciding(x *security.Explanation) {
 		x.Omitted--
 	}
 }
-
-// saysPart is what a rule says that takes part in covering a filter.
-const saysPart = "covers a part of the filter"
 
 // alone reports whether the rule by itself decides q.
 func alone(q *security.Request, r *rule.Rule) bool {

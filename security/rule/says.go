@@ -67,6 +67,9 @@ func (r *Rule) Misses(q *security.Request) []Miss {
 	return out
 }
 
+// SaysPart is what an allow says that covers a subscription only with others.
+const SaysPart = "covers a part of the filter"
+
 // saysUntold begins what a deny says that can't be told.
 const saysUntold = "it can't be told, so it denies: "
 
@@ -114,7 +117,7 @@ func (r *Rule) topicSays(q *security.Request, err error) string {
 		case r.Effect == security.Deny:
 			return "overlaps: withheld at delivery"
 		default:
-			return "covers a part of the filter"
+			return SaysPart
 		}
 	}
 	switch {
