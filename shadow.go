@@ -63,7 +63,7 @@ func comparison(cfg *config.Config, content sums) string {
 		if len(l.Shadow) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "listener %s\n", l.Name)
+		fmt.Fprintf(&b, "listener %s, %s\n", l.Name, l.OnDeniedQoS)
 		list(l.Policies)
 		b.WriteString("shadow\n")
 		list(l.Shadow)

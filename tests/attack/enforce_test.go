@@ -153,7 +153,10 @@ func TestNoAllowedMessageIsLostThroughReloads(t *testing.T) {
 }
 
 func TestShadowPoliciesAreLoggedAndNotObeyed(t *testing.T) {
-	s := prepare(t, strings.Replace(plain("shadow: [next]", ""), "policies:\n  -", "policies:\n  - {name: next, type: permissions, file: next.yaml}\n  -", 1), rules())
+	config := func(listener string) string {
+		return strings.Replace(plain(listener, ""), "policies:\n  -", "policies:\n  - {name: next, type: permissions, file: next.yaml}\n  -", 1)
+	}
+	s := prepare(t, config("shadow: [next]"), rules())
 	s.write("next.yaml", rules("deny: publish, topic: \"t/#\""))
 	a := s.attend()
 	bob := a.as(packet.V5, "bob")
@@ -191,6 +194,14 @@ func TestShadowPoliciesAreLoggedAndNotObeyed(t *testing.T) {
 	a.write("next.yaml", "broken")
 	a.pass()
 	a.reloads(3, 1) // a shadow that can't be read fails like any other
+	a.write("next.yaml", rules("deny: publish, topic: \"t/+\""))
+	a.pass()
+	bob.mayPublish("t/1", true)
+	differs(3)
+	a.write("sallyport.yaml", config("shadow: [next]\non_denied_qos: downgrade"))
+	a.pass()
+	bob.mayPublish("t/1", true)
+	differs(4) // what both would grant is another thing now
 }
 
 func TestSettingsOfPoliciesChangeByReload(t *testing.T) {
