@@ -367,6 +367,40 @@ func TestNoDifferenceIsMissedOrMadeUp(t *testing.T) {
 	}
 }
 
+// Where listeners downgrade, what is granted otherwise stands below a filter that is
+// told, for the requested QoS or a lower one.
+func TestNoDowngradeIsMissed(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	_, filters := worldNames()
+	differing := 0
+	for range 60 {
+		p1, text1 := randomPolicy(t, r, "old")
+		p2, text2 := randomPolicy(t, r, "new")
+		old, new := sideOf(dev, true, p1...), sideOf(dev, r.IntN(4) > 0, p2...)
+		c := expect.Comparison{At: now}
+		found, err := c.Compare(old, new)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, filter := range filters {
+			q := security.Request{Action: security.Subscribe, Topic: filter, QoS: byte(r.IntN(3)), Principal: dev, At: now}
+			before, after := old.Gate.Granted(&q), new.Gate.Granted(&q)
+			if before.Allowed() == after.Allowed() && (!before.Allowed() || before.QoS == after.QoS) {
+				continue
+			}
+			differing++
+			if !slices.ContainsFunc(found, func(d expect.Difference) bool {
+				return d.Action == "subscribe" && d.QoS[0] <= q.QoS && (topic.Covers(d.Topic, filter) || dollarCovers(d.Topic, filter))
+			}) {
+				t.Fatalf("%s: %v, then %v, which is not told:\n%v\nold\n%s\nnew\n%s", expect.Text(&q), before, after, found, text1, text2)
+			}
+		}
+	}
+	if differing < 1000 {
+		t.Errorf("only %d subscriptions differ: that shows little", differing)
+	}
+}
+
 // showDifference asks for a topic that d is about.
 func showDifference(t *testing.T, d *expect.Difference, ask func(security.Request) (before, after security.Verdict), text string) {
 	t.Helper()

@@ -36,6 +36,11 @@
 // the end, for the beginnings of all filters with a # behind them, and for all
 // meets of these among each other, not only of two.
 //
+// A listener that downgrades grants the highest QoS of those that are allowed, and
+// the argument holds for each of them by itself. So a filter that is granted
+// otherwise lies below one that is told, for the requested QoS or a lower one; at
+// which QoS the two are granted may differ between these filters.
+//
 // Two things lie outside of it. A condition in CEL may read the topic itself: it
 // is asked for the generic names only, and Compared says that there is one. And
 // time: everything is asked about one moment.
