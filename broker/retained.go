@@ -33,24 +33,43 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 	if len(in.payload) == 0 {
 		name := in.message().Topic
 		b.store.Unretain(name)
-		batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
+		if b.durable {
+			batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
+		}
 		return true
 	}
-	n, bytes := b.store.RetainedCount()
-	n, bytes = n+1, bytes+int64(in.size())
-	if old, there := b.store.Retained(in.topic); there {
-		n, bytes = n-1, bytes-int64(old.Size())
-	}
-	switch {
-	case b.opt.RetainedMessages > 0 && n > b.opt.RetainedMessages:
-		return b.overLimit("retained_messages", in)
-	case b.opt.RetainedBytes > 0 && bytes > b.opt.RetainedBytes:
-		return b.overLimit("retained_bytes", in)
+	if limit := b.beyondRetained(in); limit != "" {
+		return b.overLimit(limit, in)
 	}
 	m := in.message()
 	b.store.Retain(m)
-	batch.Add(store.Op{Kind: store.PutRetained, Message: m})
+	if b.durable {
+		batch.Add(store.Op{Kind: store.PutRetained, Message: m})
+	}
 	return true
+}
+
+// beyondRetained names the limit of retained messages that in would cross, empty
+// if none. What it takes the place of is looked for only where that matters.
+func (b *Broker) beyondRetained(in *inbound) (limit string) {
+	n, bytes := b.store.RetainedCount()
+	n, bytes = n+1, bytes+int64(in.size())
+	crossed := func() string {
+		switch {
+		case b.opt.RetainedMessages > 0 && n > b.opt.RetainedMessages:
+			return "retained_messages"
+		case b.opt.RetainedBytes > 0 && bytes > b.opt.RetainedBytes:
+			return "retained_bytes"
+		}
+		return ""
+	}
+	if crossed() == "" {
+		return ""
+	}
+	if old, there := b.store.Retained(in.topic); there {
+		n, bytes = n-1, bytes-int64(old.Size())
+	}
+	return crossed()
 }
 
 // overLimit counts and logs that a message crossed a limit of the broker; it is false.
