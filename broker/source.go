@@ -3,6 +3,7 @@ package broker
 import (
 	"crypto/x509"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,29 +45,56 @@ func principalOf(o *session.Origin) *security.Principal {
 	return p
 }
 
-// sources remembers the principals of publishers whose retained messages were
-// judged lately. The zero sources is ready for use.
+// sources remembers the publishers whose retained messages were judged lately. The
+// zero sources is ready for use.
 type sources struct {
-	mu sync.Mutex // guards of
-	of map[*session.Origin]*security.Principal
+	mu sync.Mutex // guards of, and what its sources were told
+	of map[*session.Origin]*source
+}
+
+// source is a publisher of retained messages, and what was said last that holds for
+// more than one of them.
+type source struct {
+	principal *security.Principal
+	beginning string // of the topics for which it holds; empty: nothing was said
+	qos       byte
+	note      uint64 // as of a message
 }
 
 // sourcesKept bounds how many publishers are remembered.
 const sourcesKept = 1024
 
-func (s *sources) principal(o *session.Origin) *security.Principal {
+// find is the publisher of m, and if what was said of another of its messages holds
+// for m too, a note of that.
+func (s *sources) find(m *session.Message) (from *source, note uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, known := s.of[o]
-	if known {
-		return p
+	from, known := s.of[m.Origin]
+	if !known {
+		if s.of == nil || len(s.of) >= sourcesKept {
+			s.of = make(map[*session.Origin]*source)
+		}
+		from = &source{principal: principalOf(m.Origin)}
+		s.of[m.Origin] = from
 	}
-	if s.of == nil || len(s.of) >= sourcesKept {
-		s.of = make(map[*session.Origin]*security.Principal)
+	if from.beginning != "" && from.qos == m.QoS && !m.Will && strings.HasPrefix(m.Topic, from.beginning) {
+		note = from.note
 	}
-	p = principalOf(o)
-	s.of[o] = p
-	return p
+	return from, note
+}
+
+// tell notes what was said of m, for others of its publisher.
+func (s *sources) tell(from *source, m *session.Message, scope int, note uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	beginning := security.Beginning(m.Topic, scope)
+	if beginning == "" || m.Will {
+		return
+	}
+	if from.beginning != beginning {
+		from.beginning = strings.Clone(beginning)
+	}
+	from.qos, from.note = m.QoS, note
 }
 
 // stillAllowed reports whether the publisher of a retained message would be
@@ -81,12 +109,19 @@ func (b *Broker) stillAllowed(m *session.Message) bool {
 	if allowed, noted := readNote(m.Memo.Load(), generation); noted {
 		return allowed
 	}
+	from, note := b.sources.find(m)
+	if allowed, noted := readNote(note, generation); noted {
+		m.Memo.Store(note)
+		return allowed
+	}
 	v := b.gate.Decide(&security.Request{
-		Principal: b.sources.principal(m.Origin), Action: security.Publish, Topic: m.Topic, QoS: m.QoS, Retain: true,
+		Principal: from.principal, Action: security.Publish, Topic: m.Topic, QoS: m.QoS, Retain: true,
 		Will: m.Will, Message: &security.Message{Payload: m.Payload},
 	})
 	if !v.Volatile {
-		m.Memo.Store(makeNote(v, generation))
+		note = makeNote(v, generation)
+		m.Memo.Store(note)
+		b.sources.tell(from, m, v.Scope, note)
 	}
 	return v.Allowed()
 }

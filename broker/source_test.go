@@ -147,6 +147,9 @@ func TestTheRightOfAPublisherIsAskedOncePerTopicAndRules(t *testing.T) {
 		second  int64 // questions for a second subscriber
 	}{
 		{"an answer without end", nil, 0},
+		{"an answer for all that begin so", func(v *security.Verdict) { v.Scope = 1 }, 0},
+		{"an answer for all that begin so, until now", func(v *security.Verdict) { v.Scope, v.Until = 1, time.Now().UnixNano() }, n},
+		{"an answer for all that begin so and say the same", func(v *security.Verdict) { v.Scope, v.Volatile = 1, true }, n},
 		{"an answer until later", func(v *security.Verdict) { v.Until = time.Now().Add(time.Hour).UnixNano() }, 0},
 		{"an answer until now", func(v *security.Verdict) { v.Until = time.Now().UnixNano() }, n},
 		{"an answer that depends on the message", func(v *security.Verdict) { v.Volatile = true }, n},
@@ -168,16 +171,20 @@ func TestTheRightOfAPublisherIsAskedOncePerTopicAndRules(t *testing.T) {
 					sub.drop()
 					return a.n.Load() - before
 				}
-				if got := replay("first"); got != n {
-					t.Errorf("asked %d times for the first subscriber, want %d", got, n)
+				first := int64(n)
+				if c.name == "an answer for all that begin so" {
+					first = 1
+				}
+				if got := replay("first"); got != first {
+					t.Errorf("asked %d times for the first subscriber, want %d", got, first)
 				}
 				if got := replay("second"); got != c.second {
 					t.Errorf("asked %d times for the second, want %d", got, c.second)
 				}
 				x.b.gate.Swap(rules())
 				x.b.Enforce()
-				if got := replay("third"); got != n {
-					t.Errorf("asked %d times under new rules, want %d", got, n)
+				if got := replay("third"); got != first {
+					t.Errorf("asked %d times under new rules, want %d", got, first)
 				}
 			})
 		})
@@ -222,13 +229,47 @@ func TestAnOriginIsAPrincipalAsPlainData(t *testing.T) {
 func TestTheMemoryOfPublishersIsBounded(t *testing.T) {
 	var s sources
 	for i := range 3 * sourcesKept {
-		o := &session.Origin{Name: fmt.Sprint(i)}
-		if p := s.principal(o); p.Name != o.Name || s.principal(o) != p {
-			t.Fatalf("%+v", p)
+		m := &session.Message{Origin: &session.Origin{Name: fmt.Sprint(i)}}
+		from, _ := s.find(m)
+		if again, _ := s.find(m); from.principal.Name != m.Origin.Name || again != from {
+			t.Fatalf("%+v", from)
 		}
 	}
 	if len(s.of) > sourcesKept {
 		t.Errorf("%d remembered, want at most %d", len(s.of), sourcesKept)
+	}
+}
+
+func TestWhatWasSaidOfAPublisherHoldsForWhatItWasSaidOf(t *testing.T) {
+	var s sources
+	o := &session.Origin{Name: "n"}
+	one := &session.Message{Origin: o, Topic: "a/b/c", QoS: 1}
+	from, note := s.find(one)
+	if note != 0 {
+		t.Fatal("something was said of nobody")
+	}
+	s.tell(from, one, 2, 7)
+	for _, c := range []struct {
+		m    session.Message
+		want uint64
+	}{
+		{session.Message{Origin: o, Topic: "a/b/d", QoS: 1}, 7},
+		{session.Message{Origin: o, Topic: "a/b/d/e", QoS: 1}, 7},
+		{session.Message{Origin: o, Topic: "a/b", QoS: 1}, 0},
+		{session.Message{Origin: o, Topic: "a/bb/c", QoS: 1}, 0},
+		{session.Message{Origin: o, Topic: "a/b/d", QoS: 0}, 0},
+		{session.Message{Origin: o, Topic: "a/b/d", QoS: 1, Will: true}, 0},
+		{session.Message{Origin: &session.Origin{Name: "n"}, Topic: "a/b/d", QoS: 1}, 0},
+	} {
+		if _, got := s.find(&c.m); got != c.want {
+			t.Errorf("%s at QoS %d, will %t: note %d, want %d", c.m.Topic, c.m.QoS, c.m.Will, got, c.want)
+		}
+	}
+	// What holds for one topic, and what was said of a will, is for no other.
+	s.tell(from, &session.Message{Topic: "x/y", QoS: 1}, 0, 8)
+	s.tell(from, &session.Message{Topic: "x/y", QoS: 1, Will: true}, 1, 9)
+	if _, got := s.find(&session.Message{Origin: o, Topic: "x/z", QoS: 1}); got != 0 {
+		t.Errorf("note %d of another message", got)
 	}
 }
 

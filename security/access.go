@@ -326,7 +326,7 @@ func (a *Access) widen(topic, group string, levels int) *answers {
 	if levels == 0 || group != "" || a.first == nil || !a.wide && a.size < wideSize {
 		return nil
 	}
-	prefix := beginningOf(topic, levels)
+	prefix := Beginning(topic, levels)
 	if prefix == "" {
 		return nil
 	}
@@ -355,9 +355,9 @@ func (a *Access) widen(topic, group string, levels int) *answers {
 	return &free.answers
 }
 
-// beginningOf is the first levels of a topic that has more, with the slash behind
-// them; empty for one that has not.
-func beginningOf(topic string, levels int) string {
+// Beginning is what all topics begin with for which an answer about topic holds
+// whose Scope is levels; empty where that is topic alone.
+func Beginning(topic string, levels int) string {
 	n := 0
 	for range levels {
 		i := strings.IndexByte(topic[n:], '/')
