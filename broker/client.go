@@ -23,8 +23,6 @@ type client struct {
 	// client: who finds it here looks again.
 	gone      bool
 	live      bool             // conn has its CONNACK: output may be appended
-	queued    int32            // messages of the queue counted by the metrics
-	buffered  int64            // bytes of queue and flights counted against the broker's bound
 	session   *session.Session // nil until the first attach
 	principal *security.Principal
 	lis       *Listener
@@ -172,12 +170,11 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 			return nil, &packet.Error{Code: packet.QuotaExceeded, Text: "too many sessions"}, false
 		}
 		b.metrics.Sessions.Add(1)
-		cl.session = session.New(cl.id, session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes})
+		cl.session = &session.Session{}
 	} else if !cl.principal.Same(who) { // with session_owner: client_id
 		b.reg.release(ownerOf(cl.principal))
 		b.reg.admit(owner, 0, 0)
 	}
-	cl.session.Limits = session.Limits{Messages: c.lis.Limits.QueueMessages, Bytes: c.lis.Limits.QueueBytes}
 	wasKept := cl.session.Kept()
 	cl.session.Expiry = a.expiry
 	switch {
@@ -285,9 +282,9 @@ func (cl *client) clear(after *aftermath) {
 		cl.b.commit(&batch, func(error) {}) // a failure is logged by commit; the session is over in any case
 	}
 	cl.session, cl.extras = nil, nil
-	cl.b.metrics.BufferedBytes.Add(-cl.buffered)
-	cl.b.metrics.Queued.Add(-int64(cl.queued))
-	cl.buffered, cl.queued = 0, 0
+	queued, held := s.Counted()
+	cl.b.metrics.BufferedBytes.Add(-int64(held))
+	cl.b.metrics.Queued.Add(-int64(queued))
 	// A new session of this client is counted anew.
 	cl.b.reg.release(ownerOf(cl.principal))
 	cl.b.metrics.Sessions.Add(-1)
@@ -316,27 +313,19 @@ func (cl *client) drop(sub *session.Subscription, after *aftermath) {
 	}
 }
 
-// account counts the queue and the flights against the broker's bound: what is in
-// flight alone in steps, since it comes and goes with each message. The caller holds cl.mu.
+// account counts the queue and the flights against the broker's bound. The caller holds cl.mu.
 func (cl *client) account() {
 	if cl.session == nil {
 		return
 	}
-	n, queued := cl.session.Queued()
-	_, inFlight := cl.session.InFlight()
-	d, q := int64(queued+inFlight)-cl.buffered, int32(n)-cl.queued
-	if d != 0 && (q != 0 || queued+inFlight == 0 || d > accountStep || d < -accountStep) {
-		cl.buffered += d
-		cl.b.metrics.BufferedBytes.Add(d)
+	queued, held := cl.session.Count()
+	if held != 0 {
+		cl.b.metrics.BufferedBytes.Add(int64(held))
 	}
-	if q != 0 {
-		cl.queued += q
-		cl.b.metrics.Queued.Add(int64(q))
+	if queued != 0 {
+		cl.b.metrics.Queued.Add(int64(queued))
 	}
 }
-
-// accountStep is how many bytes in flight to one client may not be counted.
-const accountStep = 2048
 
 // refill goes on where output had become too much: c has written it all.
 func (cl *client) refill(t *turn, c *Conn) { cl.goOn(t, c).pay(t) }

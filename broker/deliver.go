@@ -143,14 +143,14 @@ func (b *Broker) hand(t *turn, cl *client, cp *dispatch, batch *store.Batch) out
 
 // queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
 func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (outcome, *Conn) {
-	s, size := cl.session, cp.in.size()
+	s, size, lim := cl.session, cp.in.size(), &cl.lis.Limits
 	over := b.overBuffered(cp.in)
-	for over || !s.Fits(size) {
+	for over || !s.Fits(size, lim.QueueMessages, lim.QueueBytes) {
 		b.metrics.DroppedQueueFull.Add(1)
-		if cl.lis.Limits.QueueFull == Disconnect && cl.conn != nil {
+		if lim.QueueFull == Disconnect && cl.conn != nil {
 			return kick, cl.conn
 		}
-		if cl.lis.Limits.QueueFull != DropOldest || over {
+		if lim.QueueFull != DropOldest || over {
 			cl.complain(t, "queue full, newest message dropped")
 			return full, nil
 		}

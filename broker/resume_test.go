@@ -8,6 +8,7 @@ import (
 	"sallyport/audit"
 	"sallyport/packet"
 	"sallyport/security"
+	"sallyport/session"
 )
 
 // members lets only members of group g have or subscribe to what is below secret/.
@@ -85,7 +86,7 @@ func TestWhatIsInFlightIsJudgedWhenItIsSentAgain(t *testing.T) {
 				topic string
 				qos   byte
 			}{{"b", 1}, {"a", 1}, {"b", 2}, {"a", 2}, {"b", 2}} {
-				pub.publishes(m.topic, strings.Repeat("x", 2*accountStep), m.qos, false)
+				pub.publishes(m.topic, strings.Repeat("x", 2*session.CountStep), m.qos, false)
 			}
 			var ids []uint16
 			for range 5 {

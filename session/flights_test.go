@@ -145,7 +145,7 @@ func TestAnIdleSessionKeepsNothingAllocated(t *testing.T) {
 			t.Errorf("%d bytes are kept after %d messages", kept, n)
 		}
 		s.Trim()
-		if s.inflight.slots != nil || s.queue.ring != nil || s.incoming != nil {
+		if s.traffic != nil {
 			t.Errorf("a trimmed session keeps room after %d messages", n)
 		}
 	}

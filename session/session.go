@@ -100,37 +100,42 @@ func (o *Outgoing) entry() Entry {
 	return Entry{Msg: o.Msg, Via: o.Via, Seq: o.Seq, QoS: o.QoS, Retain: o.Retain}
 }
 
-// Limits bounds a session's queue. Zero values bound to nothing kept.
-type Limits struct {
-	Messages int
-	Bytes    int
+// Session is one client's state. The zero Session is one that has just begun.
+type Session struct {
+	Version packet.Version
+	lastID  uint16
+	Expiry  uint32 // seconds
+	Subs    Subs
+
+	quota, window int32 // PUBLISH packets that may still be sent; their maximum
+	lastSeq       uint64
+
+	*traffic // nil until there is some
 }
 
-// Session is one client's state.
-type Session struct {
-	ClientID string
-	Version  packet.Version
-	Expiry   uint32 // seconds
-	Subs     Subs
-	Limits   Limits
-
+// traffic is what a session needs for messages beyond QoS 0 and for those that
+// wait. Most sessions have none.
+type traffic struct {
 	queue      fifo
 	queueBytes int
 
 	inflight      flights
-	resend        []uint16 // identifiers to be sent again on this connection, as far as they still are
-	again         int      // how many that are
 	inflightBytes int
-	lastID        uint16
-	quota, window int // PUBLISH packets that may still be sent; their maximum
-	lastSeq       uint64
+	resend        []uint16 // identifiers to be sent again on this connection, as far as they still are
+	again         int32    // how many that are
+
+	counted      int32 // messages of the queue that Count has told of
+	countedBytes int   // bytes of queue and flights that it has told of
 
 	incoming *IDs // QoS 2 ids received and not released; nil: none yet
 }
 
-// New makes an empty session.
-func New(clientID string, lim Limits) *Session {
-	return &Session{ClientID: clientID, Limits: lim}
+// moving is the session's traffic, which begins if it hasn't.
+func (s *Session) moving() *traffic {
+	if s.traffic == nil {
+		s.traffic = &traffic{}
+	}
+	return s.traffic
 }
 
 // Kept reports whether the session outlives its connection.
@@ -140,45 +145,92 @@ func (s *Session) Kept() bool { return s.Expiry > 0 }
 // packets (the client's receive maximum, MQTT-3.3.4-9); what is in flight has to be sent again.
 func (s *Session) Attach(v packet.Version, window int) {
 	s.Version = v
-	s.quota, s.window = window, window
+	s.quota, s.window = int32(window), int32(window)
+	if s.traffic == nil {
+		return
+	}
 	s.inflight.each(func(o *Outgoing) {
 		o.dup = o.dup || o.counted
 		o.counted, o.again = false, true
 	})
-	s.resend, s.again = s.inflight.sent(), s.inflight.n
+	s.resend, s.again = s.inflight.sent(), int32(s.inflight.n)
 }
 
 // NextSeq numbers an entry.
 func (s *Session) NextSeq() uint64 { s.lastSeq++; return s.lastSeq }
 
 // Queued is the number of messages waiting and their bytes.
-func (s *Session) Queued() (messages, bytes int) { return s.queue.len(), s.queueBytes }
+func (s *Session) Queued() (messages, bytes int) {
+	if s.traffic == nil {
+		return 0, 0
+	}
+	return s.queue.len(), s.queueBytes
+}
 
 // InFlight is the number of unacknowledged outgoing messages and their bytes.
-func (s *Session) InFlight() (messages, bytes int) { return s.inflight.n, s.inflightBytes }
+func (s *Session) InFlight() (messages, bytes int) {
+	if s.traffic == nil {
+		return 0, 0
+	}
+	return s.inflight.n, s.inflightBytes
+}
+
+// CountStep is how many bytes in flight Count need not tell of.
+const CountStep = 2048
+
+// Count is how many messages more the queue has than when Count was called last,
+// and how many bytes more it has together with what is in flight. Bytes in flight
+// alone are told of in steps, since they come and go with each message.
+func (s *Session) Count() (messages, bytes int) {
+	t := s.traffic
+	if t == nil {
+		return 0, 0
+	}
+	held := t.queueBytes + t.inflightBytes
+	messages, bytes = t.queue.len()-int(t.counted), held-t.countedBytes
+	if messages == 0 && held > 0 && bytes <= CountStep && bytes >= -CountStep {
+		bytes = 0
+	}
+	t.counted += int32(messages)
+	t.countedBytes += bytes
+	return messages, bytes
+}
+
+// Counted is the sum of all that Count has told of.
+func (s *Session) Counted() (messages, bytes int) {
+	if s.traffic == nil {
+		return 0, 0
+	}
+	return int(s.counted), s.countedBytes
+}
 
 // Room reports whether a QoS 1 or 2 message could be sent at once.
 func (s *Session) Room() bool {
-	return s.quota > 0 && s.again == 0 && s.queue.len() == 0 && s.inflight.n < maxInFlight
+	return s.quota > 0 && s.Idle() && (s.traffic == nil || s.inflight.n < maxInFlight)
 }
 
 // Idle reports whether Next has nothing to yield.
-func (s *Session) Idle() bool { return s.again == 0 && s.queue.len() == 0 }
-
-// Fits reports whether the queue's bounds leave room for a message of size bytes.
-func (s *Session) Fits(size int) bool {
-	return s.queue.len() < s.Limits.Messages && s.queueBytes+size <= s.Limits.Bytes
+func (s *Session) Idle() bool {
+	return s.traffic == nil || s.again == 0 && s.queue.len() == 0
 }
 
-// Enqueue puts e at the end of the queue. It doesn't check bounds: see Fits.
+// Fits reports whether a queue of at most so many messages and bytes has room for
+// another message of size bytes.
+func (s *Session) Fits(size, messages, bytes int) bool {
+	n, waiting := s.Queued()
+	return n < messages && waiting+size <= bytes
+}
+
+// Enqueue puts e at the end of the queue. It checks no bounds: see Fits.
 func (s *Session) Enqueue(e Entry) {
-	s.queue.push(&e)
-	s.queueBytes += e.Msg.Size()
+	t := s.moving()
+	t.queue.push(&e)
+	t.queueBytes += e.Msg.Size()
 }
 
 // DropOldest removes and returns the oldest queued entry.
 func (s *Session) DropOldest() (Entry, bool) {
-	if s.queue.len() == 0 {
+	if n, _ := s.Queued(); n == 0 {
 		return Entry{}, false
 	}
 	e := s.queue.pop()
@@ -188,6 +240,9 @@ func (s *Session) DropOldest() (Entry, bool) {
 
 // DropHeld removes the queued entries that m holds and returns how many there were and their bytes.
 func (s *Session) DropHeld(m *Message) (n, bytes int) {
+	if s.traffic == nil {
+		return 0, 0
+	}
 	n, bytes = s.queue.removeHeld(m)
 	s.queueBytes -= bytes
 	return n, bytes
@@ -206,6 +261,9 @@ type Send struct {
 // identifier is assigned and the window shrinks; ok is false if nothing may be sent.
 // Expired entries are taken out and given to drop.
 func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
+	if s.traffic == nil {
+		return Send{}, false
+	}
 	if s.again > 0 {
 		return s.nextAgain()
 	}
@@ -260,27 +318,28 @@ func (s *Session) nextAgain() (snd Send, ok bool) {
 }
 
 // sentAgain notes that o need not be sent again any more.
-func (s *Session) sentAgain(o *Outgoing) {
+func (t *traffic) sentAgain(o *Outgoing) {
 	if !o.again {
 		return
 	}
 	o.again = false
-	if s.again--; s.again == 0 {
-		s.resend = nil
+	if t.again--; t.again == 0 {
+		t.resend = nil
 	}
 }
 
 // Track puts e in flight and assigns its identifier. ok is false if every
 // identifier is in use. The caller has checked the window.
 func (s *Session) Track(e Entry) (id uint16, ok bool) {
-	if s.inflight.n >= maxInFlight {
+	t := s.moving()
+	if t.inflight.n >= maxInFlight {
 		return 0, false
 	}
-	o := s.inflight.add(s.lastID)
+	o := t.inflight.add(s.lastID)
 	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.counted = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, true
 	s.lastID = o.ID
 	s.quota--
-	s.inflightBytes += e.Msg.Size()
+	t.inflightBytes += e.Msg.Size()
 	return o.ID, true
 }
 
@@ -290,44 +349,56 @@ func (s *Session) SetLastID(id uint16) { s.lastID = id }
 // Outgoing returns the message in flight under id. It is valid until the next
 // Track or Forget.
 func (s *Session) Outgoing(id uint16) (*Outgoing, bool) {
+	if s.traffic == nil {
+		return nil, false
+	}
 	o := s.inflight.find(id)
 	return o, o != nil
 }
 
 // Forget ends the exchange of id: it was acknowledged or may not be sent any more.
 func (s *Session) Forget(id uint16) (Entry, bool) {
-	o := s.inflight.find(id)
+	t := s.traffic
+	if t == nil {
+		return Entry{}, false
+	}
+	o := t.inflight.find(id)
 	if o == nil {
 		return Entry{}, false
 	}
 	e := o.entry()
-	s.inflightBytes -= e.Msg.Size()
+	t.inflightBytes -= e.Msg.Size()
 	// 4.9: what was not counted on this connection gives nothing back.
 	if o.counted && s.quota < s.window {
 		s.quota++
 	}
-	s.sentAgain(o)
-	s.inflight.remove(o)
+	t.sentAgain(o)
+	t.inflight.remove(o)
 	return e, true
 }
 
 // Trim gives back what the session keeps for messages to come, where there is
 // none at present. Nothing is lost by it but the time to allocate it again.
 func (s *Session) Trim() {
-	s.queue.trim()
-	s.inflight.trim()
+	t := s.traffic
+	if t == nil {
+		return
+	}
+	t.queue.trim()
+	t.inflight.trim()
 	if s.Incoming() == 0 {
-		s.incoming = nil
-	} else {
-		s.incoming.Trim()
+		t.incoming = nil
+	}
+	if t.queue.len() == 0 && t.inflight.n == 0 && t.incoming == nil && t.countedBytes == 0 && t.counted == 0 {
+		s.traffic = nil
 	}
 }
 
 // Hollow gives up the message of the QoS 2 exchange of id, which has begun, and
 // releases it: what is left is a PUBREL, which the caller sends, and its PUBCOMP.
 func (s *Session) Hollow(id uint16) (Entry, bool) {
-	o := s.inflight.find(id)
-	if o == nil || o.QoS != 2 {
+	o, known := s.Outgoing(id)
+	if !known || o.QoS != 2 {
 		return Entry{}, false
 	}
 	s.inflightBytes -= o.Msg.Size()
@@ -345,6 +416,9 @@ func (s *Session) Hollow(id uint16) (Entry, bool) {
 // TakeShared removes what is in flight by the shared subscription of, or by any
 // where of is nil, at QoS 1, for another member: in the order in which it was sent.
 func (s *Session) TakeShared(of any) []Entry {
+	if s.traffic == nil {
+		return nil
+	}
 	var out []Entry
 	some := false
 	s.inflight.each(func(o *Outgoing) { some = some || o.QoS == 1 && o.Via.shared(of) })
@@ -362,25 +436,26 @@ func (s *Session) TakeShared(of any) []Entry {
 
 // HasIncoming reports whether QoS 2 message id was received and not yet released.
 func (s *Session) HasIncoming(id uint16) bool {
-	return s.incoming != nil && s.incoming.Has(id)
+	return s.Incoming() > 0 && s.incoming.Has(id)
 }
 
 // AddIncoming records QoS 2 message id.
 func (s *Session) AddIncoming(id uint16) {
-	if s.incoming == nil {
-		s.incoming = &IDs{}
+	t := s.moving()
+	if t.incoming == nil {
+		t.incoming = &IDs{}
 	}
-	s.incoming.Add(id)
+	t.incoming.Add(id)
 }
 
 // Release forgets QoS 2 message id and reports whether it was known.
 func (s *Session) Release(id uint16) bool {
-	return s.incoming != nil && s.incoming.Remove(id)
+	return s.Incoming() > 0 && s.incoming.Remove(id)
 }
 
 // Incoming is the number of QoS 2 messages received and not released.
 func (s *Session) Incoming() int {
-	if s.incoming == nil {
+	if s.traffic == nil || s.incoming == nil {
 		return 0
 	}
 	return s.incoming.Len()

@@ -11,7 +11,7 @@ func message(payload string) *Message {
 }
 
 func attached(window int) *Session {
-	s := New("c", Limits{Messages: 100, Bytes: 1 << 20})
+	s := &Session{}
 	s.Expiry = 100
 	s.Attach(packet.V5, window)
 	return s
@@ -205,27 +205,61 @@ func TestHeldEntriesWaitAndHoldTheRest(t *testing.T) {
 }
 
 func TestBoundsOfTheQueue(t *testing.T) {
-	s := New("c", Limits{Messages: 2, Bytes: 3 * message("x").Size()})
+	s := &Session{}
 	size := message("x").Size()
+	fits := func(n int) bool { return s.Fits(n, 2, 3*size) }
 	for range 2 {
-		if !s.Fits(size) {
+		if !fits(size) {
 			t.Fatal("no room in a queue that isn't full")
 		}
 		enqueue(s, "x", 1)
 	}
-	if s.Fits(1) {
+	if fits(1) {
 		t.Error("room beyond the number of messages")
 	}
 	if e, ok := s.DropOldest(); !ok || e.Seq != 1 {
 		t.Errorf("dropped %+v %v, want the first", e, ok)
 	}
-	if !s.Fits(2*size) || s.Fits(2*size+1) {
+	if !fits(2*size) || fits(2*size+1) {
 		t.Error("the bound of bytes is not exact")
 	}
 	s.DropOldest()
 	if _, ok := s.DropOldest(); ok {
 		t.Error("something was dropped from an empty queue")
 	}
+}
+
+func TestWhatIsInFlightIsCountedInSteps(t *testing.T) {
+	s := attached(100)
+	size := message("x").Size()
+	count := func(why string, messages, bytes int) {
+		t.Helper()
+		if n, b := s.Count(); n != messages || b != bytes {
+			t.Errorf("%s: counted %d messages and %d bytes, want %d and %d", why, n, b, messages, bytes)
+		}
+	}
+	count("nothing was sent", 0, 0)
+	enqueue(s, "x", 1)
+	count("one waits", 1, size)
+	expect(t, s, "x")
+	count("it is in flight", -1, 0)
+	enqueue(s, "x", 1)
+	expect(t, s, "x")
+	count("another is in flight", 0, 0)
+	many := CountStep/size + 1
+	for range many {
+		s.Track(Entry{Msg: message("x"), QoS: 1})
+	}
+	count("many are in flight", 0, (many+1)*size)
+	if n, b := s.Counted(); n != 0 || b != (many+2)*size {
+		t.Errorf("the sum is %d messages and %d bytes, want 0 and %d", n, b, (many+2)*size)
+	}
+	for id := range many + 2 {
+		s.Forget(uint16(id + 1))
+	}
+	count("all are acknowledged", 0, -(many+2)*size)
+	s.Trim()
+	count("all is over", 0, 0)
 }
 
 func TestSharedFlightsAreTakenAtQoS1(t *testing.T) {
@@ -294,7 +328,7 @@ func TestAHollowExchangeIsOnlyCompleted(t *testing.T) {
 }
 
 func TestIncomingIdentifiers(t *testing.T) {
-	s := New("c", Limits{})
+	s := &Session{}
 	if s.Release(1) || s.HasIncoming(1) {
 		t.Error("an identifier is known before it came")
 	}
@@ -331,7 +365,7 @@ func TestTimeLeftIsRoundedUp(t *testing.T) {
 }
 
 func TestSubscriptionsReplaceByFilter(t *testing.T) {
-	s := New("c", Limits{})
+	s := &Session{}
 	a, b := &Subscription{Filter: "f"}, &Subscription{Filter: "f", QoS: 1}
 	if s.Subs.Set(a) != nil || s.Subs.Set(b) != a || s.Subs.Len() != 1 || s.Subs.Get("f") != b {
 		t.Error("the second subscription did not replace the first")
