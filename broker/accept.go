@@ -117,7 +117,7 @@ func (c *Conn) accept(a *attached, failed error) {
 	}
 	c.phase = serving
 	c.opening.Store(nil)
-	c.client.Load().goLive(c.turn, c)
+	c.client.Load().goLive(c.turn, c, receiveMaximum(p))
 }
 
 // configure takes over what the CONNECT said of the connection.
@@ -138,14 +138,19 @@ func (c *Conn) configure(p *packet.Connect) {
 	if p.Props.Has(packet.PropRequestProblemInfo) {
 		c.problemInfo = p.Props.RequestProblemInfo == 1
 	}
-	if p.Props.Has(packet.PropReceiveMaximum) {
-		c.receiveMax = p.Props.ReceiveMaximum
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.Props.Has(packet.PropTopicAliasMaximum) {
 		c.aliasMax = min(p.Props.TopicAliasMaximum, lim.TopicAliasOut)
 	}
+}
+
+// receiveMaximum is the client's own (MQTT-3.3.4-9): 65,535 where it says nothing.
+func receiveMaximum(p *packet.Connect) int {
+	if p.Version == packet.V5 && p.Props.Has(packet.PropReceiveMaximum) {
+		return int(p.Props.ReceiveMaximum)
+	}
+	return 65535
 }
 
 // from is whom the connection's messages come from, made when there is a first one.

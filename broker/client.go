@@ -191,10 +191,11 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 	return a, nil, false
 }
 
-// goLive lets messages flow to c, which has sent its CONNACK.
-func (cl *client) goLive(t *turn, c *Conn) {
+// goLive lets messages flow to c, which has sent its CONNACK; receiveMax is what
+// its client takes without acknowledging it.
+func (cl *client) goLive(t *turn, c *Conn, receiveMax int) {
 	var after aftermath
-	d := cl.begin(t, c, &after)
+	d := cl.begin(t, c, receiveMax, &after)
 	cl.settle(t, &after)
 	d.pay(t)
 }
@@ -202,15 +203,14 @@ func (cl *client) goLive(t *turn, c *Conn) {
 // begin is goLive under the client's lock. What the session holds was judged for
 // the principal of an earlier connection: subscriptions are judged again here,
 // messages when they are sent.
-func (cl *client) begin(t *turn, c *Conn, after *aftermath) dues {
+func (cl *client) begin(t *turn, c *Conn, receiveMax int, after *aftermath) dues {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn != c {
 		return dues{}
 	}
 	cl.restand(after)
-	// MQTT-3.3.4-9: the client's receive maximum, 65,535 where it says nothing.
-	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, int(c.receiveMax)))
+	cl.session.Attach(c.version, min(c.lis.Limits.Inflight, receiveMax)) // MQTT-3.3.4-9
 	cl.live = true
 	cl.pump(t)
 	return cl.owed(true)

@@ -81,18 +81,17 @@ type Conn struct {
 	// Owned by the driver's calls: one goroutine at a time. Fields are in the order
 	// in which they leave no gap: every idle connection has them all.
 	turn        *turn         // nil between calls
-	partial     []byte        // an incomplete packet
-	pending     []byte        // input that waits while paused
+	held        []byte        // an incomplete packet, or, if deferred, input that waits while paused
 	sending     *sender       // nil until it publishes; see sender
 	auth        *enhancedAuth // nil without enhanced authentication
 	phase       phase
 	version     packet.Version
 	paused      bool
 	problemInfo bool
-	heard       bool   // a packet came in this turn
-	behind      bool   // an acknowledgement may be waiting for its commit
-	receiveMax  uint16 // the client's receive maximum
-	place       int32  // in the list of connections, counted from 1; guarded by connSet.mu
+	heard       bool  // a packet came in this turn
+	behind      bool  // an acknowledgement may be waiting for its commit
+	deferred    bool  // see held
+	place       int32 // in the list of connections, counted from 1; guarded by connSet.mu
 
 	// Written once or by the driver's calls, read by anybody.
 	ended     atomic.Bool                        // changed under mu
@@ -101,31 +100,51 @@ type Conn struct {
 	opening   atomic.Pointer[opening]            // nil once it is accepted
 	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
 	client    atomic.Pointer[client]             // set when attached
-	fan       atomic.Pointer[fan]                // goes on in the next turn
 	lastRead  atomic.Int64                       // time of the last packet
 	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
 
 	life timer[Conn] // connect timeout, then keep alive and write progress: see checkLife
 
-	mu           sync.Mutex    // guards the fields below
-	out          []byte        // what the driver has not taken yet
-	outPackets   int32         // in out
-	outPublishes int32         // in out
-	accounted    int64         // bytes of out counted against the broker's bound
-	written      int64         // the same of what the driver has taken and not yet written
-	over         chan struct{} // closed when the turn ends; nil: nobody waits for that
+	mu           sync.Mutex // guards the fields below
+	out          []byte     // what the driver has not taken yet
+	outPackets   int32      // in out
+	outPublishes int32      // in out
+	accounted    int64      // bytes of out counted against the broker's bound
+	written      int64      // the same of what the driver has taken and not yet written
 	next         func()
-	acks         []*pendingAck
-	resume       func(func())      // input waits, and this ends it
-	outAlias     map[string]uint16 // topic aliases in use towards the client
-	sendMax      uint32            // client's maximum packet size
-	returned     int32             // acknowledged QoS 1 and 2 messages that sender.open counts still
+	seldom       *seldom // nil until some of it is needed
+	sendMax      uint32  // client's maximum packet size
+	returned     int32   // acknowledged QoS 1 and 2 messages that sender.open counts still
 	aliasMax     uint16
 	dirty        bool // in some turn's list
 	inTurn       bool
 	gone         bool // it is forgotten when the turn ends
 	wantDrain    bool // somebody waits for output to be written
-	onAcks       bool // resume is for when acknowledgements have left, else for when output has
+}
+
+// seldom is what few connections need. Conn.mu guards it.
+type seldom struct {
+	over     chan struct{} // closed when the turn ends; nil: nobody waits for that
+	acks     []*pendingAck
+	resume   func(func())      // input waits, and this ends it
+	onAcks   bool              // resume is for when acknowledgements have left, else for when output has
+	fan      *fan              // goes on in the next turn
+	outAlias map[string]uint16 // topic aliases in use towards the client
+}
+
+// rare is the connection's seldom, made once. The caller holds c.mu.
+func (c *Conn) rare() *seldom {
+	if c.seldom == nil {
+		c.seldom = &seldom{}
+	}
+	return c.seldom
+}
+
+// relax gives seldom back where none of it is in use. The caller holds c.mu.
+func (c *Conn) relax() {
+	if s := c.seldom; s.over == nil && len(s.acks) == 0 && s.resume == nil && s.fan == nil && s.outAlias == nil {
+		c.seldom = nil
+	}
 }
 
 // opening is what a connection needs only until its CONNACK.
@@ -214,7 +233,7 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	if lis == nil {
 		return nil, fmt.Errorf("no listener %q", info.Listener)
 	}
-	c := &Conn{b: b, wire: w, lis: lis, sendMax: maxPacketSize, receiveMax: 65535, problemInfo: true}
+	c := &Conn{b: b, wire: w, lis: lis, sendMax: maxPacketSize, problemInfo: true}
 	o := &opening{info: info}
 	c.opening.Store(o)
 	now := b.now()
@@ -283,9 +302,9 @@ func (c *Conn) carryOn(t *turn) (more bool) {
 	c.lastRead.Store(t.now) // the client could not be heard meanwhile
 	c.waiting.Store(false)
 	next()
-	if !c.paused && len(c.pending) > 0 && !c.ended.Load() {
-		p := c.pending
-		c.pending = nil
+	if !c.paused && c.deferred && !c.ended.Load() {
+		p := c.held
+		c.held, c.deferred = nil, false
 		c.consume(p)
 		c.b.buffers.give(p)
 	}
@@ -358,8 +377,12 @@ func (c *Conn) finish() {
 	c.mu.Lock()
 	c.appendGathered()
 	c.turn = nil
-	over, gone := c.over, c.gone
-	c.inTurn, c.over = false, nil
+	var over chan struct{}
+	if s := c.seldom; s != nil {
+		over, s.over = s.over, nil
+	}
+	gone := c.gone
+	c.inTurn = false
 	if len(c.out) > 0 {
 		t.touch(c)
 	}
@@ -416,7 +439,9 @@ func (c *Conn) end(why ending) {
 		cancel = o.cancel
 		o.cancel, o.refuse = nil, nil
 	}
-	c.acks = nil
+	if c.seldom != nil {
+		c.seldom.acks = nil
+	}
 	cl := c.client.Load()
 	serving := c.accepted()
 	if why.notify && c.version == packet.V5 && serving {

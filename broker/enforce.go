@@ -77,10 +77,11 @@ func (c *Conn) turnOver() <-chan struct{} {
 	if !c.inTurn {
 		return nil
 	}
-	if c.over == nil {
-		c.over = make(chan struct{})
+	s := c.rare()
+	if s.over == nil {
+		s.over = make(chan struct{})
 	}
-	return c.over
+	return s.over
 }
 
 // enforce judges one client by the present rules.

@@ -261,7 +261,7 @@ func (x *bed) enforceWaits() bool {
 	x.b.outside.RUnlock()
 	for _, c := range x.b.conns.all() {
 		c.mu.Lock()
-		waits := c.over != nil
+		waits := c.seldom != nil && c.seldom.over != nil
 		c.mu.Unlock()
 		if waits {
 			return true

@@ -74,7 +74,9 @@ func (f *fan) goOn(t *turn) (res result, complete bool) {
 // fanOut lets the connection's input wait until f is complete.
 func (c *Conn) fanOut(f *fan) {
 	resume := c.await()
-	c.fan.Store(f)
+	c.mu.Lock()
+	c.rare().fan = f
+	c.mu.Unlock()
 	if c.ended.Load() {
 		c.abandon()
 		return
@@ -84,7 +86,7 @@ func (c *Conn) fanOut(f *fan) {
 
 // fanOn goes on with the fan-out that waits.
 func (c *Conn) fanOn() {
-	f := c.fan.Swap(nil)
+	f := c.takeFan()
 	if f == nil {
 		return // the connection ended, and gave it away
 	}
@@ -99,9 +101,19 @@ func (c *Conn) fanOn() {
 // abandon completes the fan-out that waits, if there is one: what its publisher
 // was told to publish is published.
 func (c *Conn) abandon() {
-	if f := c.fan.Swap(nil); f != nil {
+	if f := c.takeFan(); f != nil {
 		go c.b.complete(f) // it may be long, and the caller may hold others up
 	}
+}
+
+// takeFan is the fan-out that waits, which is the caller's then; nil for none.
+func (c *Conn) takeFan() (f *fan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.seldom; s != nil {
+		f, s.fan = s.fan, nil
+	}
+	return f
 }
 
 // complete completes a fan-out whose publisher has gone.

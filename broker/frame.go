@@ -9,21 +9,21 @@ import (
 
 // consume handles every complete packet of p and keeps the rest.
 func (c *Conn) consume(p []byte) {
-	for len(c.partial) > 0 && len(p) > 0 && !c.paused {
+	for len(c.held) > 0 && len(p) > 0 && !c.paused {
 		need, ok := c.missing()
 		if !ok {
 			return
 		}
 		k := min(need, len(p))
-		c.partial = c.b.buffers.keep(c.partial, p[:k])
+		c.held = c.b.buffers.keep(c.held, p[:k])
 		p = p[k:]
 		if need, ok = c.missing(); !ok {
 			return
 		} else if need > 0 {
 			continue
 		}
-		whole := c.partial
-		c.partial = nil
+		whole := c.held
+		c.held = nil
 		h, n, _ := packet.ReadHeader(whole)
 		c.handle(h, whole[n:])
 		c.b.buffers.give(whole)
@@ -67,11 +67,7 @@ func (c *Conn) consume(p []byte) {
 	if len(p) == 0 {
 		return
 	}
-	if c.paused {
-		c.pending = c.b.buffers.keep(c.pending, p)
-		return
-	}
-	c.partial = c.b.buffers.keep(c.partial, p)
+	c.held, c.deferred = c.b.buffers.keep(c.held, p), c.paused
 }
 
 // pace lets the rest of the input, of which there are left bytes, wait for the
@@ -84,10 +80,10 @@ func (c *Conn) pace(left int) {
 	c.turn.paced = c.await() // holdBack goes on from here
 }
 
-// missing is how many bytes the packet in partial lacks before more can be
+// missing is how many bytes the packet in held lacks before more can be
 // said; ok is false if the connection has to end.
 func (c *Conn) missing() (need int, ok bool) {
-	h, n, err := packet.ReadHeader(c.partial)
+	h, n, err := packet.ReadHeader(c.held)
 	if err != nil {
 		c.fail(err)
 		return 0, false
@@ -98,21 +94,21 @@ func (c *Conn) missing() (need int, ok bool) {
 	if !c.fits(h, n) {
 		return 0, false
 	}
-	return n + h.Length - len(c.partial), true
+	return n + h.Length - len(c.held), true
 }
 
 // expects is how many bytes have to come at least before the next packet is
 // whole: the rest of the one that has begun, or the least that a packet has.
 func (c *Conn) expects() int {
 	const least = 2
-	if len(c.partial) == 0 {
+	if len(c.held) == 0 || c.deferred {
 		return least
 	}
-	h, n, err := packet.ReadHeader(c.partial)
+	h, n, err := packet.ReadHeader(c.held)
 	if err != nil || n == 0 {
 		return 1
 	}
-	return n + h.Length - len(c.partial)
+	return n + h.Length - len(c.held)
 }
 
 // fits refuses a packet by its announced length, before anything is kept for it.

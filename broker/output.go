@@ -72,7 +72,8 @@ const maxPacketSize = 268435460
 // alias replaces the topic by an alias that the client knows, or teaches it
 // one while there are some left (MQTT 5.0, 3.3.2.3.4). The caller holds c.mu.
 func (c *Conn) alias(f *packet.PublishOut) {
-	if a, ok := c.outAlias[f.Topic]; ok {
+	s := c.rare()
+	if a, ok := s.outAlias[f.Topic]; ok {
 		topic := f.Topic
 		f.Alias, f.Topic = a, ""
 		if c.oversize(f) {
@@ -80,18 +81,18 @@ func (c *Conn) alias(f *packet.PublishOut) {
 		}
 		return
 	}
-	if len(c.outAlias) >= int(c.aliasMax) {
+	if len(s.outAlias) >= int(c.aliasMax) {
 		return
 	}
-	f.Alias = uint16(len(c.outAlias) + 1)
+	f.Alias = uint16(len(s.outAlias) + 1)
 	if c.oversize(f) {
 		f.Alias = 0 // with the alias beside the topic it would be larger than the client accepts
 		return
 	}
-	if c.outAlias == nil {
-		c.outAlias = make(map[string]uint16)
+	if s.outAlias == nil {
+		s.outAlias = make(map[string]uint16)
 	}
-	c.outAlias[strings.Clone(f.Topic)] = f.Alias
+	s.outAlias[strings.Clone(f.Topic)] = f.Alias
 }
 
 // oversize reports whether the client has said that it takes no packet of this
@@ -149,15 +150,17 @@ func (c *Conn) reserve(p *pendingAck) *pendingAck {
 	c.mu.Lock()
 	c.appendGathered() // what came before it needs no commit
 	c.behind = true
+	s := c.rare()
 	if !c.ended.Load() {
-		c.acks = append(c.acks, p)
+		s.acks = append(s.acks, p)
 	}
-	wait := len(c.acks) > ackBacklog
+	wait := len(s.acks) > ackBacklog
 	c.mu.Unlock()
 	if wait && !c.paused {
 		resume := c.await()
 		c.mu.Lock()
-		c.resume, c.onAcks = resume, true
+		s = c.rare() // another one, if all acknowledgements have left meanwhile
+		s.resume, s.onAcks = resume, true
 		c.mu.Unlock()
 		c.settleAcks(c.turn)
 	}
@@ -181,14 +184,15 @@ func (c *Conn) settleAcks(t *turn) {
 	var after []func()
 	failed := false
 	c.mu.Lock()
-	for len(c.acks) > 0 && c.acks[0].ready && !c.ended.Load() {
-		p := c.acks[0]
+	s := c.rare()
+	for len(s.acks) > 0 && s.acks[0].ready && !c.ended.Load() {
+		p := s.acks[0]
 		if p.failed {
 			failed = true
 			break
 		}
-		c.acks[0] = nil
-		c.acks = c.acks[1:]
+		s.acks[0] = nil
+		s.acks = s.acks[1:]
 		if !c.appendAck(p) {
 			c.mu.Unlock()
 			c.end(tooLargeToSend())
@@ -202,9 +206,10 @@ func (c *Conn) settleAcks(t *turn) {
 		t.touch(c)
 	}
 	var resume func(func())
-	if c.onAcks && len(c.acks) <= ackBacklog/2 {
-		resume, c.resume = c.resume, nil
+	if s.onAcks && len(s.acks) <= ackBacklog/2 {
+		resume, s.resume = s.resume, nil
 	}
+	c.relax()
 	c.mu.Unlock()
 	if failed {
 		c.end(ending{code: packet.ImplementationSpecificError, reason: "the store failed", notify: true})
@@ -308,7 +313,7 @@ func (c *Conn) acknowledge(typ packet.Type, ack packet.Ack, counts bool) {
 func (c *Conn) caughtUp() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.behind = len(c.acks) > 0
+	c.behind = c.seldom != nil && len(c.seldom.acks) > 0
 	return !c.behind
 }
 
@@ -340,7 +345,8 @@ func (c *Conn) holdBack() {
 			resume = c.await()
 		}
 		// In one go: once the output is taken, Drained is called and looks for this.
-		c.resume, c.onAcks = resume, false
+		s := c.rare()
+		s.resume, s.onAcks = resume, false
 		resume = nil
 	}
 	c.mu.Unlock()
@@ -365,8 +371,8 @@ func (c *Conn) Drained() {
 		c.wantDrain = false
 	}
 	var resume func(func())
-	if !c.onAcks && len(c.out) < c.lis.Limits.OutputBytes {
-		resume, c.resume = c.resume, nil
+	if s := c.seldom; s != nil && !s.onAcks && len(c.out) < c.lis.Limits.OutputBytes {
+		resume, s.resume = s.resume, nil
 	}
 	c.mu.Unlock()
 	if resume != nil {
