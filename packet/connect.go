@@ -46,7 +46,11 @@ func DecodeConnect(body []byte, lim Limits) (*Connect, error) {
 	sent := func() bool { return c.Version != V31 || len(r.b) > 0 }
 	if flags&flagUsername != 0 && sent() {
 		c.HasUsername = true
-		c.Username = r.string("user name")
+		if name := r.utf8("user name"); string(name) == c.ClientID {
+			c.Username = c.ClientID // as often: both are kept while the client is connected
+		} else {
+			c.Username = string(name)
+		}
 	}
 	if flags&flagPassword != 0 && sent() {
 		c.HasPassword = true

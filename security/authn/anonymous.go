@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"unique"
 
 	"sallyport/security"
 )
@@ -32,9 +33,14 @@ func (a Anonymous) Quick(c *Credentials) (*security.Principal, error, bool) {
 	switch {
 	case !c.present():
 	case a.BelieveUsername && c.Username != "":
-		return &security.Principal{Realm: "unchecked:" + c.Listener, Name: c.Username, Username: c.Username}, nil, true
+		return &security.Principal{Realm: realmOf("unchecked:", c), Name: c.Username, Username: c.Username}, nil, true
 	case !a.BelieveUsername:
 		return nil, ErrNotMine, true
 	}
-	return &security.Principal{Realm: "anonymous:" + c.Listener}, nil, true
+	return &security.Principal{Realm: realmOf("anonymous:", c)}, nil, true
+}
+
+// realmOf is the realm of a listener's clients. They share one string.
+func realmOf(kind string, c *Credentials) string {
+	return unique.Make(kind + c.Listener).Value()
 }
