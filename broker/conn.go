@@ -109,12 +109,11 @@ type Conn struct {
 	out          []byte     // what the driver has not taken yet
 	outPackets   int32      // in out
 	outPublishes int32      // in out
-	accounted    int64      // bytes of out counted against the broker's bound
-	written      int64      // the same of what the driver has taken and not yet written
-	next         func()
-	seldom       *seldom // nil until some of it is needed
-	sendMax      uint32  // client's maximum packet size
-	returned     int32   // acknowledged QoS 1 and 2 messages that sender.open counts still
+	accounted    int32      // pages of out counted against the broker's bound
+	written      int32      // the same of what the driver has taken and not yet written
+	seldom       *seldom    // nil until some of it is needed
+	sendMax      uint32     // client's maximum packet size
+	returned     int32      // acknowledged QoS 1 and 2 messages that sender.open counts still
 	aliasMax     uint16
 	dirty        bool // in some turn's list
 	inTurn       bool
@@ -125,6 +124,7 @@ type Conn struct {
 // seldom is what few connections need. Conn.mu guards it.
 type seldom struct {
 	over     chan struct{} // closed when the turn ends; nil: nobody waits for that
+	next     func()        // what Continue is for; nil: nothing
 	acks     []*pendingAck
 	resume   func(func())      // input waits, and this ends it
 	onAcks   bool              // resume is for when acknowledgements have left, else for when output has
@@ -132,9 +132,15 @@ type seldom struct {
 	outAlias map[string]uint16 // topic aliases in use towards the client
 }
 
-// rare is the connection's seldom, made once. The caller holds c.mu.
+// rare is the connection's seldom, made once: every connection needs it until its
+// CONNACK, where it is a part of what is made for that. The caller holds c.mu.
 func (c *Conn) rare() *seldom {
-	if c.seldom == nil {
+	if c.seldom != nil {
+		return c.seldom
+	}
+	if o := c.opening.Load(); o != nil {
+		c.seldom = &o.seldom
+	} else {
 		c.seldom = &seldom{}
 	}
 	return c.seldom
@@ -142,7 +148,7 @@ func (c *Conn) rare() *seldom {
 
 // relax gives seldom back where none of it is in use. The caller holds c.mu.
 func (c *Conn) relax() {
-	if s := c.seldom; s.over == nil && len(s.acks) == 0 && s.resume == nil && s.fan == nil && s.outAlias == nil {
+	if s := c.seldom; s.over == nil && s.next == nil && len(s.acks) == 0 && s.resume == nil && s.fan == nil && s.outAlias == nil {
 		c.seldom = nil
 	}
 }
@@ -160,6 +166,7 @@ type opening struct {
 	cancel   func() // gives up an authentication under way
 	refuse   func() // a refusal that waits for its time
 	refuseAt int64
+	seldom   seldom
 }
 
 // accepted reports whether a CONNACK said yes.
@@ -287,8 +294,11 @@ func (c *Conn) Continue() (more bool) {
 // carryOn is Continue as a part of the turn t.
 func (c *Conn) carryOn(t *turn) (more bool) {
 	c.mu.Lock()
-	next := c.next
-	c.next = nil
+	var next func()
+	if s := c.seldom; s != nil {
+		next, s.next = s.next, nil
+		c.relax()
+	}
 	c.mu.Unlock()
 	if c.ended.Load() {
 		return false
@@ -320,7 +330,7 @@ func (c *Conn) Gone(err error) {
 	}
 	c.end(why)
 	c.mu.Lock()
-	c.b.metrics.BufferedBytes.Add(-c.accounted - c.written)
+	c.b.metrics.BufferedBytes.Add(-int64(c.accounted+c.written) * page)
 	c.out, c.accounted, c.written = nil, 0, 0
 	c.gone = true
 	inTurn := c.inTurn // which Enforce may have to wait for
@@ -378,8 +388,9 @@ func (c *Conn) finish() {
 	c.appendGathered()
 	c.turn = nil
 	var over chan struct{}
-	if s := c.seldom; s != nil {
+	if s := c.seldom; s != nil && s.over != nil {
 		over, s.over = s.over, nil
+		c.relax()
 	}
 	gone := c.gone
 	c.inTurn = false
@@ -433,14 +444,13 @@ func (c *Conn) end(why ending) {
 		return
 	}
 	c.ended.Store(true)
-	c.next = nil
 	var cancel func()
 	if o := c.opening.Load(); o != nil {
 		cancel = o.cancel
 		o.cancel, o.refuse = nil, nil
 	}
-	if c.seldom != nil {
-		c.seldom.acks = nil
+	if s := c.seldom; s != nil {
+		s.next, s.acks = nil, nil
 	}
 	cl := c.client.Load()
 	serving := c.accepted()
@@ -533,7 +543,7 @@ func (c *Conn) await() (resume func(next func())) {
 			c.mu.Unlock()
 			return
 		}
-		c.next = next
+		c.rare().next = next
 		c.mu.Unlock()
 		c.wire.Resume()
 	}

@@ -190,7 +190,7 @@ func comeAndGo(tb testing.TB) (w *crowd, once func()) {
 }
 
 func TestAConnectAllocatesLittle(t *testing.T) {
-	ceiling := 22.0
+	ceiling := 21.0
 	if raceEnabled {
 		ceiling += 20 // sync.Pool forgets at random
 	}

@@ -398,7 +398,7 @@ func (c *Conn) TakeOutput(written []byte) []byte {
 	defer c.mu.Unlock()
 	m := &c.b.metrics
 	if c.written != 0 {
-		m.BufferedBytes.Add(-c.written)
+		m.BufferedBytes.Add(-int64(c.written) * page)
 	}
 	c.written, c.accounted = c.accounted, 0
 	if len(c.out) == 0 {
@@ -439,11 +439,13 @@ func (c *Conn) send(f func(dst []byte) []byte) {
 	c.account()
 }
 
-// account counts output against the broker's bound, in steps. The caller holds c.mu.
+// page is in what output is counted, in bytes: what is less is not.
+const page = 4096
+
+// account counts output against the broker's bound. The caller holds c.mu.
 func (c *Conn) account() {
-	const step = 4096
-	if n := int64(len(c.out)); n > c.accounted+step {
-		c.b.metrics.BufferedBytes.Add(n - c.accounted)
+	if n := int32(len(c.out) / page); n > c.accounted {
+		c.b.metrics.BufferedBytes.Add(int64(n-c.accounted) * page)
 		c.accounted = n
 	}
 }
