@@ -250,18 +250,18 @@ func TestWhatWasSaidOfAPublisherHoldsForWhatItWasSaidOf(t *testing.T) {
 	}
 	s.tell(from, one, 2, 7)
 	for _, c := range []struct {
-		m    session.Message
+		m    *session.Message
 		want uint64
 	}{
-		{session.Message{Origin: o, Topic: "a/b/d", QoS: 1}, 7},
-		{session.Message{Origin: o, Topic: "a/b/d/e", QoS: 1}, 7},
-		{session.Message{Origin: o, Topic: "a/b", QoS: 1}, 0},
-		{session.Message{Origin: o, Topic: "a/bb/c", QoS: 1}, 0},
-		{session.Message{Origin: o, Topic: "a/b/d", QoS: 0}, 0},
-		{session.Message{Origin: o, Topic: "a/b/d", QoS: 1, Will: true}, 0},
-		{session.Message{Origin: &session.Origin{Name: "n"}, Topic: "a/b/d", QoS: 1}, 0},
+		{&session.Message{Origin: o, Topic: "a/b/d", QoS: 1}, 7},
+		{&session.Message{Origin: o, Topic: "a/b/d/e", QoS: 1}, 7},
+		{&session.Message{Origin: o, Topic: "a/b", QoS: 1}, 0},
+		{&session.Message{Origin: o, Topic: "a/bb/c", QoS: 1}, 0},
+		{&session.Message{Origin: o, Topic: "a/b/d", QoS: 0}, 0},
+		{&session.Message{Origin: o, Topic: "a/b/d", QoS: 1, Will: true}, 0},
+		{&session.Message{Origin: &session.Origin{Name: "n"}, Topic: "a/b/d", QoS: 1}, 0},
 	} {
-		if _, got := s.find(&c.m); got != c.want {
+		if _, got := s.find(c.m); got != c.want {
 			t.Errorf("%s at QoS %d, will %t: note %d, want %d", c.m.Topic, c.m.QoS, c.m.Will, got, c.want)
 		}
 	}
