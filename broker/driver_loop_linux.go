@@ -15,6 +15,10 @@ import (
 const (
 	// loopBuffer is how much one read takes at most, in bytes.
 	loopBuffer = 256 << 10
+	// smallBuffer is the same from a client that sends small packets, of less than
+	// smallSize on average: what so many of them cause holds up the others too long.
+	smallBuffer = 64 << 10
+	smallSize   = 256
 	// roundBytes is how much is read before what it caused is flushed, in bytes.
 	roundBytes = 256 << 10
 	// roundTime is how long input is handled before that, in nanoseconds.
@@ -242,6 +246,9 @@ func (l *loop) feed(c *Conn, p []byte) (more bool) {
 	l.fed += len(p)
 	return c.feed(&l.turn, p)
 }
+
+// small reports whether n bytes that were just fed were small packets, or caused as much.
+func (l *loop) small(n int) bool { return n < (feedWork-l.turn.rest)*smallSize }
 
 func (l *loop) control(s *socket, call func(fd int, data uint64, interest uint32) error) error {
 	l.controls.Add(1)

@@ -56,6 +56,7 @@ type socket struct {
 	ended    bool   // the peer sends no more
 	lingers  bool   // what comes is thrown away
 	shutting bool   // Gone was called
+	small    bool   // its packets are small
 }
 
 // layered is what only few sockets need.
@@ -270,8 +271,11 @@ func (s *socket) ask(interest uint32) {
 func (s *socket) read() {
 	l := s.loop
 	buf := l.buf[:]
-	if !s.conn.accepted() {
+	switch {
+	case !s.conn.accepted():
 		buf = buf[:openingBytes]
+	case s.small:
+		buf = buf[:smallBuffer]
 	}
 	n, errno := epoll.Read(int(s.fd), buf)
 	l.reads.Add(1)
@@ -283,6 +287,7 @@ func (s *socket) read() {
 		s.end(nil)
 	case s.stream() == nil:
 		s.paused = !l.feed(s.conn, l.buf[:n])
+		s.small = l.small(n)
 	default:
 		s.stream().Receive(l.buf[:n])
 		s.drain()
