@@ -38,12 +38,13 @@ var floors = []struct {
 
 // thirdParty is where each module of others enters.
 var thirdParty = map[string]string{
-	"cel.dev/cel-go":             "security/rule",
-	"github.com/alecthomas/kong": "cmd/sallyport",
-	"github.com/goccy/go-yaml":   "config",
-	"github.com/tidwall/btree":   "topic",
-	"golang.org/x/crypto":        "security/authn",
-	"golang.org/x/term":          "cmd/sallyport",
+	"cel.dev/cel-go":                   "security/rule",
+	"github.com/cockroachdb/pebble/v2": "store/disk",
+	"github.com/alecthomas/kong":       "cmd/sallyport",
+	"github.com/goccy/go-yaml":         "config",
+	"github.com/tidwall/btree":         "topic",
+	"golang.org/x/crypto":              "security/authn",
+	"golang.org/x/term":                "cmd/sallyport",
 }
 
 // onlyCaller says which function of broker may call what. A message reaches a

@@ -343,6 +343,23 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 	return o.ID, true
 }
 
+// Restore puts back what an earlier process had of the session: in flight under id,
+// or with id 0 at the end of the queue. Entries come in the order of their Seq. An
+// identifier that is in use already is as none.
+func (s *Session) Restore(e Entry, id uint16, state State) {
+	s.lastSeq = max(s.lastSeq, e.Seq)
+	if _, used := s.Outgoing(id); id == 0 || used {
+		s.Enqueue(e)
+		return
+	}
+	t := s.moving()
+	o := t.inflight.add(id - 1)
+	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.State = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, state
+	o.dup = true // it may have been sent
+	s.lastID = id
+	t.inflightBytes += e.Msg.Size()
+}
+
 // SetLastID says which identifier was assigned last, when a session is restored: the next one is above it.
 func (s *Session) SetLastID(id uint16) { s.lastID = id }
 

@@ -390,3 +390,32 @@ func TestIdleMeansNothingToSend(t *testing.T) {
 		t.Error("idle while a flight has to be sent again")
 	}
 }
+
+func TestWhatIsRestoredGoesOnWhereItWas(t *testing.T) {
+	var s Session
+	s.Restore(Entry{Msg: message("a"), QoS: 1, Seq: 7}, 40, AwaitAck)
+	s.Restore(Entry{Msg: message("b"), QoS: 2, Seq: 9}, 41, AwaitComp)
+	s.Restore(Entry{Msg: message("c"), QoS: 1, Seq: 12}, 0, AwaitAck)
+	s.Restore(Entry{Msg: message("d"), QoS: 1, Seq: 13}, 41, AwaitAck) // its identifier is another's
+	s.AddIncoming(5)
+	if n, _ := s.InFlight(); n != 2 {
+		t.Fatalf("%d in flight, want 2", n)
+	}
+	s.Attach(packet.V5, 10)
+	for i, want := range []struct {
+		payload      string
+		id           uint16
+		dup, release bool
+	}{{"a", 40, true, false}, {"b", 41, false, true}, {"c", 42, false, false}, {"d", 43, false, false}} {
+		got, ok := s.Next(0, nil)
+		if !ok || string(got.Msg.Payload) != want.payload || got.ID != want.id || got.Dup != want.dup || got.Release != want.release {
+			t.Errorf("packet %d: %+v %v, want %+v", i, got, ok, want)
+		}
+	}
+	if seq := s.NextSeq(); seq != 14 {
+		t.Errorf("the next entry is number %d, want 14", seq)
+	}
+	if !s.HasIncoming(5) {
+		t.Error("an identifier that was received is forgotten")
+	}
+}

@@ -1,0 +1,386 @@
+// Package disk is the Store that outlives the process. It hides Pebble, a log-structured
+// tree of sorted files, and how much of it one fsync keeps.
+//
+// Everything that is committed while the disk is busy with the group before becomes
+// the next group: one batch of Pebble's, one fsync, and then the completions, in the
+// order of the commits. So a lone publisher pays for one fsync and waits for no
+// other, and many share one. What is undone before its group is written, a message
+// that was acknowledged meanwhile, is not written at all.
+//
+// Keys (keys.go) hold numbers and keyed hashes, never a name or a topic. A message
+// that several sessions wait for is written once, and counted in memory; the counts
+// are made anew when the store is opened. A queue is deleted message by message, from
+// where it begins, and as a range only with its session.
+//
+// The store fails closed (fs.go): once a file can't be written, every commit that is
+// pending or comes later is refused with ErrFailed, and nothing is tried again on files
+// of which nobody knows what they hold. Who opens the store again has what was kept.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sallyport/session"
+	"sallyport/store"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ErrFailed is wrapped by what commits get once the store can't write any more.
+var ErrFailed = errors.New("the store has failed")
+
+// Durability says what a completed commit promises.
+type Durability uint8
+
+// The promises, from the safest on.
+const (
+	Always   Durability = iota // it survives a loss of power
+	Interval                   // it survives the end of the process, and a loss of power that comes an interval later
+	System                     // it survives the end of the process; the kernel writes it when it likes
+)
+
+// Options says where a store is and what it promises.
+type Options struct {
+	Dir        string
+	FS         vfs.FS // nil: the system's
+	Durability Durability
+	Interval   time.Duration // of Interval; 0: 100 ms
+	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
+	Log        *slog.Logger  // nil: nothing is logged
+}
+
+const (
+	defaultInterval = 100 * time.Millisecond
+	defaultCache    = 16 << 20
+)
+
+// Store is a store.Store on a disk. Retained messages are held in memory as well.
+type Store struct {
+	*store.Memory // the index of retained messages; its Commit is not used
+	db            *pebble.DB
+	opt           Options
+	hashKey       [32]byte
+	restored      []*store.Restored
+
+	mu       sync.Mutex // guards the fields below
+	wake     *sync.Cond // there is a group, or the end
+	sessions map[string]*kept
+	lastSID  uint64
+	lastMID  uint64
+	origins  origins
+	apart    map[*session.Message]*apart
+	next     *group // what is gathered while the one before is written
+	writing  *group // what is being written; nil: nothing is
+	telling  bool   // a group that was written is being completed
+	closed   bool
+	failed   error
+	running  int // goroutines
+
+	stop  chan struct{} // closed by Close
+	broke chan struct{} // closed when the store fails
+}
+
+// kept is a session that the store knows.
+type kept struct {
+	sid    uint64
+	subs   bool                // it has had subscriptions,
+	queue  bool                // messages,
+	ids    bool                // or identifiers
+	will   bool                // or a will
+	shared map[uint64]*apart   // its messages that are written apart, by Seq
+	flown  map[uint64]struct{} // its messages whose flight is written, by Seq
+}
+
+// apart is a message that is written once for several sessions.
+type apart struct {
+	id   uint64
+	uses int // sessions that wait for it
+	msg  *session.Message
+}
+
+// Open opens the store in a directory, which it makes if need be, and reads it all.
+func Open(opt Options) (*Store, error) {
+	if opt.FS == nil {
+		opt.FS = vfs.Default
+	}
+	if opt.Interval <= 0 {
+		opt.Interval = defaultInterval
+	}
+	if opt.CacheBytes <= 0 {
+		opt.CacheBytes = defaultCache
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{Memory: store.NewMemory(), opt: opt, sessions: make(map[string]*kept), apart: make(map[*session.Message]*apart), next: &group{}, stop: make(chan struct{}), broke: make(chan struct{})}
+	s.wake = sync.NewCond(&s.mu)
+	cache := pebble.NewCache(opt.CacheBytes)
+	defer cache.Unref() // Pebble has its own
+	fs := &failStop{FS: opt.FS, fail: s.fail}
+	var err error
+	s.db, err = pebble.Open(opt.Dir, &pebble.Options{
+		FS: fs, Cache: cache, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
+	}
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, err), s.db.Close())
+	}
+	fs.armed.Store(true)
+	s.start(s.run)
+	if opt.Durability == Interval {
+		s.start(s.sync)
+	}
+	return s, nil
+}
+
+// start runs a goroutine of the store's, which ends with Close. If the store has
+// failed it may be within Pebble for ever.
+func (s *Store) start(f func()) {
+	s.mu.Lock()
+	s.running++
+	s.mu.Unlock()
+	go func() {
+		f()
+		s.mu.Lock()
+		s.running--
+		s.mu.Unlock()
+		s.wake.Broadcast()
+	}()
+}
+
+// Restore gives up what was kept of sessions when the store was opened: once.
+func (s *Store) Restore() []*store.Restored {
+	r := s.restored
+	s.restored = nil
+	return r
+}
+
+// group is what one fsync keeps.
+type group struct {
+	recs  []rec
+	bytes int
+	puts  map[place]int // where in recs a message for a session is
+	done  []func(error)
+}
+
+// place is a message in a session.
+type place struct{ sid, seq uint64 }
+
+// rec is one change of the tree.
+type rec struct {
+	kind  recKind
+	key   []byte
+	value []byte // for recRange: the end
+}
+
+type recKind uint8
+
+const (
+	recSet recKind = iota
+	recDelete
+	recRange
+	recVoid // it was undone in its own group
+)
+
+func (g *group) empty() bool { return len(g.recs) == 0 && len(g.done) == 0 }
+
+// Commit implements store.Store.
+func (s *Store) Commit(b *store.Batch, done func(error)) {
+	s.mu.Lock()
+	switch {
+	case s.closed:
+		s.mu.Unlock()
+		done(store.ErrClosed)
+		return
+	case s.failed != nil:
+		err := s.failed
+		s.mu.Unlock()
+		done(err)
+		return
+	case b.Empty() && s.next.empty() && s.writing == nil && !s.telling:
+		s.mu.Unlock()
+		done(nil)
+		return
+	}
+	s.gather(b)
+	s.next.done = append(s.next.done, done)
+	s.wake.Broadcast()
+	s.mu.Unlock()
+}
+
+// run writes group after group. It ends with Close, or when the store fails.
+func (s *Store) run() {
+	for {
+		s.mu.Lock()
+		for s.next.empty() && !s.closed && s.failed == nil {
+			s.wake.Wait()
+		}
+		g := s.next
+		if s.failed != nil || g.empty() {
+			s.mu.Unlock()
+			return
+		}
+		s.next, s.writing = &group{}, g
+		s.mu.Unlock()
+		err := s.write(g)
+		s.mu.Lock()
+		if s.failed != nil {
+			s.mu.Unlock()
+			return // fail has completed the group
+		}
+		if err == nil {
+			s.writing, s.telling = nil, true
+		}
+		s.mu.Unlock()
+		if err != nil {
+			s.fail(err)
+			return
+		}
+		for _, done := range g.done {
+			done(nil)
+		}
+		s.mu.Lock()
+		s.telling = false
+		s.mu.Unlock()
+	}
+}
+
+// write gives a group to Pebble.
+func (s *Store) write(g *group) error {
+	b := s.db.NewBatchWithSize(g.bytes + 16*len(g.recs) + 64)
+	for i := range g.recs {
+		r := &g.recs[i]
+		var err error
+		switch r.kind {
+		case recSet:
+			err = b.Set(r.key, r.value, nil)
+		case recDelete:
+			err = b.Delete(r.key, nil)
+		case recRange:
+			err = b.DeleteRange(r.key, r.value, nil)
+		}
+		if err != nil {
+			return errors.Join(err, b.Close())
+		}
+	}
+	if b.Count() == 0 {
+		return b.Close()
+	}
+	how := pebble.NoSync
+	if s.opt.Durability == Always {
+		how = pebble.Sync
+	}
+	return errors.Join(s.db.Apply(b, how), b.Close())
+}
+
+// sync keeps, once in an interval, what was written in it.
+func (s *Store) sync() {
+	tick := time.NewTicker(s.opt.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if s.broken() {
+			return
+		}
+		if err := s.db.LogData(nil, pebble.Sync); err != nil {
+			s.fail(err)
+			return
+		}
+	}
+}
+
+func (s *Store) broken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed != nil
+}
+
+// fail refuses what is pending, and all that comes later.
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return
+	}
+	s.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	var done []func(error)
+	if s.writing != nil {
+		done = s.writing.done
+	}
+	done = append(done, s.next.done...)
+	s.writing, s.next = nil, &group{}
+	s.opt.Log.Error("the store has failed", "error", err)
+	close(s.broke)
+	s.wake.Broadcast()
+	why := s.failed
+	// On a stack of its own: whoever found out may hold Pebble's locks.
+	go func() {
+		for _, f := range done {
+			f(why)
+		}
+	}()
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.stop)
+	s.wake.Broadcast()
+	for s.running > 0 && s.failed == nil {
+		s.wake.Wait()
+	}
+	failed := s.failed
+	s.mu.Unlock()
+	_ = s.Memory.Close() // it has nothing to tell
+	if failed != nil {
+		return failed // Pebble may hold its locks for ever
+	}
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		if s.opt.Durability != Always {
+			err = s.db.LogData(nil, pebble.Sync)
+		}
+		done <- errors.Join(err, s.db.Close())
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-s.broke: // and what closes it never returns
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.failed
+	}
+}
+
+// quiet is Pebble's log.
+type quiet struct{ s *Store }
+
+func (quiet) Infof(string, ...any) {}
+
+func (q quiet) Errorf(format string, args ...any) {
+	q.s.opt.Log.Warn("store", "error", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called where Pebble can't go on: it must not return, and the process
+// need not end. The goroutine stays, with what it has locked; nobody waits for it.
+func (q quiet) Fatalf(format string, args ...any) {
+	q.s.fail(fmt.Errorf(format, args...))
+	select {}
+}

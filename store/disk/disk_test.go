@@ -1,0 +1,485 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"sallyport/session"
+	"sallyport/store"
+	"sallyport/store/storetest"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+func open(t testing.TB, opt Options) *Store {
+	t.Helper()
+	if opt.FS == nil {
+		opt.FS = vfs.NewMem()
+	}
+	opt.Dir = "store"
+	s, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestContract(t *testing.T) {
+	for _, d := range []Durability{Always, Interval, System} {
+		t.Run(fmt.Sprint(d), func(t *testing.T) {
+			storetest.Contract(t, func(t *testing.T) store.Store { return open(t, Options{Durability: d}) })
+		})
+	}
+}
+
+// commit commits ops and waits.
+func commit(t testing.TB, s *Store, ops ...store.Op) {
+	t.Helper()
+	done := make(chan error, 1)
+	s.Commit(&store.Batch{Ops: ops}, func(err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func closed(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// share is a shared subscription as the engine has one.
+type share string
+
+func (s share) ShareFilter() string { return string(s) }
+
+var owner = &session.Origin{
+	Realm: "realm-of-a", Name: "user-of-a", ClientID: "client-a", Groups: []string{"g"}, Roles: []string{"r"},
+	Attrs: map[string]string{"k": "v"}, Listener: "l", Method: "m", Secure: true, Cert: []byte{1, 2, 3},
+}
+
+func message(topic, payload string) *session.Message {
+	m := session.NewMessage(topic, []byte(payload), nil)
+	m.QoS, m.Origin = 1, owner
+	return m
+}
+
+func TestEverythingIsThereAgain(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	sub := session.NewSubscription("$share/grp/secret-topic/#", "grp", 77)
+	sub.QoS, sub.NoLocal, sub.RetainAsPublished, sub.RetainHandling = 2, true, true, 2
+	plain := session.NewSubscription("a/+", "", 0)
+	expiring := session.NewMessage("secret-topic/x", []byte("secret-payload"), []byte{1, 0, 0, 0, 9, 7})
+	expiring.QoS, expiring.Expires, expiring.ExpiryAt, expiring.Origin, expiring.Retain = 2, 12345, 1, owner, true
+	many := message("secret-topic/many", "for several")
+	will := message("secret-topic/will", "gone")
+	will.Will = true
+	kept := message("secret-topic/kept", "retained")
+	kept.Retain = true
+	commit(t, s,
+		store.Op{Kind: store.PutSession, Client: "client-a", Owner: owner, Expiry: 3600},
+		store.Op{Kind: store.PutSession, Client: "client-b", Owner: &session.Origin{Name: "b"}, Expiry: session.NeverExpires},
+		store.Op{Kind: store.PutSession, Client: "client-c", Owner: owner, Expiry: 1},
+		store.Op{Kind: store.PutSubscription, Client: "client-a", Sub: sub},
+		store.Op{Kind: store.PutSubscription, Client: "client-a", Sub: plain},
+		store.Op{Kind: store.PutSubscription, Client: "client-b", Sub: plain},
+		store.Op{Kind: store.PutEntry, Client: "client-a", Seq: 5, Entry: session.Entry{Msg: many, QoS: 1, Seq: 5}},
+		store.Op{Kind: store.PutEntry, Client: "client-b", Seq: 9, Entry: session.Entry{Msg: many, QoS: 1, Seq: 9, Via: &session.Via{SubIDs: []uint32{3, 268_435_455}}}},
+		store.Op{Kind: store.PutEntry, Client: "client-c", Seq: 1, Entry: session.Entry{Msg: many, QoS: 1, Seq: 1}},
+		store.Op{Kind: store.PutEntry, Client: "client-a", Seq: 6, Entry: session.Entry{Msg: expiring, QoS: 2, Seq: 6, Retain: true, Via: &session.Via{Share: share("$share/grp/secret-topic/#")}}},
+	)
+	commit(t, s,
+		store.Op{Kind: store.SetFlight, Client: "client-a", Seq: 6, PacketID: 700, State: session.AwaitComp},
+		store.Op{Kind: store.AddIncoming, Client: "client-a", PacketID: 1},
+		store.Op{Kind: store.AddIncoming, Client: "client-a", PacketID: 65535},
+		store.Op{Kind: store.AddIncoming, Client: "client-b", PacketID: 2},
+		store.Op{Kind: store.PutWill, Client: "client-a", Message: will, At: 99},
+		store.Op{Kind: store.PutRetained, Message: kept},
+		store.Op{Kind: store.PutRetained, Message: message("secret-topic/over", "x")},
+		store.Op{Kind: store.DeleteIncoming, Client: "client-b", PacketID: 2},
+		store.Op{Kind: store.DeleteSubscription, Client: "client-b", Topic: "a/+"},
+		store.Op{Kind: store.DeleteSession, Client: "client-c"},
+	)
+	commit(t, s, store.Op{Kind: store.DeleteRetained, Topic: "secret-topic/over"})
+	closed(t, s)
+
+	for range 2 { // and what was only read is there the next time, too
+		s = open(t, Options{FS: fs})
+		got := s.Restore()
+		if len(got) != 2 || s.Restore() != nil {
+			t.Fatalf("%d sessions", len(got))
+		}
+		a, b := got[0], got[1]
+		if a.Client != "client-a" || a.Expiry != 3600 || !reflect.DeepEqual(a.Owner, owner) || b.Owner.Name != "b" || b.Expiry != session.NeverExpires {
+			t.Errorf("%+v of %+v; %+v", a, a.Owner, b)
+		}
+		if len(a.Subs) != 2 || len(b.Subs) != 0 {
+			t.Fatalf("%d and %d subscriptions", len(a.Subs), len(b.Subs))
+		}
+		for _, got := range a.Subs {
+			if want := map[string]*session.Subscription{sub.Filter: sub, plain.Filter: plain}[got.Filter]; !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		}
+		if len(a.Entries) != 2 || len(b.Entries) != 1 || a.Entries[0].Msg != b.Entries[0].Msg {
+			t.Fatalf("%+v, %+v", a.Entries, b.Entries)
+		}
+		alike(t, a.Entries[0].Msg, many)
+		alike(t, a.Entries[1].Msg, expiring)
+		if e := a.Entries[0]; e.Seq != 5 || e.QoS != 1 || e.Via != nil || e.PacketID != 0 || e.Share != "" || e.Retain {
+			t.Errorf("%+v", e)
+		}
+		if e := a.Entries[1]; e.Seq != 6 || e.QoS != 2 || !e.Retain || e.Share != "$share/grp/secret-topic/#" || e.PacketID != 700 || e.State != session.AwaitComp {
+			t.Errorf("%+v", e)
+		}
+		if e := b.Entries[0]; e.Seq != 9 || !reflect.DeepEqual(e.Via.IDs(), []uint32{3, 268_435_455}) {
+			t.Errorf("%+v", e)
+		}
+		if !reflect.DeepEqual(a.Incoming, []uint16{1, 65535}) || b.Incoming != nil || a.WillAt != 99 || b.Will != nil {
+			t.Errorf("%v, %v, %d, %v", a.Incoming, b.Incoming, a.WillAt, b.Will)
+		}
+		alike(t, a.Will, will)
+		m, there := s.Retained("secret-topic/kept")
+		if n, _ := s.RetainedCount(); n != 1 || !there {
+			t.Fatalf("%d retained", n)
+		}
+		alike(t, m, kept)
+		if m.Origin != a.Will.Origin {
+			t.Error("a publisher is there twice")
+		}
+		noNamesInKeys(t, s)
+		closed(t, s)
+	}
+}
+
+// alike compares what is kept of a message.
+func alike(t *testing.T, got, want *session.Message) {
+	t.Helper()
+	if got.Topic != want.Topic || !bytes.Equal(got.Payload, want.Payload) || !bytes.Equal(got.Props, want.Props) || got.QoS != want.QoS ||
+		got.Retain != want.Retain || got.Will != want.Will || got.Expires != want.Expires || got.ExpiryAt != want.ExpiryAt || !reflect.DeepEqual(got.Origin, want.Origin) {
+		t.Errorf("%+v of %+v, want %+v", got, got.Origin, want)
+	}
+}
+
+// noNamesInKeys looks at every key of the store.
+func noNamesInKeys(t *testing.T, s *Store) {
+	t.Helper()
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	n := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		n++
+		for _, name := range []string{"client-", "secret", "grp", "user-of", "a/+"} {
+			if strings.Contains(string(it.Key()), name) {
+				t.Errorf("key %q holds %q", it.Key(), name)
+			}
+		}
+	}
+	if n < 8 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// records counts the records of a kind.
+func records(t *testing.T, s *Store, kind byte) (n int) {
+	t.Helper()
+	if err := s.each(kind, func(uint64, []byte, *reader) error { n++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestAMessageForManyIsWrittenOnceAndGoesWithTheLast(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	m := message("t", "many")
+	for _, c := range []string{"a", "b", "c", "d"} {
+		commit(t, s, store.Op{Kind: store.PutSession, Client: c, Owner: owner, Expiry: 9})
+	}
+	put := func(c string, seq uint64) store.Op {
+		return store.Op{Kind: store.PutEntry, Client: c, Seq: seq, Entry: session.Entry{Msg: m, QoS: 1, Seq: seq}}
+	}
+	commit(t, s, put("a", 1), put("b", 1), put("c", 1))
+	commit(t, s, put("d", 1)) // later, as one of a group that had it from another member
+	if n := records(t, s, kindMessage); n != 1 {
+		t.Errorf("%d messages written apart, want 1", n)
+	}
+	commit(t, s, store.Op{Kind: store.DeleteEntry, Client: "a", Seq: 1}, store.Op{Kind: store.DeleteEntry, Client: "a", Seq: 1})
+	commit(t, s, store.Op{Kind: store.DeleteSession, Client: "b"})
+	closed(t, s)
+	s = open(t, Options{FS: fs}) // the counts are made anew
+	commit(t, s, store.Op{Kind: store.DeleteEntry, Client: "c", Seq: 1})
+	if n := records(t, s, kindMessage); n != 1 {
+		t.Errorf("%d messages while one client waits, want 1", n)
+	}
+	commit(t, s, store.Op{Kind: store.DeleteEntry, Client: "d", Seq: 1})
+	if n, e := records(t, s, kindMessage), records(t, s, kindEntry); n != 0 || e != 0 || len(s.apart) != 0 {
+		t.Errorf("%d messages, %d entries, %d counted, want none", n, e, len(s.apart))
+	}
+	// And it may be needed once more.
+	commit(t, s, put("a", 2), put("c", 2))
+	closed(t, s)
+	s = open(t, Options{FS: fs})
+	defer closed(t, s)
+	for _, r := range s.Restore() {
+		if want := r.Client != "d"; (len(r.Entries) == 1) != want {
+			t.Errorf("%s: %d entries", r.Client, len(r.Entries))
+		}
+	}
+}
+
+func TestWhatIsUndoneInItsGroupIsNotWritten(t *testing.T) {
+	s := open(t, Options{})
+	defer closed(t, s)
+	commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+	// One batch is in one group for certain.
+	commit(t, s,
+		store.Op{Kind: store.PutEntry, Client: "a", Seq: 1, Entry: session.Entry{Msg: message("t", "1"), QoS: 1}},
+		store.Op{Kind: store.PutEntry, Client: "a", Seq: 2, Entry: session.Entry{Msg: message("t", "2"), QoS: 1}},
+		store.Op{Kind: store.DeleteEntry, Client: "a", Seq: 1})
+	g := &group{}
+	s.mu.Lock()
+	was := s.next
+	s.next = g
+	s.gather(&store.Batch{Ops: []store.Op{
+		{Kind: store.PutEntry, Client: "a", Seq: 3, Entry: session.Entry{Msg: message("t", "3"), QoS: 1}},
+		{Kind: store.DeleteEntry, Client: "a", Seq: 3},
+	}})
+	s.next = was
+	s.mu.Unlock()
+	for _, r := range g.recs {
+		if r.kind != recVoid {
+			t.Errorf("%+v is written", r)
+		}
+	}
+	if n := records(t, s, kindEntry); n != 1 {
+		t.Errorf("%d entries, want 1", n)
+	}
+}
+
+func TestASessionEndsWithAllThatIsItsOwn(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	for _, c := range []string{"a", "b"} {
+		commit(t, s,
+			store.Op{Kind: store.PutSession, Client: c, Owner: owner, Expiry: 9},
+			store.Op{Kind: store.PutSubscription, Client: c, Sub: session.NewSubscription("x", "", 0)},
+			store.Op{Kind: store.PutEntry, Client: c, Seq: 1, Entry: session.Entry{Msg: message("t", "1"), QoS: 1}},
+			store.Op{Kind: store.SetFlight, Client: c, Seq: 1, PacketID: 1},
+			store.Op{Kind: store.AddIncoming, Client: c, PacketID: 1},
+			store.Op{Kind: store.PutWill, Client: c, Message: message("w", "w"), At: 1})
+	}
+	commit(t, s, store.Op{Kind: store.DeleteSession, Client: "a"},
+		// What comes for a session that is over is nobody's.
+		store.Op{Kind: store.PutEntry, Client: "a", Seq: 2, Entry: session.Entry{Msg: message("t", "2"), QoS: 1}})
+	for _, kind := range []byte{kindSession, kindSubscription, kindEntry, kindFlight, kindIncoming, kindWill} {
+		if n := records(t, s, kind); n != 1 {
+			t.Errorf("%d records of kind %c, want the other session's", n, kind)
+		}
+	}
+	commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+	closed(t, s)
+	s = open(t, Options{FS: fs})
+	defer closed(t, s)
+	got := s.Restore()
+	if len(got) != 2 || len(got[0].Entries)+len(got[0].Subs)+len(got[0].Incoming) != 0 || got[0].Will != nil || len(got[1].Entries) != 1 {
+		t.Errorf("%+v", got[0])
+	}
+}
+
+func TestAStoreThatCannotBeReadIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(b *pebble.Batch)
+		want  string
+	}{
+		{"of a newer version", func(b *pebble.Batch) { b.Set(formatKey, binary.BigEndian.AppendUint32(nil, 99), nil) }, "newer version of Sallyport"},
+		{"with a broken format", func(b *pebble.Batch) { b.Set(formatKey, []byte("x"), nil) }, "malformed"},
+		{"without the key of its hashes", func(b *pebble.Batch) { b.Delete(secretKey, nil) }, "malformed"},
+		{"with a broken session", func(b *pebble.Batch) { b.Set(key(kindSession, 7), []byte{1, 200}, nil) }, "malformed"},
+		{"with a session of a newer form", func(b *pebble.Batch) { b.Set(key(kindSession, 7), []byte{2}, nil) }, "form 2"},
+		{"with a broken key", func(b *pebble.Batch) { b.Set([]byte{kindEntry, 1}, []byte{1}, nil) }, "malformed"},
+		{"whose message is missing", func(b *pebble.Batch) {
+			b.Set(keyOf(kindEntry, 1, 1), appendEntry(nil, &session.Entry{QoS: 1}, 99), nil)
+		}, "missing"},
+		{"of somebody else's", func(b *pebble.Batch) { b.Delete(formatKey, nil) }, "no store of Sallyport's"},
+	} {
+		fs := vfs.NewMem()
+		s := open(t, Options{FS: fs})
+		commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+		b := s.db.NewBatch()
+		c.spoil(b)
+		if err := s.db.Apply(b, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		closed(t, s)
+		if _, err := Open(Options{Dir: "store", FS: fs}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("a store %s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestAFullDiskFailsEveryCommitAndLosesNone(t *testing.T) {
+	for _, op := range []errorfs.OpKind{errorfs.OpFileWrite, errorfs.OpFileSync, errorfs.OpFileSyncData} {
+		t.Run(fmt.Sprint(op), func(t *testing.T) {
+			mem := vfs.NewCrashableMem()
+			var full atomic.Bool
+			fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(o errorfs.Op) error {
+				if full.Load() && o.Kind == op {
+					return errors.New("no space left on device")
+				}
+				return nil
+			}))
+			s, err := Open(Options{Dir: "store", FS: fs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+			var kept, lost atomic.Int64
+			var wait sync.WaitGroup
+			for i := range 2000 {
+				if i == 1000 {
+					full.Store(true)
+				}
+				wait.Add(1)
+				s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Client: "a", Seq: uint64(i + 1),
+					Entry: session.Entry{Msg: message("t", strings.Repeat("x", 100)), QoS: 1}}}}, func(err error) {
+					if err == nil {
+						kept.Add(1)
+					} else if errors.Is(err, ErrFailed) {
+						lost.Add(1)
+					}
+					wait.Done()
+				})
+			}
+			wait.Wait()
+			if kept.Load()+lost.Load() != 2000 || lost.Load() == 0 {
+				t.Fatalf("%d kept, %d refused", kept.Load(), lost.Load())
+			}
+			if err := s.Close(); !errors.Is(err, ErrFailed) {
+				t.Errorf("Close: %v", err)
+			}
+			again := open(t, Options{FS: mem.CrashClone(vfs.CrashCloneCfg{})})
+			defer closed(t, again)
+			if n := len(again.Restore()[0].Entries); int64(n) < kept.Load() {
+				t.Errorf("%d messages are there, %d were acknowledged", n, kept.Load())
+			}
+		})
+	}
+}
+
+func TestADiskThatIsFullAtTheEndIsToldOfByClose(t *testing.T) {
+	for _, d := range []Durability{Always, System} {
+		var full atomic.Bool
+		fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(o errorfs.Op) error {
+			if full.Load() && (o.Kind == errorfs.OpFileSync || o.Kind == errorfs.OpFileSyncData || o.Kind == errorfs.OpFileWrite) {
+				return errors.New("no space left on device")
+			}
+			return nil
+		}))
+		s, err := Open(Options{Dir: "store", FS: fs, Durability: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+		full.Store(true)
+		if err := s.Close(); err == nil {
+			t.Errorf("durability %d: nothing was said", d)
+		}
+	}
+}
+
+func TestAFolderThatCannotBeWrittenIsAnErrorOfOpen(t *testing.T) {
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(o errorfs.Op) error {
+		if o.Kind == errorfs.OpCreate {
+			return errors.New("read-only file system")
+		}
+		return nil
+	}))
+	if _, err := Open(Options{Dir: "store", FS: fs}); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("%v, want that it is read-only", err)
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	sub := session.NewSubscription("$share/g/t", "g", 5)
+	f.Add(appendSubscription(nil, sub))
+	m := message("t", "p")
+	text, err := new(origins).text(owner)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(appendMessage(appendEntry(nil, &session.Entry{QoS: 1, Via: &session.Via{SubIDs: []uint32{1}}}, 0), m, text))
+	f.Add(appendEntry(nil, &session.Entry{QoS: 2}, 9))
+	f.Fuzz(func(t *testing.T, rec []byte) {
+		r := &reader{rest: bytes.Clone(rec)}
+		if got := r.subscription(); got != nil {
+			again := &reader{rest: appendSubscription(nil, got)}
+			if second := again.subscription(); !reflect.DeepEqual(got, second) {
+				t.Errorf("%+v, then %+v", got, second)
+			}
+		}
+		var o origins
+		r = &reader{rest: bytes.Clone(rec)}
+		e, share, apart := r.entry()
+		if r.err == nil && apart == 0 {
+			e.Msg = r.message(&o)
+		}
+		if r.end() != nil {
+			return
+		}
+		if e.QoS > 2 || len(share) > len(rec) || e.Via != nil && len(e.Via.SubIDs) > len(rec) {
+			t.Errorf("%+v", e)
+		}
+		if e.Msg != nil && (e.Msg.Topic == "" || e.Msg.QoS > 2 || e.Msg.ExpiryAt+4 > len(e.Msg.Props) && e.Msg.ExpiryAt >= 0) {
+			t.Errorf("%+v", e.Msg)
+		}
+	})
+}
+
+// BenchmarkQueue is a message put into a session's queue and taken out, 64
+// publishers at a time.
+func BenchmarkQueue(b *testing.B) {
+	for _, d := range []Durability{Always, Interval, System} {
+		b.Run([]string{"always", "interval", "os"}[d], func(b *testing.B) {
+			s, err := Open(Options{Dir: b.TempDir(), Durability: d})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			for i := range 64 {
+				commit(b, s, store.Op{Kind: store.PutSession, Client: fmt.Sprint(i), Owner: owner, Expiry: 9})
+			}
+			m := message("bench/topic/name", strings.Repeat("x", 64))
+			var n atomic.Int64
+			b.SetParallelism(32)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				client, done := fmt.Sprint(n.Add(1)%64), make(chan error, 1)
+				for seq := uint64(n.Add(1) << 32); pb.Next(); seq++ {
+					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Client: client, Seq: seq, Entry: session.Entry{Msg: m, QoS: 1}}}}, func(err error) { done <- err })
+					if err := <-done; err != nil {
+						b.Error(err)
+						return
+					}
+					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.DeleteEntry, Client: client, Seq: seq}}}, func(error) {})
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,87 @@
+package disk
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// failStop is a file system whose first failure to write is the end of the store:
+// who wrote is told nothing, and never goes on. Pebble answers such an error by
+// ending the process, in some places by a panic that nobody can recover from; and
+// what a file holds after an fsync that failed is known to nobody.
+//
+// Until it is armed, while the store is opened, errors are returned.
+type failStop struct {
+	vfs.FS
+	armed atomic.Bool
+	fail  func(error)
+}
+
+// end is what err means; it returns only where that may be told.
+func (f *failStop) end(what string, err error) error {
+	if err == nil || !f.armed.Load() {
+		return err
+	}
+	f.fail(fmt.Errorf("%s: %w", what, err))
+	select {} // with all that is locked; nobody waits for it
+}
+
+func (f *failStop) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, c)
+	return f.watch(file), f.end("create", err)
+}
+
+func (f *failStop) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	file, err := f.FS.OpenReadWrite(name, c, opts...)
+	return f.watch(file), f.end("open for writing", err)
+}
+
+func (f *failStop) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.ReuseForWrite(from, to, c)
+	return f.watch(file), f.end("use again", err)
+}
+
+func (f *failStop) OpenDir(name string) (vfs.File, error) {
+	file, err := f.FS.OpenDir(name)
+	return f.watch(file), f.end("open folder", err)
+}
+
+func (f *failStop) Link(from, to string) error   { return f.end("link", f.FS.Link(from, to)) }
+func (f *failStop) Rename(from, to string) error { return f.end("rename", f.FS.Rename(from, to)) }
+
+func (f *failStop) watch(file vfs.File) vfs.File {
+	if file == nil {
+		return nil
+	}
+	return &watched{file, f}
+}
+
+// watched is a file that is written.
+type watched struct {
+	vfs.File
+	fs *failStop
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.File.Write(p)
+	return n, w.fs.end("write", err)
+}
+
+func (w *watched) WriteAt(p []byte, at int64) (int, error) {
+	n, err := w.File.WriteAt(p, at)
+	return n, w.fs.end("write", err)
+}
+
+func (w *watched) Preallocate(at, n int64) error {
+	return w.fs.end("reserve room", w.File.Preallocate(at, n))
+}
+
+func (w *watched) Sync() error     { return w.fs.end("fsync", w.File.Sync()) }
+func (w *watched) SyncData() error { return w.fs.end("fsync", w.File.SyncData()) }
+
+func (w *watched) SyncTo(n int64) (bool, error) {
+	full, err := w.File.SyncTo(n)
+	return full, w.fs.end("fsync", err)
+}

@@ -1,0 +1,50 @@
+package disk
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// The kinds of records, each the first byte of its keys.
+const (
+	kindMeta         = 'm' // name
+	kindSession      = 's' // session
+	kindSubscription = 'u' // session, hash of the filter
+	kindEntry        = 'q' // session, Seq
+	kindFlight       = 'f' // session, Seq
+	kindIncoming     = 'i' // session, packet identifier
+	kindWill         = 'w' // session
+	kindMessage      = 'p' // number of a message that several sessions wait for
+	kindRetained     = 'r' // hash of the topic
+)
+
+// hashBytes is how much of a hash a key holds.
+const hashBytes = 16
+
+func key(kind byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 17), kind), id)
+}
+
+func keyOf(kind byte, sid, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(key(kind, sid), seq)
+}
+
+func incomingKey(sid uint64, id uint16) []byte {
+	return binary.BigEndian.AppendUint16(key(kindIncoming, sid), id)
+}
+
+// hash is a name as keys hold it: who has the disk and not its key can't tell which it is.
+func (s *Store) hash(dst []byte, name string) []byte {
+	h := hmac.New(sha256.New, s.hashKey[:])
+	h.Write([]byte(name))
+	return append(dst, h.Sum(nil)[:hashBytes]...)
+}
+
+func (s *Store) retainedKey(topic string) []byte {
+	return s.hash(append(make([]byte, 0, 1+hashBytes), kindRetained), topic)
+}
+
+func (s *Store) subscriptionKey(sid uint64, filter string) []byte {
+	return s.hash(append(make([]byte, 0, 9+hashBytes), key(kindSubscription, sid)...), filter)
+}

@@ -1,0 +1,269 @@
+package disk
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"sallyport/session"
+)
+
+// errRecord says that a record can't be read.
+var errRecord = errors.New("malformed record")
+
+// Every record begins with the version of its form.
+const recordVersion = 1
+
+// The bits of the first byte of a message.
+const (
+	msgRetain = 1 << iota
+	msgWill
+	msgExpires
+	msgOrigin
+)
+
+// The bits of the first byte of an entry.
+const (
+	entryRetain = 1 << iota
+	entryShared // by a shared subscription
+	entryApart  // the message has a record of its own
+)
+
+func appendText[T string | []byte](b []byte, s T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// appendMessage encodes m with its publisher.
+func appendMessage(b []byte, m *session.Message, origin []byte) []byte {
+	flags := byte(0)
+	if m.Retain {
+		flags |= msgRetain
+	}
+	if m.Will {
+		flags |= msgWill
+	}
+	if m.Expires != 0 {
+		flags |= msgExpires
+	}
+	if m.Origin != nil {
+		flags |= msgOrigin
+	}
+	b = append(b, flags, m.QoS)
+	b = appendText(b, m.Topic)
+	b = appendText(b, m.Payload)
+	b = appendText(b, m.Props)
+	if flags&msgExpires != 0 {
+		b = binary.AppendUvarint(b, uint64(m.Expires))
+		b = binary.AppendUvarint(b, uint64(m.ExpiryAt+1))
+	}
+	if flags&msgOrigin != 0 {
+		b = appendText(b, origin)
+	}
+	return b
+}
+
+// appendEntry encodes what an entry says beside its message, which follows it, or
+// its number.
+func appendEntry(b []byte, e *session.Entry, apart uint64) []byte {
+	flags := byte(0)
+	if e.Retain {
+		flags |= entryRetain
+	}
+	share := shareFilter(e.Via)
+	if share != "" {
+		flags |= entryShared
+	}
+	if apart != 0 {
+		flags |= entryApart
+	}
+	b = append(b, recordVersion, flags, e.QoS)
+	ids := e.Via.IDs()
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = binary.AppendUvarint(b, uint64(id))
+	}
+	if share != "" {
+		b = appendText(b, share)
+	}
+	if apart != 0 {
+		b = binary.AppendUvarint(b, apart)
+	}
+	return b
+}
+
+// shareFilter is the shared subscription that an entry comes by, as its filter;
+// empty if by none.
+func shareFilter(v *session.Via) string {
+	if v == nil {
+		return ""
+	}
+	if f, ok := v.Share.(interface{ ShareFilter() string }); ok {
+		return f.ShareFilter()
+	}
+	return ""
+}
+
+// reader takes a record apart. What it returns views the record. After an error
+// everything is empty, and err says so.
+type reader struct {
+	rest []byte
+	err  error
+}
+
+func (r *reader) fail() {
+	if r.err == nil {
+		r.err = errRecord
+	}
+	r.rest = nil
+}
+
+func (r *reader) byte() byte {
+	if len(r.rest) == 0 {
+		r.fail()
+		return 0
+	}
+	b := r.rest[0]
+	r.rest = r.rest[1:]
+	return b
+}
+
+func (r *reader) number() uint64 {
+	n, k := binary.Uvarint(r.rest)
+	if k <= 0 {
+		r.fail()
+		return 0
+	}
+	r.rest = r.rest[k:]
+	return n
+}
+
+func (r *reader) text() []byte {
+	n := r.number()
+	if n > uint64(len(r.rest)) {
+		r.fail()
+		return nil
+	}
+	t := r.rest[:n]
+	r.rest = r.rest[n:]
+	return t
+}
+
+func (r *reader) version() {
+	switch v := r.byte(); {
+	case r.err != nil:
+	case v > recordVersion:
+		r.err = fmt.Errorf("a record of form %d: this version of Sallyport knows forms up to %d", v, recordVersion)
+		r.rest = nil
+	case v == 0:
+		r.fail()
+	}
+}
+
+// end reports an error, or that something is left.
+func (r *reader) end() error {
+	if r.err == nil && len(r.rest) > 0 {
+		r.fail()
+	}
+	return r.err
+}
+
+// message reads what appendMessage wrote, as a message of its own.
+func (r *reader) message(origins *origins) *session.Message {
+	flags, qos := r.byte(), r.byte()
+	topic, payload, props := r.text(), r.text(), r.text()
+	var expires, at uint64
+	if flags&msgExpires != 0 {
+		expires, at = r.number(), r.number()
+	}
+	var from *session.Origin
+	if flags&msgOrigin != 0 {
+		text := r.text()
+		if r.err == nil {
+			from, r.err = origins.read(text)
+		}
+	}
+	// The offset is that of four bytes within the properties.
+	if len(topic) == 0 || qos > 2 || expires > math.MaxInt64 || at > uint64(len(props)) || at > 0 && at-1+4 > uint64(len(props)) {
+		r.fail()
+	}
+	if r.err != nil {
+		return nil
+	}
+	m := session.NewMessage(string(topic), payload, props)
+	m.QoS, m.Retain, m.Will = qos, flags&msgRetain != 0, flags&msgWill != 0
+	m.Expires, m.ExpiryAt, m.Origin = int64(expires), int(at)-1, from
+	return m
+}
+
+// entry reads what appendEntry wrote; apart is the number of its message, 0 if
+// that follows.
+func (r *reader) entry() (e session.Entry, share string, apart uint64) {
+	r.version()
+	flags := r.byte()
+	e.QoS, e.Retain = r.byte(), flags&entryRetain != 0
+	n := r.number()
+	if e.QoS > 2 || n > uint64(len(r.rest)) {
+		r.fail()
+		return e, "", 0
+	}
+	if n > 0 {
+		v := &session.Via{SubIDs: make([]uint32, n)}
+		for i := range v.SubIDs {
+			v.SubIDs[i] = uint32(r.number())
+		}
+		e.Via = v
+	}
+	if flags&entryShared != 0 {
+		share = string(r.text())
+	}
+	if flags&entryApart != 0 {
+		if apart = r.number(); apart == 0 {
+			r.fail()
+		}
+	}
+	return e, share, apart
+}
+
+// origins encodes publishers, of which most messages share one, and reads them.
+type origins struct {
+	texts map[*session.Origin][]byte
+	of    map[string]*session.Origin
+}
+
+// originsKept bounds how many are remembered.
+const originsKept = 4096
+
+func (o *origins) text(of *session.Origin) ([]byte, error) {
+	if of == nil {
+		return nil, nil
+	}
+	if t, known := o.texts[of]; known {
+		return t, nil
+	}
+	t, err := json.Marshal(of)
+	if err != nil {
+		return nil, err
+	}
+	if o.texts == nil || len(o.texts) >= originsKept {
+		o.texts = make(map[*session.Origin][]byte)
+	}
+	o.texts[of] = t
+	return t, nil
+}
+
+func (o *origins) read(text []byte) (*session.Origin, error) {
+	if of, known := o.of[string(text)]; known {
+		return of, nil
+	}
+	of := new(session.Origin)
+	if err := json.Unmarshal(text, of); err != nil {
+		return nil, errRecord // whose text may hold what nobody is to read in a log
+	}
+	if o.of == nil || len(o.of) >= originsKept {
+		o.of = make(map[string]*session.Origin)
+	}
+	o.of[string(text)] = of
+	return of, nil
+}
