@@ -120,9 +120,16 @@ func (a *Access) Publish(topic string, h *Hash, qos byte, retain bool, payload [
 	bit := answerBit(qos, retain)
 	rules, s := a.recall(topic, h, "", bit)
 	if s == nil || s.known&s.allowed&bit == 0 {
-		// Refusals are rare: their reason is worked out again rather than kept.
 		q := Request{Principal: a.principal, Action: Publish, Topic: topic, QoS: qos, Retain: retain}
-		v := a.ask(rules, s, h, bit, q, payload)
+		var v Verdict
+		if s != nil && s.known&bit != 0 {
+			// Refusals are rare: their reason is worked out again rather than kept. What
+			// is said now is not remembered: if the time of a refusal that holds for many
+			// topics has just ended, it is said of this one alone.
+			v, _ = a.gate.answerAbout(rules, q, payload)
+		} else {
+			v = a.ask(rules, s, h, bit, q, payload)
+		}
 		if !v.Allowed() {
 			return Permit{}, v
 		}

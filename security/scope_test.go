@@ -70,6 +70,29 @@ func TestARefusalIsExplainedEachTime(t *testing.T) {
 	}
 }
 
+func TestTheReasonOfARefusalIsNotForMany(t *testing.T) {
+	// All of t is closed until a moment that comes while the reason is worked out; then
+	// only one topic is open. The clock is put back after that.
+	closed := true
+	a := NewAccess(gateOf(policyOf(func(q *Request) Verdict {
+		switch {
+		case closed:
+			return Verdict{Effect: Deny, Scope: 1}
+		case q.Topic == "t/open":
+			return Verdict{Effect: Allow}
+		}
+		return Verdict{Effect: Deny}
+	})), somebody)
+	for i := range 100 {
+		a.Publish(fmt.Sprint("t/", i), nil, 0, false, nil)
+	}
+	closed = false
+	a.Publish("t/open", nil, 0, false, nil)
+	if _, v := a.Publish("t/shut", nil, 0, false, nil); v.Allowed() {
+		t.Error("what was said of one topic is said of another")
+	}
+}
+
 func TestScopesEndWithTheirRulesAndTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		until := time.Now().Add(time.Minute)
