@@ -2,6 +2,7 @@ package security
 
 import (
 	"hash/maphash"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"strings"
@@ -298,8 +299,8 @@ func (a *Access) ask(rules *Ruleset, s *answers, h *Hash, bit uint8, q Request, 
 	}
 	until := uint32(0)
 	if v.Until != 0 {
-		// A whole second early rather than late.
-		until = uint32(max(v.Until/1e9, 1))
+		// A whole second early rather than late, and in 2106 where it is later than that.
+		until = uint32(min(max(v.Until/1e9, 1), math.MaxUint32))
 	}
 	if s == nil {
 		s = a.widen(q.Topic, q.Group, v.Scope)

@@ -33,6 +33,25 @@ func TestAccessRemembersEachQoSAndRetainFlagOnce(t *testing.T) {
 	}
 }
 
+func TestAccessRemembersWhatHoldsForCenturies(t *testing.T) {
+	for _, until := range []time.Time{
+		time.Date(2250, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Unix(1<<32, 0), // in 32 bits that is no second, which would be "never"
+	} {
+		asked := 0
+		a := NewAccess(gateOf(policyOf(func(*Request) Verdict {
+			asked++
+			return Verdict{Effect: Allow, Until: until.UnixNano()}
+		})), somebody)
+		for range 3 {
+			a.Publish("a", nil, 0, false, nil)
+		}
+		if asked != 1 || a.slots()[0].until == 0 {
+			t.Errorf("%v: the policy was asked %d times, want once; it ends at %d", until, asked, a.slots()[0].until)
+		}
+	}
+}
+
 func TestAccessHoldsNoLongTopics(t *testing.T) {
 	for _, effect := range []Effect{Allow, Deny} {
 		asked := 0
