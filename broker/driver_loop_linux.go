@@ -112,7 +112,9 @@ func (ls *Loops) Serve(fd int, stream Stream, info Info, done func()) {
 	}
 	s.conn, s.interest = c, epoll.In
 	l.table.enter(s)
-	if err := l.control(s, l.poll.Add); err != nil {
+	// From here on the loop may be told of it, and interest is the loop's.
+	l.controls.Add(1)
+	if err := l.poll.Add(fd, s.data(), epoll.In); err != nil {
 		s.end(fmt.Errorf("epoll: %w", err))
 	}
 	if stream != nil {
