@@ -71,8 +71,8 @@ func (w *socketWorld) close() {
 	}
 	w.broker.Shutdown(patience)
 	if w.loops != nil {
-		if w.loops.Calls().Reads == 0 {
-			w.t.Error("the loops have read nothing: another driver served the case")
+		if w.loops.Calls().Controls == 0 {
+			w.t.Error("the loops were given nothing: another driver served the case")
 		}
 		if err := w.loops.Close(); err != nil {
 			w.t.Error(err)
