@@ -453,10 +453,12 @@ func FuzzRecords(f *testing.F) {
 
 // BenchmarkQueue is a message put into a session's queue and taken out, 64
 // publishers at a time.
-func BenchmarkQueue(b *testing.B) {
+func BenchmarkQueue(b *testing.B) { benchmarkQueue(b, nil) }
+
+func benchmarkQueue(b *testing.B, key []byte) {
 	for _, d := range []Durability{Always, Interval, System} {
 		b.Run([]string{"always", "interval", "os"}[d], func(b *testing.B) {
-			s, err := Open(Options{Dir: b.TempDir(), Durability: d})
+			s, err := Open(Options{Dir: b.TempDir(), Durability: d, Key: key})
 			if err != nil {
 				b.Fatal(err)
 			}

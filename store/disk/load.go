@@ -2,7 +2,6 @@ package disk
 
 import (
 	"cmp"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,17 +32,12 @@ func (s *Store) begin() error {
 	if err != nil {
 		return err
 	}
-	if len(format) != 4 {
-		return fmt.Errorf("format: %w", errRecord)
+	if _, err := readFormat(format); err != nil {
+		return err
 	}
-	if v := binary.BigEndian.Uint32(format); v > formatVersion {
-		return fmt.Errorf("it was written by a newer version of Sallyport: its format is %d, this version knows formats up to %d", v, formatVersion)
+	if err := s.secrets(); err != nil {
+		return err
 	}
-	secret, err := s.get(secretKey)
-	if err != nil || len(secret) != len(s.hashKey) {
-		return errors.Join(fmt.Errorf("the key of its hashes: %w", errRecord), err)
-	}
-	copy(s.hashKey[:], secret)
 	return s.load()
 }
 
@@ -60,12 +54,11 @@ func (s *Store) create() error {
 	if foreign {
 		return errors.New("the folder holds something, but no store of Sallyport's")
 	}
-	rand.Read(s.hashKey[:])
 	b := s.db.NewBatch()
-	return errors.Join(
-		b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil),
-		b.Set(secretKey, s.hashKey[:], nil),
-		s.db.Apply(b, pebble.Sync), b.Close())
+	if err := errors.Join(b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil), s.makeSecrets(b)); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close())
 }
 
 func (s *Store) get(key []byte) ([]byte, error) {
@@ -73,7 +66,8 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(v), c.Close()
+	v, err = s.opened(nil, key, v)
+	return slices.Clone(v), errors.Join(err, c.Close())
 }
 
 // loading is what a store is read into.
@@ -132,10 +126,14 @@ func (s *Store) each(kind byte, read func(id uint64, rest []byte, r *reader) err
 	if err != nil {
 		return err
 	}
+	var buf []byte
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		k := it.Key()
-		r := &reader{rest: it.Value()}
+		r := &reader{}
+		r.rest, err = s.opened(buf, k, it.Value())
+		buf = r.rest
 		switch {
+		case err != nil:
 		case kind == kindRetained:
 			err = read(0, k[1:], r)
 		case len(k) < 9:
