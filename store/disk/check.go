@@ -34,32 +34,38 @@ type Size struct {
 // Stats counts the records and the files.
 func (i *Inspection) Stats() (*Stats, error) {
 	s := &Stats{Format: i.format, Encrypted: i.seal != nil}
-	if err := i.epochs(s); err != nil {
-		return nil, err
-	}
-	for _, k := range kindNames {
-		size := Size{Kind: k.name}
-		it, err := i.db.NewIter(&pebble.IterOptions{LowerBound: []byte{k.kind}, UpperBound: []byte{k.kind + 1}})
-		if err != nil {
-			return nil, err
-		}
-		for ok := it.First(); ok; ok = it.Next() {
-			size.Records++
-			v, err := it.ValueAndErr()
-			if err != nil {
-				return nil, errors.Join(err, it.Close())
-			}
-			size.Bytes += int64(len(it.Key()) + len(v))
-		}
-		if err := errors.Join(it.Error(), it.Close()); err != nil {
-			return nil, err
-		}
-		if size.OnDisk, err = i.db.EstimateDiskUsage([]byte{k.kind}, []byte{k.kind + 1}); err != nil {
-			return nil, err
-		}
+	err := i.epochs(s)
+	for k := 0; k < len(kindNames) && err == nil; k++ {
+		var size Size
+		size, err = i.size(kindNames[k].kind)
+		size.Kind = kindNames[k].name
 		s.Kinds = append(s.Kinds, size)
 	}
-	return s, i.files(s)
+	if err == nil {
+		err = i.files(s)
+	}
+	if err != nil {
+		return nil, oneLine{err}
+	}
+	return s, nil
+}
+
+func (i *Inspection) size(kind byte) (s Size, err error) {
+	it, err := i.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	if err != nil {
+		return s, err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v []byte
+		v, err = it.ValueAndErr()
+		s.Records++
+		s.Bytes += int64(len(it.Key()) + len(v))
+	}
+	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+		return s, err
+	}
+	s.OnDisk, err = i.db.EstimateDiskUsage([]byte{kind}, []byte{kind + 1})
+	return s, err
 }
 
 func (i *Inspection) epochs(s *Stats) error {
@@ -120,13 +126,13 @@ func (i *Inspection) tables(problem func(error)) (n int, err error) {
 			name := t.BackingSSTNum.String() + ".sst"
 			if err := i.table(name); err != nil {
 				sound = false
-				problem(fmt.Errorf("table %s: %w", name, err))
+				problem(fmt.Errorf("table %s: %w", name, oneLine{err}))
 			}
 		}
 	}
 	if sound { // else what is wrong is said
 		if err := i.db.CheckLevels(nil); err != nil {
-			problem(fmt.Errorf("order of the records: %w", err))
+			problem(fmt.Errorf("order of the records: %w", oneLine{err}))
 		}
 	}
 	return n, nil

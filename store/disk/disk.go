@@ -116,7 +116,7 @@ func Open(opt Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
 	}
 	if err := s.begin(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, err), s.db.Close())
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, oneLine{err}), s.db.Close())
 	}
 	s.opt.Key = nil // it is needed no more
 	fs.armed.Store(true)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"strings"
 
 	"sallyport/session"
 
@@ -26,7 +27,7 @@ func Inspect(opt Options) (*Inspection, error) {
 	opt.defaults()
 	i, err := inspect(opt)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
+		return nil, fmt.Errorf("open store %s: %w", opt.Dir, oneLine{err})
 	}
 	return i, nil
 }
@@ -109,7 +110,7 @@ var kindNames = []struct {
 // that can't be read, or does not fit the others, and tells problem of it. An error
 // of visit ends it.
 func (i *Inspection) Each(visit func(*Record) error, problem func(error)) error {
-	v := &visitor{i: i, problem: problem, visit: visit, clients: map[uint64]string{}, flights: map[place]*Record{}, messages: map[uint64]struct{}{}}
+	v := &visitor{i: i, clients: map[uint64]string{}, flights: map[place]*Record{}, messages: map[uint64]struct{}{}}
 	for _, k := range kindNames {
 		err := i.walk(k.kind, func(key, value []byte, err error) error {
 			var r *Record
@@ -117,12 +118,12 @@ func (i *Inspection) Each(visit func(*Record) error, problem func(error)) error 
 				r, err = v.record(key, value)
 			}
 			if err != nil {
-				problem(fmt.Errorf("%s record %x: %w", k.name, key, err))
+				problem(fmt.Errorf("%s record %x: %w", k.name, key, oneLine{err}))
 				return nil
 			}
 			r.Kind = k.name
 			if err := v.relate(k.kind, key, r); err != nil {
-				problem(fmt.Errorf("%s record %x: %w", k.name, key, err))
+				problem(fmt.Errorf("%s record %x: %w", k.name, key, oneLine{err}))
 			}
 			return visit(r)
 		})
@@ -130,7 +131,7 @@ func (i *Inspection) Each(visit func(*Record) error, problem func(error)) error 
 			return stopped.error
 		}
 		if err != nil {
-			problem(fmt.Errorf("%s records: %w", k.name, err))
+			problem(fmt.Errorf("%s records: %w", k.name, oneLine{err}))
 		}
 	}
 	return nil
@@ -140,6 +141,16 @@ func (i *Inspection) Each(visit func(*Record) error, problem func(error)) error 
 type stop struct{ error }
 
 func (s stop) Unwrap() error { return s.error }
+
+// oneLine is an error of Pebble's without what it adds for its own reports.
+type oneLine struct{ error }
+
+func (o oneLine) Unwrap() error { return o.error }
+
+func (o oneLine) Error() string {
+	text := strings.ReplaceAll(o.error.Error(), "<corruption detail carrier>", "")
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' }), "; ")
+}
 
 // walk reads all records of a kind as they were before they were sealed; err says
 // that one could not be opened.
@@ -165,8 +176,6 @@ func (i *Inspection) walk(kind byte, read func(key, value []byte, err error) err
 // visitor is what Each knows of the records before.
 type visitor struct {
 	i        *Inspection
-	visit    func(*Record) error
-	problem  func(error)
 	origins  origins
 	clients  map[uint64]string
 	flights  map[place]*Record
