@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"sallyport/store/disk"
 )
@@ -122,8 +123,13 @@ func (found *storeChecked) print(e *env, asJSON bool) error {
 	if more := found.ProblemCount - len(found.Problems); more > 0 {
 		p.line("and %s more", several(more, "problem"))
 	}
-	p.line("%s, %d sessions, %d subscriptions, %d queued messages, %d wills, %d retained messages", several(found.Tables, "table"),
-		found.Records["session"], found.Records["subscription"], found.Records["queued"], found.Records["will"], found.Records["retained"])
+	parts := []string{several(found.Tables, "table")}
+	for _, k := range []struct{ kind, thing string }{
+		{"session", "session"}, {"subscription", "subscription"}, {"queued", "queued message"}, {"will", "will"}, {"retained", "retained message"},
+	} {
+		parts = append(parts, several(int(found.Records[k.kind]), k.thing))
+	}
+	p.line("read: %s", strings.Join(parts, ", "))
 	if found.ProblemCount == 0 {
 		p.line("nothing is wrong")
 	} else {

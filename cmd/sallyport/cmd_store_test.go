@@ -113,7 +113,7 @@ func TestStoreCommandsReadAndChangeNothing(t *testing.T) {
 			args []string
 			says []string
 		}{
-			{[]string{"check"}, []string{"2 sessions, 1 subscriptions, 3 queued messages, 1 wills, 1 retained messages", "nothing is wrong"}},
+			{[]string{"check"}, []string{"2 sessions, 1 subscription, 3 queued messages, 1 will, 1 retained message\n", "nothing is wrong"}},
 			{[]string{"check", "--json"}, []string{`"session": 2`, `"problem_count": 0`, `"problems": []`}},
 			{[]string{"stats"}, []string{"queued                   3", fmt.Sprintf("format 1, %sencrypted", map[bool]string{false: "not "}[encrypted])}},
 			{[]string{"stats", "--json"}, []string{fmt.Sprintf(`"encrypted": %v`, encrypted), `"kind": "retained"`}},

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -61,7 +62,7 @@ func (i *Inspection) size(kind byte) (s Size, err error) {
 		s.Records++
 		s.Bytes += int64(len(it.Key()) + len(v))
 	}
-	if err = errors.Join(err, it.Error(), it.Close()); err != nil {
+	if err = cmp.Or(it.Close(), err); err != nil {
 		return s, err
 	}
 	s.OnDisk, err = i.db.EstimateDiskUsage([]byte{kind}, []byte{kind + 1})

@@ -170,7 +170,7 @@ func (i *Inspection) walk(kind byte, read func(key, value []byte, err error) err
 			return stop{errors.Join(err, it.Close())}
 		}
 	}
-	return errors.Join(it.Error(), it.Close())
+	return it.Close() // and what it ran into
 }
 
 // visitor is what Each knows of the records before.

@@ -3,10 +3,13 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sallyport/session"
@@ -221,6 +224,23 @@ func TestInspectionOfARealFolderChangesNoFile(t *testing.T) {
 	inspected(t, opt)
 	if _, err := os.Stat(filepath.Join(dir, "LOCK")); err == nil {
 		t.Error("a file was made")
+	}
+}
+
+// mountedReadOnly is a disk that can't be written.
+type mountedReadOnly struct{ vfs.FS }
+
+func (mountedReadOnly) Lock(name string) (io.Closer, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EROFS}
+}
+
+func TestADiskThatIsMountedReadOnlyIsInspected(t *testing.T) {
+	got, problems := inspected(t, Options{Dir: "store", FS: mountedReadOnly{filled(t, testKey)}, Key: testKey})
+	if len(got["session"]) != 2 || len(problems) > 0 {
+		t.Errorf("%d sessions, %v", len(got["session"]), problems)
+	}
+	if _, err := Open(Options{Dir: "store", FS: mountedReadOnly{filled(t, testKey)}, Key: testKey}); !errors.Is(err, syscall.EROFS) || errors.Is(err, ErrLocked) {
+		t.Errorf("Open: %v, want that it is read-only", err)
 	}
 }
 
