@@ -227,7 +227,7 @@ func TestAStoreOpensWithItsOwnKeyAlone(t *testing.T) {
 			opt := Options{FS: fs, Dir: "store", Key: c.key}
 			if _, err := Open(opt); !errors.Is(err, c.want) {
 				t.Errorf("Open: %v, want %v", err, c.want)
-			} else if c.key != nil && len(c.key) > 0 && strings.Contains(err.Error(), string(c.key)) {
+			} else if len(c.key) > 0 && strings.Contains(err.Error(), string(c.key)) {
 				t.Errorf("Open: %v holds the key", err)
 			}
 			if c.key != nil {
