@@ -41,9 +41,8 @@ func storeOptions(c *config.Storage) (disk.Options, error) {
 	if err != nil {
 		return o, fmt.Errorf("storage.encryption.key: %w", err)
 	}
-	// TODO(5): o.Key = key, once disk.Options has it, in the place of these lines.
-	clear(key)
-	return o, errors.New("storage.encryption: encryption is not built yet")
+	o.Key = key
+	return o, nil
 }
 
 // prepareStore reads what the store will be opened with and makes its folder, or

@@ -155,13 +155,20 @@ func (e *Encryption) ReadKey(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return DecodeKey(text)
+}
+
+// DecodeKey reads a key of 32 bytes that is written as 64 hexadecimal digits or in
+// base64, with white space around it. No error holds any of it.
+func DecodeKey(text []byte) ([]byte, error) {
+	text = bytes.TrimSpace(text)
 	if len(text) == hex.EncodedLen(keyBytes) {
 		if key, err := hex.DecodeString(string(text)); err == nil {
 			return key, nil
 		}
 	}
 	for _, form := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		if key, err := form.DecodeString(string(text)); err == nil && len(key) == keyBytes {
+		if key, err := form.Strict().DecodeString(string(text)); err == nil && len(key) == keyBytes {
 			return key, nil
 		}
 	}

@@ -166,3 +166,47 @@ func TestOnlyAConfigurationOfOnesOwnNamesACommand(t *testing.T) {
 		})
 	}
 }
+
+const keyHex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff"
+
+func TestDecodeKey(t *testing.T) {
+	want, err := hex.DecodeString(keyHex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		keyHex, "\r\n\t " + strings.ToUpper(keyHex) + " \n",
+		base64.StdEncoding.EncodeToString(want) + "\n", base64.RawStdEncoding.EncodeToString(want),
+	} {
+		if got, err := DecodeKey([]byte(text)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%q: %x, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", keyHex[1:], keyHex + "0", "g" + keyHex[1:], base64.StdEncoding.EncodeToString(want[1:]), base64.StdEncoding.EncodeToString(append(want, 1))} {
+		got, err := DecodeKey([]byte(text))
+		if err == nil {
+			t.Errorf("%q: %x", text, got)
+		} else if text != "" && strings.Contains(err.Error(), text) {
+			t.Errorf("%v holds the text", err)
+		}
+	}
+}
+
+func FuzzDecodeKey(f *testing.F) {
+	f.Add([]byte(keyHex))
+	f.Add([]byte(base64.StdEncoding.EncodeToString(make([]byte, keyBytes))))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		key, err := DecodeKey(text)
+		if err != nil {
+			if key != nil {
+				t.Errorf("%q: %x with %v", text, key, err)
+			}
+			return
+		}
+		for _, again := range []string{hex.EncodeToString(key), base64.StdEncoding.EncodeToString(key)} {
+			if got, err := DecodeKey([]byte(again)); err != nil || !bytes.Equal(got, key) {
+				t.Errorf("%q, then %q: %v", text, again, err)
+			}
+		}
+	})
+}

@@ -15,6 +15,10 @@
 // The store fails closed (fs.go): once a file can't be written, every commit that is
 // pending or comes later is refused with ErrFailed, and nothing is tried again on files
 // of which nobody knows what they hold. Who opens the store again has what was kept.
+//
+// With a key every record is sealed on its way to Pebble and opened on its way back
+// (seal.go), and nothing on the disk says what is in it. A store whose key does not
+// fit is refused before anything of it is written or shown.
 package disk
 
 import (
@@ -52,6 +56,7 @@ type Options struct {
 	Interval   time.Duration // of Interval; 0: 100 ms
 	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
 	Log        *slog.Logger  // nil: nothing is logged
+	Key        []byte        // of KeySize bytes: everything is encrypted (seal.go); nil: nothing is
 }
 
 const (
@@ -65,6 +70,7 @@ type Store struct {
 	db            *pebble.DB
 	opt           Options
 	hashKey       [32]byte
+	seal          *sealer // nil: the store is not encrypted
 	restored      []*store.Restored
 	lastSession   uint64 // number, as of then
 
@@ -110,6 +116,56 @@ const pagesAtOnce = 4
 
 // Open opens the store in a directory, which it makes if need be, and reads it all.
 func Open(opt Options) (*Store, error) {
+	s, fs, err := openTree(opt)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
+	}
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, oneLine{err}), s.db.Close())
+	}
+	s.opt.Key = nil // it is needed no more
+	fs.armed.Store(true)
+	s.start(s.run)
+	s.start(s.tell)
+	if s.opt.Durability == Interval {
+		s.start(s.sync)
+	}
+	return s, nil
+}
+
+// openTree opens a store of which nothing is read but its key.
+func openTree(opt Options) (*Store, *failStop, error) {
+	opt.defaults()
+	lock, seal, err := admit(&opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Store{Memory: store.NewMemory(), opt: opt, seal: seal, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), next: &group{}, pages: make(chan struct{}, pagesAtOnce), stop: make(chan struct{}), broke: make(chan struct{})}
+	s.wake = sync.NewCond(&s.mu)
+	cache := pebble.NewCache(opt.CacheBytes)
+	defer cache.Unref() // Pebble has its own
+	fs := &failStop{FS: opt.FS, fail: s.fail}
+	tree := &pebble.Options{
+		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
+		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { // Pebble's own would be Fatalf
+			opt.Log.Error("the store is damaged", "path", i.Path, "error", i.Details)
+			if fs.armed.Load() {
+				go s.fail(i.Details) // whoever found it may hold locks
+			}
+		}},
+	}
+	if opt.Key != nil { // what is sealed can't be compressed
+		tree.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	}
+	s.db, err = pebble.Open(opt.Dir, tree)
+	if err = errors.Join(err, unlocked(lock)); err != nil {
+		return nil, nil, err
+	}
+	return s, fs, nil
+}
+
+// defaults fills in what was left out.
+func (opt *Options) defaults() {
 	if opt.FS == nil {
 		opt.FS = vfs.Default
 	}
@@ -122,28 +178,6 @@ func Open(opt Options) (*Store, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{Memory: store.NewMemory(), opt: opt, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), next: &group{}, pages: make(chan struct{}, pagesAtOnce), stop: make(chan struct{}), broke: make(chan struct{})}
-	s.wake = sync.NewCond(&s.mu)
-	cache := pebble.NewCache(opt.CacheBytes)
-	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail}
-	var err error
-	s.db, err = pebble.Open(opt.Dir, &pebble.Options{
-		FS: fs, Cache: cache, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
-	}
-	if err := s.begin(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, err), s.db.Close())
-	}
-	fs.armed.Store(true)
-	s.start(s.run)
-	s.start(s.tell)
-	if opt.Durability == Interval {
-		s.start(s.sync)
-	}
-	return s, nil
 }
 
 // start runs a goroutine of the store's, which ends with Close. If the store has
@@ -297,7 +331,7 @@ func (s *Store) write(g *group) error {
 		var err error
 		switch r.kind {
 		case recSet:
-			err = b.Set(r.key, r.value, nil)
+			err = s.put(b, r.key, r.value)
 		case recDelete:
 			err = b.Delete(r.key, nil)
 		case recRange:

@@ -44,6 +44,12 @@ func TestContract(t *testing.T) {
 // commit commits ops and waits.
 func commit(t testing.TB, s *Store, ops ...store.Op) {
 	t.Helper()
+	for i := range ops {
+		if op := &ops[i]; op.Kind == store.PutRetained && op.Message != nil {
+			s.Retain(op.Message)
+			op.Topic = op.Message.Topic
+		}
+	}
 	done := make(chan error, 1)
 	s.Commit(&store.Batch{Ops: ops}, func(err error) { done <- err })
 	if err := <-done; err != nil {
@@ -478,10 +484,12 @@ func FuzzRecords(f *testing.F) {
 
 // BenchmarkQueue is a message put into a session's queue and taken out, 64
 // publishers at a time.
-func BenchmarkQueue(b *testing.B) {
+func BenchmarkQueue(b *testing.B) { benchmarkQueue(b, nil) }
+
+func benchmarkQueue(b *testing.B, key []byte) {
 	for _, d := range []Durability{Always, Interval, System} {
 		b.Run([]string{"always", "interval", "os"}[d], func(b *testing.B) {
-			s, err := Open(Options{Dir: b.TempDir(), Durability: d})
+			s, err := Open(Options{Dir: b.TempDir(), Durability: d, Key: key})
 			if err != nil {
 				b.Fatal(err)
 			}

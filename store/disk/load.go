@@ -2,7 +2,6 @@ package disk
 
 import (
 	"cmp"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,17 +32,12 @@ func (s *Store) begin() error {
 	if err != nil {
 		return err
 	}
-	if len(format) != 4 {
-		return fmt.Errorf("format: %w", errRecord)
+	if _, err := readFormat(format); err != nil {
+		return err
 	}
-	if v := binary.BigEndian.Uint32(format); v > formatVersion {
-		return fmt.Errorf("it was written by a newer version of Sallyport: its format is %d, this version knows formats up to %d", v, formatVersion)
+	if err := s.secrets(); err != nil {
+		return err
 	}
-	secret, err := s.get(secretKey)
-	if err != nil || len(secret) != len(s.hashKey) {
-		return errors.Join(fmt.Errorf("the key of its hashes: %w", errRecord), err)
-	}
-	copy(s.hashKey[:], secret)
 	return s.load()
 }
 
@@ -60,12 +54,11 @@ func (s *Store) create() error {
 	if foreign {
 		return errors.New("the folder holds something, but no store of Sallyport's")
 	}
-	rand.Read(s.hashKey[:])
 	b := s.db.NewBatch()
-	return errors.Join(
-		b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil),
-		b.Set(secretKey, s.hashKey[:], nil),
-		s.db.Apply(b, pebble.Sync), b.Close())
+	if err := errors.Join(b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil), s.makeSecrets(b)); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close())
 }
 
 func (s *Store) get(key []byte) ([]byte, error) {
@@ -73,7 +66,8 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(v), c.Close()
+	v, err = s.opened(nil, key, v)
+	return slices.Clone(v), errors.Join(err, c.Close())
 }
 
 // loading is what a store is read into.
@@ -139,12 +133,18 @@ func (s *Store) discard(l *loading) error {
 
 // within reads the records of a range of keys until read says that it is enough.
 func (s *Store) within(from, to []byte, read func(k []byte, r *reader) (more bool, err error)) error {
+	var buf []byte
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err
 	}
 	for more := it.First(); more && err == nil; more = more && it.Next() {
-		if more, err = read(it.Key(), &reader{rest: it.Value()}); err != nil {
+		r := &reader{}
+		if r.rest, err = s.opened(buf, it.Key(), it.Value()); err == nil {
+			buf = r.rest
+			more, err = read(it.Key(), r)
+		}
+		if err != nil {
 			err = fmt.Errorf("record %x: %w", it.Key(), err)
 		}
 	}
@@ -297,14 +297,14 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 // message reads a message that has a record of its own.
 func (s *Store) message(ref uint64, origins *origins) (*session.Message, error) {
 	k := key(kindMessage, ref)
-	v, c, err := s.db.Get(k)
+	v, err := s.get(k)
 	if err != nil {
 		return nil, fmt.Errorf("record %x: %w", k, err)
 	}
 	r := &reader{rest: v}
 	r.version()
 	m := r.message(origins)
-	if err := errors.Join(r.end(), c.Close()); err != nil {
+	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("record %x: %w", k, err)
 	}
 	m.Ref.Store(ref)
