@@ -31,6 +31,7 @@ var floors = []struct {
 	{3, []string{"broker", "listener", "cluster", "bench"}},                // the engine, and what drives one
 	{2, []string{"security/...", "guard", "store/..."}},                    // judges and keepers
 	{1, []string{"session", "audit", "certs", "client/...", "config/..."}}, // tools
+	{1, []string{"store/backup"}},                                          // the form of a file
 	{1, []string{"security/rule"}},                                         // what the policy languages are made of; knows its parent's words
 	{0, []string{"packet", "topic", "config", "metrics"}},                  // words
 	{-1, []string{"internal/..."}},                                         // nobody's architecture
