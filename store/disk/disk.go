@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sallyport/session"
@@ -72,7 +73,8 @@ type Store struct {
 	hashKey       [32]byte
 	seal          *sealer // nil: the store is not encrypted
 	restored      []*store.Restored
-	lastSession   uint64 // number, as of then
+	lastSession   uint64      // number, as of then
+	snapshot      atomic.Bool // there is one
 
 	mu       sync.Mutex // guards the fields below
 	wake     *sync.Cond // there is a group, or the end
@@ -124,6 +126,9 @@ func Open(opt Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, oneLine{err}), s.db.Close())
 	}
 	s.opt.Key = nil // it is needed no more
+	if err := s.removeSnapshot(); err != nil {
+		s.opt.Log.Warn("what an interrupted backup left can't be removed", "error", err)
+	}
 	fs.armed.Store(true)
 	s.start(s.run)
 	s.start(s.tell)
@@ -144,7 +149,7 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail}
+	fs := &failStop{FS: opt.FS, fail: s.fail, snapshot: opt.FS.PathJoin(opt.Dir, snapshotDir)}
 	tree := &pebble.Options{
 		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { // Pebble's own would be Fatalf

@@ -12,11 +12,13 @@ import (
 // ending the process, in some places by a panic that nobody can recover from; and
 // what a file holds after an fsync that failed is known to nobody.
 //
-// Until it is armed, while the store is opened, errors are returned.
+// Until it is armed, while the store is opened, errors are returned; and always those
+// of a snapshot's files, which the store can do without.
 type failStop struct {
 	vfs.FS
-	armed atomic.Bool
-	fail  func(error)
+	armed    atomic.Bool
+	fail     func(error)
+	snapshot string // its folder
 }
 
 // end is what err means; it returns only where that may be told.
@@ -29,27 +31,55 @@ func (f *failStop) end(what string, err error) error {
 }
 
 func (f *failStop) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.within(name) {
+		return brief(f.FS.Create(name, c))
+	}
 	file, err := f.FS.Create(name, c)
 	return f.watch(file), f.end("create", err)
 }
 
 func (f *failStop) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	if f.within(name) {
+		return brief(f.FS.OpenReadWrite(name, c, opts...))
+	}
 	file, err := f.FS.OpenReadWrite(name, c, opts...)
 	return f.watch(file), f.end("open for writing", err)
 }
 
 func (f *failStop) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.within(to) {
+		return brief(f.FS.ReuseForWrite(from, to, c))
+	}
 	file, err := f.FS.ReuseForWrite(from, to, c)
 	return f.watch(file), f.end("use again", err)
 }
 
 func (f *failStop) OpenDir(name string) (vfs.File, error) {
+	if f.within(name) {
+		return brief(f.FS.OpenDir(name))
+	}
 	file, err := f.FS.OpenDir(name)
 	return f.watch(file), f.end("open folder", err)
 }
 
-func (f *failStop) Link(from, to string) error   { return f.end("link", f.FS.Link(from, to)) }
-func (f *failStop) Rename(from, to string) error { return f.end("rename", f.FS.Rename(from, to)) }
+func (f *failStop) Link(from, to string) error {
+	if f.within(to) {
+		return f.FS.Link(from, to)
+	}
+	return f.end("link", f.FS.Link(from, to))
+}
+
+func (f *failStop) Rename(from, to string) error {
+	if f.within(to) {
+		return f.FS.Rename(from, to)
+	}
+	return f.end("rename", f.FS.Rename(from, to))
+}
+
+// within reports whether a name is a snapshot's folder, or of a file in it.
+func (f *failStop) within(name string) bool {
+	return f.snapshot != "" && (name == f.snapshot || f.FS.PathDir(name) == f.snapshot)
+}
 
 func (f *failStop) watch(file vfs.File) vfs.File {
 	if file == nil {
@@ -57,6 +87,21 @@ func (f *failStop) watch(file vfs.File) vfs.File {
 	}
 	return &watched{file, f}
 }
+
+// brief makes a file one of a snapshot, which needs no fsync: nobody reads it after a
+// loss of power. Pebble would panic where one of a folder fails.
+func brief(file vfs.File, err error) (vfs.File, error) {
+	if file == nil {
+		return nil, err
+	}
+	return unsynced{file}, err
+}
+
+type unsynced struct{ vfs.File }
+
+func (unsynced) Sync() error                { return nil }
+func (unsynced) SyncData() error            { return nil }
+func (unsynced) SyncTo(int64) (bool, error) { return true, nil }
 
 // watched is a file that is written.
 type watched struct {

@@ -36,13 +36,7 @@ func inspect(opt Options) (*Inspection, error) {
 	if opt.Key != nil && len(opt.Key) != KeySize {
 		return nil, ErrKeySize
 	}
-	if _, err := opt.FS.Stat(opt.Dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("there is no such folder")
-	}
-	db, err := openReadOnly(&opt, nil)
-	if errors.Is(err, pebble.ErrDBDoesNotExist) {
-		return nil, errNoStore
-	}
+	db, err := openForReading(&opt)
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +45,18 @@ func inspect(opt Options) (*Inspection, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return i, nil
+}
+
+// openForReading opens the tree of a store that is there, and keeps others out.
+func openForReading(opt *Options) (*pebble.DB, error) {
+	if _, err := opt.FS.Stat(opt.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("there is no such folder")
+	}
+	db, err := openReadOnly(opt, nil)
+	if errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return nil, errNoStore
+	}
+	return db, err
 }
 
 var errNoStore = errors.New("the folder holds no store of Sallyport's")

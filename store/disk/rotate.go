@@ -19,6 +19,12 @@ func (s *Store) RotateKey(key []byte) error {
 	case len(key) != KeySize:
 		return ErrKeySize
 	}
+	return s.aside(func() error { return rewrap(s.db, s.seal, key) })
+}
+
+// aside does what waits for Pebble, which never returns once the store has failed.
+// Close waits for it.
+func (s *Store) aside(work func() error) error {
 	s.mu.Lock()
 	if s.closed || s.failed != nil {
 		err := s.failed
@@ -28,11 +34,11 @@ func (s *Store) RotateKey(key []byte) error {
 		}
 		return err
 	}
-	s.running++ // Close waits for it
+	s.running++
 	s.mu.Unlock()
 	done := make(chan error, 1)
 	go func() {
-		done <- rewrap(s.db, s.seal, key)
+		done <- work()
 		s.mu.Lock()
 		s.running--
 		s.mu.Unlock()
@@ -41,11 +47,29 @@ func (s *Store) RotateKey(key []byte) error {
 	select {
 	case err := <-done:
 		return err
-	case <-s.broke: // and what writes never returns
+	case <-s.broke:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.failed
 	}
+}
+
+// Opens reports whether key is the one that the store, which is open, opens with.
+func (s *Store) Opens(key []byte) (bool, error) {
+	if s.seal == nil {
+		return false, ErrNotEncrypted
+	}
+	err := s.aside(func() error {
+		wrapped, err := getterOf(s.db)(wrappedKey)
+		if err == nil {
+			_, err = unwrap(wrapped, key, s.seal.format)
+		}
+		return err
+	})
+	if errors.Is(err, ErrWrongKey) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // rewrap writes the data key under a user's key: one record, durable on return.
