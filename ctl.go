@@ -25,6 +25,9 @@ func (s *Server) openControl(cfg *config.Config) error {
 	if s.read != nil {
 		o.Reload = s.ReloadFiles
 	}
+	if s.disk != nil {
+		o.Store = &keeper{s: s}
+	}
 	c, err := control.Open(o)
 	if err != nil {
 		return fmt.Errorf("control.socket: %w", err)

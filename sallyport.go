@@ -49,6 +49,7 @@ type Server struct {
 	decisions    security.Decisions
 	control      *control.Server // nil without control.socket
 	storeOptions disk.Options    // of storage.type disk
+	disk         *disk.Store     // nil with another
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time

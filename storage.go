@@ -158,6 +158,7 @@ func (s *Server) openStore() (store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
+	s.disk = st
 	return st, nil
 }
 

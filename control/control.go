@@ -62,6 +62,8 @@ type Options struct {
 	// Reload puts the configuration's files of now in force, and returns once
 	// that is done. nil: there is no way to read them again.
 	Reload func() error
+	// Store is what is kept on a disk; nil: nothing is.
+	Store Store
 
 	bounds bounds
 }
@@ -69,6 +71,7 @@ type Options struct {
 // bounds is how long and how much one actor may take; tests shorten it.
 type bounds struct {
 	header, read, write, idle time.Duration
+	stall                     time.Duration // until the reader of a long answer takes more of it
 	connections               int
 }
 
@@ -81,7 +84,7 @@ const (
 func (b *bounds) complete() {
 	if *b == (bounds{}) {
 		// Writing includes the work: a reload judges every session anew.
-		*b = bounds{header: 5 * time.Second, read: 10 * time.Second, write: 2 * time.Minute, idle: 30 * time.Second, connections: 16}
+		*b = bounds{header: 5 * time.Second, read: 10 * time.Second, write: 2 * time.Minute, idle: 30 * time.Second, stall: 30 * time.Second, connections: 16}
 	}
 }
 

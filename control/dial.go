@@ -47,6 +47,30 @@ const maxAnswer = 64 << 20
 // Do calls an endpoint: path is below Base, and body what is sent as JSON, nil
 // for nothing. It returns the answer's JSON.
 func (c *Caller) Do(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
+	resp, err := c.call(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was read
+	return readAnswer(resp)
+}
+
+// Stream calls an endpoint whose answer is no document and may be long: the caller
+// reads and closes it.
+func (c *Caller) Stream(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	resp, err := c.call(ctx, method, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer func() { _ = resp.Body.Close() }() // it was read
+	_, err = readAnswer(resp)
+	return nil, err
+}
+
+func (c *Caller) call(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var in io.Reader = http.NoBody
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -72,7 +96,10 @@ func (c *Caller) Do(ctx context.Context, method, path string, body any) (json.Ra
 		}
 		return nil, err
 	}
-	defer func() { _ = resp.Body.Close() }() // it was read
+	return resp, nil
+}
+
+func readAnswer(resp *http.Response) (json.RawMessage, error) {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)

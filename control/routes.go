@@ -31,6 +31,8 @@ func routes() []route {
 		{"POST", "/explain", ReadDecisions, "", (*Server).explain},
 		{"GET", "/decisions/{id}", ReadDecisions, "", (*Server).decision},
 		{"POST", "/retained/purge", PurgeRetained, "retained_purge", (*Server).purge},
+		{"POST", "/backup", BackupStore, "backup", (*Server).backup},
+		{"POST", "/store/rotate-key", RotateKey, "store_rotate_key", (*Server).rotateKey},
 		{"GET", "/shadow", ReadShadow, "", (*Server).shadow},
 		{"POST", "/shadow/reset", ResetShadow, "shadow_reset", (*Server).resetShadow},
 		{"GET", "/clients/{id}", ReadClients, "", (*Server).client},
@@ -101,6 +103,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 		return
 	}
 	result, err := rt.serve(s, c)
+	long, streams := result.(streamed)
+	if err == nil && streams {
+		c.result = s.stream(w, long)
+	}
 	if rt.change != "" && !c.unchanged {
 		if err != nil {
 			c.result = "refused: " + err.Error()
@@ -112,5 +118,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 		writeError(w, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, result)
+	if !streams {
+		writeJSON(w, http.StatusOK, result)
+	}
 }
