@@ -52,7 +52,7 @@ func (f *storeFlags) inspect(e *env, what string) (*disk.Inspection, error) {
 }
 
 // storeFailure says why a store can't be opened, and what helps.
-func storeFailure(what string, err error) error {
+func storeFailure(what string, err error) *failure {
 	f := &failure{what: what, why: err}
 	switch {
 	case errors.Is(err, disk.ErrLocked):
@@ -62,7 +62,7 @@ func storeFailure(what string, err error) error {
 	case errors.Is(err, disk.ErrWrongKey):
 		f.hint = "after rotate-key only the new key opens it"
 	case errors.Is(err, disk.ErrNotEncrypted):
-		f.hint = "without --key-file and --key-env it is read; to encrypt it, restore a backup into a store with a key"
+		f.hint = "without --key-file and --key-env it is read; to encrypt it, restore a backup with --new-store-key-file"
 	}
 	return f
 }
@@ -203,7 +203,11 @@ func (c *storeRotateCmd) Run(e *env) error {
 		return usageError("", "rotate-key needs --key-file or --key-env, and --new-key-file or --new-key-env")
 	}
 	if err := disk.Rekey(disk.Options{Dir: c.Dir, Key: old}, key); err != nil {
-		return storeFailure("change the key", err)
+		f := storeFailure("change the key", err)
+		if errors.Is(err, disk.ErrLocked) {
+			f.hint = "its broker is running, and changes it itself: sallyport ctl -c CONFIG store rotate-key"
+		}
+		return f
 	}
 	if _, err := fmt.Fprintln(e.stdout, "the new key opens the store, the old one no more"); err != nil {
 		return &failure{what: "print the result", why: err}

@@ -29,10 +29,12 @@ type grammar struct {
 	Serve      serveCmd      `cmd:"" help:"Run a broker from a configuration file."`
 	Check      checkCmd      `cmd:"" help:"Validate a configuration file; exit 1 if it is invalid."`
 	Explain    explainCmd    `cmd:"" help:"Tell whether a client may do something, and why."`
-	Ctl        ctlCmd        `cmd:"" help:"Speak to a running broker: status, reload, explain, retained, shadow."`
+	Ctl        ctlCmd        `cmd:"" help:"Speak to a running broker: status, reload, explain, retained, shadow, store."`
 	Policy     policyCmd     `cmd:"" help:"Test what a policy allows; compare two."`
 	Passwd     passwdCmd     `cmd:"" help:"Keep a password file."`
 	Store      storeCmd      `cmd:"" help:"Check, count, print or rekey the store of a stopped broker."`
+	Backup     backupCmd     `cmd:"" help:"Write what a broker keeps into one file, while it runs."`
+	Restore    restoreCmd    `cmd:"" help:"Make a store of a backup."`
 	Pub        pubCmd        `cmd:"" help:"Publish messages (flags as mosquitto_pub)."`
 	Sub        subCmd        `cmd:"" help:"Subscribe and print messages (flags as mosquitto_sub)."`
 	Bench      benchCmd      `cmd:"" help:"Load any MQTT broker, verify and measure."`
@@ -55,6 +57,7 @@ type env struct {
 	// is no terminal to ask at.
 	askPassword func(prompt string) ([]byte, error)
 	stdoutTTY   bool // stdout is a terminal: what it is sent must be harmless
+	stderrTTY   bool // stderr is: long work shows progress there
 	// selfBroker starts a broker inside the process, for bench --self.
 	selfBroker bench.SelfBroker
 }
@@ -69,6 +72,7 @@ func main() {
 		stderr:     os.Stderr,
 		getenv:     os.Getenv,
 		stdoutTTY:  term.IsTerminal(int(os.Stdout.Fd())),
+		stderrTTY:  term.IsTerminal(int(os.Stderr.Fd())),
 		selfBroker: newSelfBroker(),
 	}
 	if term.IsTerminal(int(os.Stdin.Fd())) {
