@@ -55,6 +55,7 @@ type Options struct {
 	Durability Durability
 	Interval   time.Duration // of Interval; 0: 100 ms
 	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
+	MinFree    int64         // bytes of free space below which Full is true; 0: it never is
 	Log        *slog.Logger  // nil: nothing is logged
 	Key        []byte        // of KeySize bytes: everything is encrypted (seal.go); nil: nothing is
 }
@@ -72,6 +73,8 @@ type Store struct {
 	hashKey       [32]byte
 	seal          *sealer // nil: the store is not encrypted
 	files         *failStop
+	lock          *pebble.Lock // of the folder
+	space         space
 	restored      []*store.Restored
 	lastSession   uint64 // number, as of then
 
@@ -128,6 +131,10 @@ func Open(opt Options) (*Store, error) {
 	fs.armed.Store(true)
 	s.start(s.run)
 	s.start(s.tell)
+	if s.opt.MinFree > 0 {
+		s.look()
+		s.start(s.watchSpace)
+	}
 	if s.opt.Durability == Interval {
 		s.start(s.sync)
 	}
@@ -163,6 +170,7 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	if err = errors.Join(err, unlocked(lock)); err != nil {
 		return nil, nil, err
 	}
+	s.lock = lock // for Reopen
 	return s, fs, nil
 }
 
@@ -348,6 +356,7 @@ func (s *Store) write(g *group) error {
 	if b.Count() == 0 {
 		return b.Close()
 	}
+	s.took(b.Len())
 	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close()) // see failStop.lazy
 }
 
@@ -386,6 +395,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	s.files.dead.Store(true)
 	var done []func(error)
 	if s.writing != nil {
 		done = s.writing.done

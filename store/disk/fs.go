@@ -18,6 +18,7 @@ import (
 type failStop struct {
 	vfs.FS
 	armed atomic.Bool
+	dead  atomic.Bool // the store has failed: nobody changes a file any more
 	fail  func(error)
 
 	// lazy says that a sync of the log only hands it to the system: Pebble, which
@@ -29,24 +30,39 @@ type failStop struct {
 
 // end is what err means; it returns only where that may be told.
 func (f *failStop) end(what string, err error) error {
-	if err == nil || !f.armed.Load() {
-		return err
+	if err != nil && f.armed.Load() {
+		f.fail(fmt.Errorf("%s: %w", what, err))
+		f.alive()
 	}
-	f.fail(fmt.Errorf("%s: %w", what, err))
-	select {} // with all that is locked; nobody waits for it
+	return err
 }
 
+// alive does not return once the store has failed, since another may have been
+// opened in its place: who called stays, with all that is locked, and nobody waits
+// for it.
+func (f *failStop) alive() {
+	if f.dead.Load() {
+		select {}
+	}
+}
+
+func (f *failStop) Remove(name string) error    { f.alive(); return f.FS.Remove(name) }
+func (f *failStop) RemoveAll(name string) error { f.alive(); return f.FS.RemoveAll(name) }
+
 func (f *failStop) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f.alive()
 	file, err := f.FS.Create(name, c)
 	return f.watch(name, file), f.end("create", err)
 }
 
 func (f *failStop) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	f.alive()
 	file, err := f.FS.OpenReadWrite(name, c, opts...)
 	return f.watch(name, file), f.end("open for writing", err)
 }
 
 func (f *failStop) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f.alive()
 	file, err := f.FS.ReuseForWrite(from, to, c)
 	return f.watch(to, file), f.end("use again", err)
 }
@@ -56,8 +72,15 @@ func (f *failStop) OpenDir(name string) (vfs.File, error) {
 	return f.watch(name, file), f.end("open folder", err)
 }
 
-func (f *failStop) Link(from, to string) error   { return f.end("link", f.FS.Link(from, to)) }
-func (f *failStop) Rename(from, to string) error { return f.end("rename", f.FS.Rename(from, to)) }
+func (f *failStop) Link(from, to string) error {
+	f.alive()
+	return f.end("link", f.FS.Link(from, to))
+}
+
+func (f *failStop) Rename(from, to string) error {
+	f.alive()
+	return f.end("rename", f.FS.Rename(from, to))
+}
 
 func (f *failStop) watch(name string, file vfs.File) vfs.File {
 	if file == nil {
@@ -87,11 +110,13 @@ func (w *watched) Close() error {
 }
 
 func (w *watched) Write(p []byte) (int, error) {
+	w.fs.alive()
 	n, err := w.File.Write(p)
 	return n, w.fs.end("write", err)
 }
 
 func (w *watched) WriteAt(p []byte, at int64) (int, error) {
+	w.fs.alive()
 	n, err := w.File.WriteAt(p, at)
 	return n, w.fs.end("write", err)
 }
