@@ -78,7 +78,7 @@ func (b *Broker) restoreSession(t *turn, kept *store.Restored) bool {
 		k := &kept.Entries[i]
 		s.Restore(cl.entryOf(k), k.PacketID, k.State)
 	}
-	s.Restored(kept.LastSeq)
+	s.SetLastSeq(kept.LastSeq)
 	for _, id := range kept.Incoming {
 		s.AddIncoming(id)
 	}

@@ -54,7 +54,7 @@ type Options struct {
 	FS         vfs.FS // nil: the system's
 	Durability Durability
 	Interval   time.Duration // of Interval; 0: 100 ms
-	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
+	CacheBytes int64         // of Pebble's block cache; 0: 8 MiB
 	MinFree    int64         // bytes of free space below which Full is true; 0: it never is
 	Log        *slog.Logger  // nil: nothing is logged
 	Key        []byte        // of KeySize bytes: everything is encrypted (seal.go); nil: nothing is
@@ -62,7 +62,7 @@ type Options struct {
 
 const (
 	defaultInterval = 100 * time.Millisecond
-	defaultCache    = 16 << 20
+	defaultCache    = 8 << 20
 )
 
 // Store is a store.Store on a disk. Retained messages are held in memory as well.
@@ -163,15 +163,32 @@ func openTree(opt Options) (*Store, *failStop, error) {
 			}
 		}},
 	}
-	if opt.Key != nil { // what is sealed can't be compressed
-		tree.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
-	}
+	shape(tree, opt.Key != nil)
 	s.db, err = pebble.Open(opt.Dir, tree)
 	if err = errors.Join(err, unlocked(lock)); err != nil {
 		return nil, nil, err
 	}
 	s.lock = lock // for Reopen
 	return s, fs, nil
+}
+
+// shape chooses how the tree is kept. Nearly all that is written is deleted soon,
+// and the larger the piece that is gathered in memory the more of it never becomes
+// a table; what does is merged late. With Pebble's own choices half of the CPU of
+// filling long queues is merging, and a tenth compressing what will be merged again.
+func shape(o *pebble.Options, sealed bool) {
+	o.MemTableSize = 8 << 20
+	o.L0CompactionThreshold, o.L0StopWritesThreshold = 8, 32
+	o.LBaseMaxBytes = 256 << 20
+	o.TargetFileSizes[0] = 8 << 20
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
+		c := pebble.DBCompressionNone
+		if !sealed { // what is sealed can't be compressed
+			last := len(c.Levels) - 1
+			c.Name, c.Levels[last] = "last level", pebble.DBCompressionFastest.Levels[last]
+		}
+		return c
+	})
 }
 
 // defaults fills in what was left out.
@@ -235,7 +252,8 @@ type rec struct {
 	kind  recKind
 	key   []byte
 	value []byte // for recRange: the end
-	sid   uint64 // for recUnuse
+	sid   uint64 // for recUnuse, as seq: 0 for all of the session
+	seq   uint64
 }
 
 type recKind uint8
@@ -244,7 +262,7 @@ const (
 	recSet recKind = iota
 	recDelete
 	recRange
-	recUnuse // a session ends that waits for messages written apart
+	recUnuse // a session waits no more for messages written apart
 	recVoid  // it was undone in its own group
 )
 
@@ -347,7 +365,7 @@ func (s *Store) write(g *group) error {
 		case recRange:
 			err = b.DeleteRange(r.key, r.value, nil)
 		case recUnuse:
-			err = s.unuseAll(g, r.sid)
+			err = s.unuseAll(g, r.sid, r.seq)
 		}
 		if err != nil {
 			return errors.Join(err, b.Close())
