@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -62,6 +63,21 @@ func (b *child) kill() {
 	}
 	_ = b.cmd.Process.Kill() // it may have ended already
 	<-b.exited
+}
+
+// stop is SIGTERM, and SIGKILL for a broker that takes too long.
+func (b *child) stop(limit time.Duration) {
+	if b.cmd == nil {
+		return
+	}
+	if b.cmd.Process.Signal(syscall.SIGTERM) == nil {
+		select {
+		case <-b.exited:
+			return
+		case <-time.After(limit):
+		}
+	}
+	b.kill()
 }
 
 // await waits until the broker takes connections at addr.

@@ -27,7 +27,7 @@ type options struct {
 	storage, durability string
 	rounds, settle      int
 	seed                uint64
-	kill, keep          bool
+	kill, term, keep    bool
 	atRelease           bool
 	publishers          int
 	subscribers         int
@@ -53,6 +53,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.IntVar(&o.settle, "settle", 10, "rounds after which everyone comes online and what is missing is judged")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of all that is random (default: a random one)")
 	f.BoolVar(&o.kill, "kill", true, "kill the broker; else only connections are cut")
+	f.BoolVar(&o.term, "term", false, "end the broker with SIGTERM instead of SIGKILL")
 	f.BoolVar(&o.keep, "keep", false, "keep the folder of the run even if nothing was broken")
 	f.BoolVar(&o.atRelease, "at-release", false, "the broker acts on a QoS 2 message at PUBREL, not at PUBLISH (Mosquitto does)")
 	f.IntVar(&o.publishers, "publishers", 4, "publishers")

@@ -224,7 +224,11 @@ func (r *run) round(ctx context.Context) error {
 // end kills the broker.
 func (r *run) end() {
 	r.record(crash.Event{Kind: crash.Killed})
-	r.child.kill()
+	if r.opt.term {
+		r.child.stop(r.opt.startLimit)
+	} else {
+		r.child.kill()
+	}
 	r.up.Store(false)
 }
 
