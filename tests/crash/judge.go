@@ -48,6 +48,7 @@ type Judge struct {
 	violations []Violation
 
 	messages map[ID]*message // since the last Settle
+	open     []*message      // those of them that somebody may be owed
 	settled  map[string]int  // by publisher: the numbers up to this one have been judged and are forgotten
 	settle   int             // the event after which the last Settle came
 

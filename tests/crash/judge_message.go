@@ -39,11 +39,16 @@ func (j *Judge) sent(m *message, e *Event) {
 	}
 	j.Counts.Messages++
 	m = &message{id: e.Msg, topic: e.Topic, qos: e.QoS, retain: e.Retain, clear: e.Clear, first: e.seq, last: e.seq}
-	j.messages[e.Msg] = m
+	j.add(m)
 	if m.retain {
 		r := j.retained(m.topic)
 		r.set = append(r.set, m)
 	}
+}
+
+func (j *Judge) add(m *message) {
+	j.messages[m.id] = m
+	j.open = append(j.open, m)
 }
 
 // acknowledged makes m the broker's, and with it every will that it was left before m was sent.
@@ -73,7 +78,7 @@ func (j *Judge) will(e *Event) {
 	switch m := j.messages[e.Msg]; {
 	case e.Kind == WillSet && m == nil:
 		j.Counts.Wills++
-		j.messages[e.Msg] = &message{id: e.Msg, topic: e.Topic, qos: e.QoS, will: true, first: e.seq, last: e.seq}
+		j.add(&message{id: e.Msg, topic: e.Topic, qos: e.QoS, will: true, first: e.seq, last: e.seq})
 	case e.Kind == WillEnded && m != nil && j.up && m.left == 0:
 		m.left = e.seq
 		j.wills = append(j.wills, m)
@@ -189,23 +194,24 @@ type debt struct {
 	m   *message
 }
 
-// eachOwed calls f with every delivery that is due: of what was acknowledged,
-// to each subscription that was acknowledged before it was first sent.
-func (j *Judge) eachOwed(f func(who, filter string, m *message, had, shared bool)) {
-	due := func(m *message, granted int, filter string) bool {
-		return m.acked != 0 && !m.clear && granted != 0 && m.first > granted && matches(filter, m.topic)
+// eachOwed calls f with every receiver that m is due to: if it was acknowledged,
+// each subscription that was acknowledged before it was first sent.
+func (j *Judge) eachOwed(m *message, f func(who, filter string, had, shared bool)) {
+	if m.acked == 0 || m.clear {
+		return
 	}
-	for _, m := range j.messages {
-		for _, g := range j.groups {
-			if due(m, g.granted, g.filter) {
-				f("group "+g.name, g.filter, m, g.got[m.id] > 0, true)
-			}
+	due := func(granted int, filter string) bool {
+		return granted != 0 && m.first > granted && matches(filter, m.topic)
+	}
+	for _, g := range j.groups {
+		if due(g.granted, g.filter) {
+			f("group "+g.name, g.filter, g.got[m.id] > 0, true)
 		}
-		for _, c := range j.clients {
-			for _, s := range c.subs {
-				if s.share == nil && s.leaving == 0 && due(m, s.granted, s.filter) {
-					f(c.name, s.filter, m, c.got[m.id] > 0, false)
-				}
+	}
+	for _, c := range j.clients {
+		for _, s := range c.subs {
+			if s.share == nil && s.leaving == 0 && due(s.granted, s.filter) {
+				f(c.name, s.filter, c.got[m.id] > 0, false)
 			}
 		}
 	}
@@ -213,11 +219,20 @@ func (j *Judge) eachOwed(f func(who, filter string, m *message, had, shared bool
 
 // Outstanding is how many deliveries are due and have not come.
 func (j *Judge) Outstanding() (n int) {
-	j.eachOwed(func(_, _ string, _ *message, had, _ bool) {
-		if !had {
-			n++
+	open := j.open[:0]
+	for _, m := range j.open {
+		before := n
+		j.eachOwed(m, func(_, _ string, had, _ bool) {
+			if !had {
+				n++
+			}
+		})
+		if m.acked == 0 || n > before { // else no debt of this message can arise any more
+			open = append(open, m)
 		}
-	})
+	}
+	clear(j.open[len(open):])
+	j.open = open
 	return n
 }
 
@@ -226,16 +241,18 @@ func (j *Judge) Outstanding() (n int) {
 // nothing comes any more, and retained messages have been read.
 func (j *Judge) Settle() {
 	var debts []debt
-	j.eachOwed(func(who, filter string, m *message, had, shared bool) {
-		if shared {
-			j.Counts.OwedShared++
-		} else {
-			j.Counts.Owed++
-		}
-		if !had {
-			debts = append(debts, debt{who, filter, m})
-		}
-	})
+	for _, m := range j.messages {
+		j.eachOwed(m, func(who, filter string, had, shared bool) {
+			if shared {
+				j.Counts.OwedShared++
+			} else {
+				j.Counts.Owed++
+			}
+			if !had {
+				debts = append(debts, debt{who, filter, m})
+			}
+		})
+	}
 	slices.SortFunc(debts, func(a, b debt) int {
 		return cmp.Or(cmp.Compare(a.m.first, b.m.first), cmp.Compare(a.who, b.who))
 	})
@@ -266,7 +283,7 @@ func (j *Judge) forget() {
 	for _, r := range j.topics {
 		r.forget()
 	}
-	j.messages, j.wills = map[ID]*message{}, nil
+	j.messages, j.open, j.wills = map[ID]*message{}, nil, nil
 	if len(j.violations) == 0 { // else the histories are still wanted
 		j.events = j.events[:0]
 	}
