@@ -50,14 +50,18 @@ var thirdParty = map[string]string{
 // onlyCaller says which function of broker may call what. A message reaches a
 // session and a connection by these ways alone, each behind the gate.
 var onlyCaller = map[string][]string{
-	"Enqueue":    {"queue"},
-	"queue":      {"deliver", "offerLocked"},
-	"Track":      {"hand"},
-	"hand":       {"deliver"},
-	"deliver":    {"offerLocked", "offerShared", "replayOne"},
-	"write":      {"hand", "tryWrite"},
-	"writeAgain": {"hand"},
-	"tryWrite":   {"transmit"},
+	"Enqueue":     {"queue"},
+	"queue":       {"deliver", "offerLocked"},
+	"Track":       {"hand"},
+	"Prepare":     {"prepare"},
+	"PrepareNext": {"pump"},
+	"Restore":     {"restore", "restoreSession"}, // the store's, the session's
+	"prepare":     {"deliver"},
+	"hand":        {"deliver"},
+	"deliver":     {"offerLocked", "offerShared", "replayOne"},
+	"write":       {"hand", "tryWrite"},
+	"writeAgain":  {"hand"},
+	"tryWrite":    {"transmit"},
 }
 
 type listed struct {

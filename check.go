@@ -2,6 +2,7 @@ package sallyport
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 		}
 	}
 	f.Warnings = append(f.Warnings, controlWarnings(cfg)...)
-	if err != nil {
+	if err = errors.Join(err, checkStore(cfg)); err != nil {
 		return f, err
 	}
 	for i := range cfg.Listeners {

@@ -80,12 +80,8 @@ func TestTheProcessFileReplacesNoDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := newServer(t, load(t, reloadBase+"pid_file: "+path+"\n"))
-	if err := s.Start(); err == nil {
+	if _, err := sallyport.New(load(t, reloadBase+"pid_file: "+path+"\n"), sallyport.Options{Log: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Error("a socket is taken for pid_file")
-	}
-	if err := s.Stop(); err != nil {
-		t.Error(err)
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("the socket is gone: %v", err)

@@ -28,8 +28,8 @@ type Quickstart struct {
 
 // PrepareQuickstart sees to it that dir holds everything that a secure broker
 // needs: a private CA and server certificate, one user with a random password
-// who may use demo/#, and a commented configuration. What is there is reused;
-// folders are 0700, files 0600.
+// who may use demo/#, and a commented configuration, which keeps the broker's state
+// in a folder beside it. What is there is reused; folders are 0700, files 0600.
 func PrepareQuickstart(dir string) (*Quickstart, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -170,4 +170,10 @@ policies:
   - name: permissions
     type: permissions
     file: permissions.yaml
+
+# What is acknowledged is on the disk: sessions, queues and retained messages are
+# there again after a restart. See docs/storage.md.
+storage:
+  type: disk
+  dir: store
 `

@@ -64,6 +64,7 @@ func TestReloadRefusesWhatOnlyARestartCanChange(t *testing.T) {
 		{"what becomes of denied subscriptions", reloadBase + "mqtt: {on_policy_change: withhold}\n", "can't change mqtt.on_policy_change:"},
 		{"what a refused client is told", reloadBase + "mqtt: {deny_reason: id}\n", "can't change mqtt.deny_reason:"},
 		{"the control socket", reloadBase + "control: {socket: control.sock}\n", "can't change control.socket:"},
+		{"where state lives", reloadBase + "storage: {type: disk, dir: store}\n", "can't change storage:"},
 		{"whether files are watched", reloadBase + "reload: manual\n", ""},
 		{"policies in the shadow", strings.Replace(reloadBase, door, door+"    shadow: [next]\n", 1) + "  - {name: next, type: allow_all}\n", ""},
 		{"what a denied QoS brings", strings.Replace(reloadBase, door, door+"    on_denied_qos: downgrade\n", 1), ""},

@@ -28,7 +28,7 @@ import (
 	"sallyport/metrics"
 	"sallyport/security"
 	"sallyport/security/authn"
-	"sallyport/store"
+	"sallyport/store/disk"
 )
 
 // Server is a whole broker.
@@ -43,11 +43,12 @@ type Server struct {
 	cache  *authn.Cache
 	doors  []*listener.Listener
 	loops  *broker.Loops // nil: a goroutine for each connection
-	hasPID bool          // Start has written pid_file: it is not another broker's
+	hasPID bool          // New has written pid_file: it is not another broker's
 
-	version   string
-	decisions security.Decisions
-	control   *control.Server // nil without control.socket
+	version      string
+	decisions    security.Decisions
+	control      *control.Server // nil without control.socket
+	storeOptions disk.Options    // of storage.type disk
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time
@@ -81,7 +82,8 @@ type Options struct {
 // accept by name.
 var ErrRisk = errors.New("insecure start refused")
 
-// New builds a broker from cfg. No port is open before Start.
+// New builds a broker from cfg: it reads what was kept, binds the ports, writes
+// pid_file and becomes the user that run_as names. Nobody is served before Start.
 func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return nil, err
@@ -94,9 +96,22 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 		s.logs.close()
 		return nil, err
 	}
-	if err := s.assemble(opt); err != nil {
+	if err := s.assemble(); err != nil {
 		s.logs.close()
 		return nil, err
+	}
+	// What is in the store is for those who come, and so read before a port is open.
+	// But whoever gives up root needs it for the ports, and must not have it any more
+	// when the store is opened: every file there is the user's, and in a folder of a
+	// user no name can be trusted. Then clients that come meanwhile have to wait.
+	steps := []func() error{s.openEngine, s.openDoors, s.settle}
+	if changesUser(cfg.RunAs) {
+		steps = []func() error{s.openDoors, s.settle, s.openEngine}
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, s.Stop())
+		}
 	}
 	return s, nil
 }
@@ -114,7 +129,8 @@ func (s *Server) judgeRisks(cfg *config.Config) error {
 	return errors.Join(refused...)
 }
 
-func (s *Server) assemble(opt Options) (err error) {
+// assemble builds the world and what keeps it.
+func (s *Server) assemble() (err error) {
 	cfg := s.cfg
 	if s.pool, err = newPool(cfg); err != nil {
 		return err
@@ -140,22 +156,44 @@ func (s *Server) assemble(opt Options) (err error) {
 	}
 	s.gate = security.NewGate(w.rules)
 	s.gate.Shadow().Tell(s.tellShadow)
-	eo := engineOptions(cfg, s.gate, store.NewMemory(), s.log, s.engineListeners(cfg), opt.Version)
+	if err := s.prepareStore(); err != nil {
+		s.pool.Close()
+		s.authn.Close()
+		return err
+	}
+	return nil
+}
+
+// openEngine opens the store and makes the engine of what is in it.
+func (s *Server) openEngine() error {
+	begin := time.Now()
+	st, err := s.openStore()
+	if err != nil {
+		return err
+	}
+	eo := engineOptions(s.cfg, s.gate, st, s.log, s.engineListeners(s.cfg), s.version)
 	eo.Decisions = &s.decisions
 	s.broker = broker.New(eo)
+	s.sayStore(st, begin)
 	s.logs.publishTo(s.broker)
-	for i := range cfg.Listeners {
-		d, err := s.openDoor(cfg, i)
+	return nil
+}
+
+// openDoors binds the ports.
+func (s *Server) openDoors() error {
+	for i := range s.cfg.Listeners {
+		d, err := s.openDoor(s.cfg, i)
 		if err != nil {
-			return errors.Join(err, s.Stop())
+			return err
 		}
 		s.doors = append(s.doors, d)
 	}
 	return nil
 }
 
-// Start accepts connections on every listener; it returns at once.
-func (s *Server) Start() error {
+// settle writes pid_file, which others must not find before the ports are ours,
+// and gives up root.
+func (s *Server) settle() error {
 	if s.cfg.PIDFile != "" {
 		if err := writePID(s.cfg.PIDFile); err != nil {
 			return fmt.Errorf("pid_file: %w", err)
@@ -168,6 +206,11 @@ func (s *Server) Start() error {
 	if err := becomeUser(s.cfg.RunAs); err != nil {
 		return fmt.Errorf("run_as: %w", err)
 	}
+	return nil
+}
+
+// Start accepts connections on every listener; it returns at once.
+func (s *Server) Start() error {
 	if err := s.openControl(s.cfg); err != nil {
 		return err
 	}
@@ -253,14 +296,18 @@ func (s *Server) Stop() error {
 	if timeout <= 0 {
 		timeout = 8 * time.Second
 	}
-	s.broker.Shutdown(timeout)
+	if s.broker != nil {
+		s.broker.Shutdown(timeout)
+	}
 	s.pool.Close()
 	s.authn.Close()
 	var err error
 	if s.loops != nil {
 		err = s.loops.Close()
 	}
-	err = errors.Join(err, s.broker.Close())
+	if s.broker != nil {
+		err = errors.Join(err, s.broker.Close())
+	}
 	done := make(chan struct{})
 	go func() { s.serving.Wait(); close(done) }()
 	select {

@@ -10,6 +10,7 @@ type absence struct {
 	// expiresAt and willAt are guarded by client.mu; 0: never. A timer that has
 	// fired may find that its work was called off, or is not due yet.
 	expiresAt, willAt int64
+	handing           <-chan struct{} // see client.handing
 }
 
 // away is the client's absence, which begins if it hasn't. The caller holds cl.mu.

@@ -81,9 +81,15 @@ func (c *Conn) attach(authData []byte) {
 	a.authData = authData
 	c.phase = authenticating
 	resume := c.await()
-	c.b.commit(&a.batch, func(err error) {
-		resume(func() { c.accept(a, err) })
-	})
+	accept := func(_ *turn, err error) { resume(func() { c.accept(a, err) }) }
+	if a.handing == nil {
+		c.keep(&a.batch, accept)
+		return
+	}
+	go func() {
+		<-a.handing
+		c.b.commit(&a.batch, func(err error) { accept(nil, err) })
+	}()
 }
 
 // accept sends the CONNACK and lets the session flow.
@@ -239,6 +245,7 @@ type attached struct {
 	expiry   uint32
 	authData []byte
 	batch    store.Batch
+	handing  <-chan struct{} // the batch may be kept when it is closed; nil: at once
 }
 
 func verdictAttrs(v security.Verdict, more ...slog.Attr) []slog.Attr {

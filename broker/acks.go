@@ -45,8 +45,9 @@ func (c *Conn) takeAcks(p []byte) (n int) {
 	} else {
 		var owed dues
 		batch := c.scratchBatch()
-		n, owed, err = c.client.Load().advanceRun(c, p, batch)
-		c.b.commit(batch, func(error) {}) // lost, it is only sent once more
+		var list []flying
+		n, list, owed, err = c.client.Load().advanceRun(c, p, batch)
+		c.fly(batch, list)
 		owed.pay(t)
 	}
 	if n > 0 {
@@ -62,11 +63,11 @@ func (c *Conn) takeAcks(p []byte) (n int) {
 
 // advanceRun is advance for the bare acknowledgements at the start of p, of which
 // there is one.
-func (cl *client) advanceRun(c *Conn, p []byte, batch *store.Batch) (n int, owed dues, err error) {
+func (cl *client) advanceRun(c *Conn, p []byte, batch *store.Batch) (n int, list []flying, owed dues, err error) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn != c {
-		return ackSize, dues{}, errTaken
+		return ackSize, nil, dues{}, errTaken
 	}
 	for n < ackRun*ackSize {
 		typ, id, ok := bareAck(p[n:])
@@ -74,22 +75,23 @@ func (cl *client) advanceRun(c *Conn, p []byte, batch *store.Batch) (n int, owed
 			break
 		}
 		n += ackSize
-		if err = cl.progress(c.turn, batch, typ, id, packet.Success); err != nil {
+		if err = cl.progress(batch, &list, typ, id, packet.Success); err != nil {
 			cl.account()
-			return n, dues{}, err
+			return n, list, dues{}, err
 		}
 	}
-	return n, cl.advanced(c.turn), nil
+	return n, list, cl.advanced(c.turn), nil
 }
 
 // progress goes on with the exchange of one acknowledgement of cl's present
-// connection, whose turn t is. The caller holds cl.mu.
-func (cl *client) progress(t *turn, batch *store.Batch, typ packet.Type, id uint16, code packet.Code) error {
+// connection, in whose turn it is. What has to wait until batch is kept is added to
+// list. The caller holds cl.mu.
+func (cl *client) progress(batch *store.Batch, list *[]flying, typ packet.Type, id uint16, code packet.Code) error {
 	switch typ {
 	case packet.PUBACK:
 		return cl.acked(batch, id, 1, session.AwaitAck)
 	case packet.PUBREC:
-		return cl.received(batch, id, code)
+		return cl.received(batch, list, id, code)
 	default:
 		return cl.acked(batch, id, 2, session.AwaitComp)
 	}
@@ -103,29 +105,53 @@ func (cl *client) advanced(t *turn) dues {
 }
 
 // releaseRun takes the bare PUBRELs at the start of p, as far as their exchanges
-// are known, nothing has to be stored and no earlier acknowledgement waits.
+// are known, and unless nothing has to be stored but an earlier acknowledgement waits.
 func (c *Conn) releaseRun(p []byte) (n int, err error) {
+	batch := c.scratchBatch()
+	released, n, err := c.releases(p, batch)
+	if len(released) > 0 {
+		ack := c.reserve(&pendingAck{typ: packet.PUBCOMP, ack: packet.Ack{PacketID: released[0]}, more: released[1:], counts: true})
+		c.keep(batch, ack.complete)
+	}
+	return n, err
+}
+
+// releases is releaseRun under the client's lock. What is acknowledged when batch is
+// kept is in released.
+func (c *Conn) releases(p []byte, batch *store.Batch) (released []uint16, n int, err error) {
 	cl, s := c.client.Load(), c.sender()
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
+	stored := false
 	switch {
 	case cl.conn != c:
-		return ackSize, errTaken
-	case c.behind || cl.stored() || c.sendMax < ackSize:
-		return 0, nil
+		return nil, ackSize, errTaken
+	case c.sendMax < ackSize:
+		return nil, 0, nil
+	case cl.stored():
+		stored = true
+	case c.behind:
+		return nil, 0, nil
 	}
 	for n < ackRun*ackSize {
 		typ, id, ok := bareAck(p[n:])
-		if !ok || typ != packet.PUBREL || !cl.session.Release(id) {
+		if !ok || typ != packet.PUBREL || !cl.session.HasIncoming(id) || stored && !s.incoming.Has(id) {
 			break
 		}
-		if s.incoming.Remove(id) {
+		cl.session.Release(id)
+		counts := s.incoming.Remove(id)
+		n += ackSize
+		if stored {
+			batch.Add(store.Op{Kind: store.DeleteIncoming, Session: cl.session.Number, PacketID: id})
+			released = append(released, id)
+			continue
+		}
+		if counts {
 			s.open--
 		}
 		c.gather(packet.PUBCOMP, id)
-		n += ackSize
 	}
-	return n, nil
+	return released, n, nil
 }
 
 // gather puts a bare acknowledgement of c's present input beside the others,

@@ -154,11 +154,13 @@ type Broker struct {
 	gate         *security.Gate
 	store        store.Store
 	durable      bool // store outlives the process: it has to be told of sessions' messages
+	pages        bool // store is a store.Pager
 	log          *slog.Logger
 	audit        audit.Log
 	metrics      metrics.Broker
 	lives        *wheel[Conn]
 	absences     *wheel[absence]
+	sessions     atomic.Uint64 // the last number of a session
 	alarms       *wheel[alarm]
 	started      time.Time
 	tree         *topic.Tree[target, *session.Subscription]
@@ -219,6 +221,7 @@ func New(opt Options) *Broker {
 	}
 	_, memory := opt.Store.(*store.Memory)
 	b.durable = !memory // no other may be taken for it: a wrapper may well keep something
+	_, b.pages = opt.Store.(store.Pager)
 	b.internal = &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
 	b.internalFrom = originOf(b.internal)
 	b.reg.init()
@@ -227,6 +230,7 @@ func New(opt Options) *Broker {
 	b.lives = newWheel(b.now(), func(c *Conn) *timer[Conn] { return &c.life })
 	b.absences = newWheel(b.now(), func(a *absence) *timer[absence] { return &a.timer })
 	b.alarms = newAlarms(b.now())
+	b.restore()
 	b.work.Add(1)
 	go b.turnWheels()
 	b.work.Add(1)
@@ -294,7 +298,9 @@ func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) i
 		hit := who != nil && revoked(who)
 		if hit {
 			// Now, since the connection may be ending by itself at this moment.
-			cl.dropWill()
+			var batch store.Batch
+			cl.dropWill(&batch)
+			b.commit(&batch, func(error) {}) // a failure is logged; it is judged again before it is published
 		}
 		cl.mu.Unlock()
 		if hit && c != nil {

@@ -38,6 +38,7 @@ type extras struct {
 	replays []replay
 	shared  []*group
 	moved   []session.Entry // shared messages that the client may not have: see dues
+	flying  []flying        // see replay
 	drops
 }
 
@@ -71,6 +72,8 @@ func (cl *client) receives(topic string, h *security.Hash, share string, qos byt
 type aftermath struct {
 	wills  []*will
 	old    *Conn
+	batch  store.Batch // what has to be kept of it all
+	held   []*waiting  // what waits for that
 	leave  []leaving
 	gone   bool
 	redeal []session.Entry // shared messages for other members
@@ -95,12 +98,61 @@ func (cl *client) settle(t *turn, after *aftermath) {
 	for _, l := range after.leave {
 		l.g.leave(cl, l.sub)
 	}
-	redeal(t, after.redeal)
+	putBack := redeal(after.redeal, &after.batch)
 	if after.old != nil {
 		after.old.end(ending{code: packet.SessionTakenOver, reason: "the session was taken over", notify: true, taken: true})
 	}
 	for _, w := range after.wills {
-		b.guardedIn(t, func() { b.publishWill(t, w) })
+		b.guardedIn(t, func() { b.publishWill(t, w, after) })
+	}
+	if !after.batch.Empty() || len(after.held) > 0 {
+		batch, held := after.batch, after.held
+		b.keep(t, &batch, func(t *turn, err error) {
+			for _, w := range held {
+				w.release(t, b, err)
+			}
+		})
+	}
+	for _, g := range putBack {
+		g.drain(t)
+	}
+}
+
+// put adds the session as it is now to the batch, if it is a stored one. One that
+// ends with its connection is put too: its messages are read from the store until then,
+// and it ends for the store, if the broker ends first, at the next start. The caller holds cl.mu.
+func (cl *client) put(batch *store.Batch) {
+	if cl.stored() {
+		batch.Add(store.Op{Kind: store.PutSession, Session: cl.session.Number, Client: cl.id, Owner: originOf(cl.principal), Expiry: cl.session.Expiry})
+	}
+}
+
+// handing is what a later connection of the client has to wait for: that the store
+// has what old, which was the last, or the one that is nil now, has left to be kept. c
+// is the later one, in its own turn, if it is there already; nil: nothing. The caller
+// holds cl.mu.
+func (cl *client) handing(c, old *Conn) <-chan struct{} {
+	if !cl.stored() {
+		return nil
+	}
+	if old == nil {
+		if cl.absent == nil {
+			return nil
+		}
+		return cl.absent.handing
+	}
+	if c != nil && old.keepsIn(c.turn) {
+		return nil // what comes later in a turn comes later to the store
+	}
+	return old.turnOver()
+}
+
+// takeShared takes away what is in flight by a shared subscription, or by any where
+// of is nil, for other members. The caller holds cl.mu.
+func (cl *client) takeShared(of any, after *aftermath) {
+	for _, e := range cl.session.TakeShared(of) {
+		cl.forget(&after.batch, e)
+		after.redeal = append(after.redeal, e)
 	}
 }
 
@@ -161,9 +213,7 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		cl.flushWill(after)
 		cl.clear(after)
 	}
-	cl.back()
-	cl.will = nil // MQTT-3.1.3-9: reconnection within the will delay cancels the will
-	a = &attached{present: cl.session != nil, expiry: min(sessionExpiryAsked(p), c.lis.Limits.SessionExpiry)}
+	a = &attached{present: cl.session != nil, handing: cl.handing(c, after.old), expiry: min(sessionExpiryAsked(p), c.lis.Limits.SessionExpiry)}
 	if cl.session == nil {
 		if !b.reg.admit(owner, b.opt.Sessions, b.opt.SessionsPerPrincipal) {
 			c.limit("sessions")
@@ -171,21 +221,19 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		}
 		b.metrics.Sessions.Add(1)
 		cl.session = &session.Session{}
+		if b.durable && a.expiry > 0 {
+			cl.session.Number = b.sessions.Add(1)
+		}
 	} else if !cl.principal.Same(who) { // with session_owner: client_id
 		b.reg.release(ownerOf(cl.principal))
 		b.reg.admit(owner, 0, 0)
 	}
-	wasKept := cl.session.Kept()
+	cl.dropWill(&a.batch) // MQTT-3.1.3-9: reconnection within the will delay cancels the will
+	cl.back()
 	cl.session.Expiry = a.expiry
-	switch {
-	case a.expiry == 0 && wasKept:
-		// It ends with this connection, and so it must if the broker ends first.
-		a.batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
-	case a.expiry > 0:
-		a.batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(who), Expiry: a.expiry})
-	}
 	cl.principal, cl.lis, cl.conn, cl.live = who, c.lis, c, false
 	cl.rights = nil
+	cl.put(&a.batch)
 	cl.will = newWill(c, b.now())
 	c.client.Store(cl)
 	return a, nil, false
@@ -221,7 +269,6 @@ func (cl *client) detach(c *Conn, why ending) {
 	t := cl.b.takeTurn()
 	defer cl.b.endTurn(t)
 	var after aftermath
-	var batch store.Batch
 	cl.mu.Lock()
 	if cl.conn != c {
 		cl.mu.Unlock()
@@ -233,6 +280,7 @@ func (cl *client) detach(c *Conn, why ending) {
 		// MQTT-3.1.2-8: only a CONNECT that was accepted leaves a will.
 		cl.will = nil
 	}
+	handing := cl.handing(nil, c)
 	cl.leaveWill(why, &after, ends)
 	switch {
 	case ends:
@@ -240,21 +288,20 @@ func (cl *client) detach(c *Conn, why ending) {
 		cl.finish(&after)
 	default:
 		cl.session.Trim()
+		if handing != nil {
+			cl.away().handing = handing
+		}
 		if cl.session.Expiry != session.NeverExpires {
 			a := cl.away()
 			a.expiresAt = t.now + int64(cl.session.Expiry)*1e9
 			a.arm()
 		}
 		if cl.b.opt.RedeliverOnDisconnect {
-			after.redeal = cl.session.TakeShared(nil)
-			for _, e := range after.redeal {
-				cl.forget(&batch, e)
-			}
+			cl.takeShared(nil, &after)
 			cl.account()
 		}
 	}
 	groups := cl.groups()
-	cl.b.commit(&batch, func(error) {}) // lost, a message that moved is only sent once more
 	cl.mu.Unlock()
 	// On a driver's goroutine nobody else would recover.
 	cl.b.guardedIn(t, func() {
@@ -275,11 +322,9 @@ func (cl *client) clear(after *aftermath) {
 	if cl.extras != nil {
 		after.redeal = append(after.redeal, cl.extras.moved...)
 	}
-	after.redeal = append(after.redeal, s.TakeShared(nil)...)
-	if s.Kept() {
-		var batch store.Batch
-		batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
-		cl.b.commit(&batch, func(error) {}) // a failure is logged by commit; the session is over in any case
+	cl.takeShared(nil, after)
+	if cl.stored() {
+		after.batch.Add(store.Op{Kind: store.DeleteSession, Session: s.Number})
 	}
 	cl.session, cl.extras = nil, nil
 	queued, held := s.Counted()

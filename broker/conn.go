@@ -81,6 +81,7 @@ type Conn struct {
 	// Owned by the driver's calls: one goroutine at a time. Fields are in the order
 	// in which they leave no gap: every idle connection has them all.
 	turn        *turn         // nil between calls
+	keeping     *turn         // that has something of this connection for the store; changed under mu
 	held        []byte        // an incomplete packet, or, if deferred, input that waits while paused
 	sending     *sender       // nil until it publishes; see sender
 	auth        *enhancedAuth // nil without enhanced authentication
@@ -387,13 +388,9 @@ func (c *Conn) finish() {
 	c.mu.Lock()
 	c.appendGathered()
 	c.turn = nil
-	var over chan struct{}
-	if s := c.seldom; s != nil && s.over != nil {
-		over, s.over = s.over, nil
-		c.relax()
-	}
 	gone := c.gone
 	c.inTurn = false
+	over := c.closeOver()
 	if len(c.out) > 0 {
 		t.touch(c)
 	}

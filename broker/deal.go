@@ -22,7 +22,7 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 	}
 	if w := in.waiting; w != nil {
 		// QoS 2: it may leave when the publisher's commit is complete.
-		out := g.wait(t, session.Entry{Msg: in.hold(), QoS: in.qos})
+		out := g.wait(t, session.Entry{Msg: in.hold(), QoS: in.qos}, batch)
 		if out == taken {
 			w.groups = append(w.groups, g)
 		}
@@ -46,7 +46,7 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 	}
 	seen := tried && (!g.unseen || len(g.waiting) == 0)
 	before := len(g.waiting)
-	out := g.wait(t, session.Entry{Msg: in.message(), QoS: in.qos})
+	out := g.wait(t, session.Entry{Msg: in.message(), QoS: in.qos}, batch)
 	switch {
 	case out != taken:
 	case seen:
@@ -160,10 +160,11 @@ func (cl *client) offerShared(t *turn, in *inbound, sub *session.Subscription, v
 }
 
 // wait keeps a message until a member can take it, within the bounds of a queue. The caller holds g.mu.
-func (g *group) wait(t *turn, e session.Entry) outcome {
+func (g *group) wait(t *turn, e session.Entry, batch *store.Batch) outcome {
 	b, size := g.b, e.Msg.Size()
 	for len(g.waiting) > 0 && g.waiting[0].Msg.Expired(t.now) {
 		b.metrics.DroppedExpired.Add(1)
+		g.forget(&g.waiting[0], batch)
 		g.take(0)
 	}
 	over := b.opt.BufferBytes > 0 && b.metrics.BufferedBytes.Load()+int64(size) > b.opt.BufferBytes
@@ -173,14 +174,41 @@ func (g *group) wait(t *turn, e session.Entry) outcome {
 		if g.limits.QueueFull != DropOldest || over || len(g.waiting) == 0 {
 			return full
 		}
+		g.forget(&g.waiting[0], batch)
 		g.take(0)
 	}
+	g.store(&e, batch)
 	g.waiting = append(g.waiting, e)
 	g.unseen = true
 	g.bytes += size
 	b.metrics.BufferedBytes.Add(int64(size))
 	b.metrics.Queued.Add(1)
 	return taken
+}
+
+// store adds a message that waits to the batch. The caller holds g.mu.
+func (g *group) store(e *session.Entry, batch *store.Batch) {
+	b := g.b
+	if !b.durable {
+		return
+	}
+	if g.number == 0 {
+		// At once: others may hand what waits to the store before this batch.
+		g.number = b.sessions.Add(1)
+		var first store.Batch
+		first.Add(store.Op{Kind: store.PutSession, Session: g.number, Client: g.name, Group: true, Expiry: session.NeverExpires})
+		b.commit(&first, func(error) {}) // a failure is logged, and nothing after it is kept either
+	}
+	g.lastSeq++
+	e.Seq = g.lastSeq
+	batch.Add(store.Op{Kind: store.PutEntry, Session: g.number, Entry: *e})
+}
+
+// forget adds to the batch that a message waits no more. The caller holds g.mu.
+func (g *group) forget(e *session.Entry, batch *store.Batch) {
+	if g.number != 0 {
+		batch.Add(store.Op{Kind: store.DeleteEntry, Session: g.number, Entry: *e})
+	}
 }
 
 // dropHeld takes out the waiting entries of m: it could not be kept.
@@ -256,6 +284,9 @@ func (g *group) deal(t *turn, e *session.Entry) outcome {
 		topic: m.Topic, payload: m.Payload, props: m.Props, expiryAt: m.ExpiryAt, expires: m.Expires,
 		qos: m.QoS, retain: m.Retain, will: m.Will, origin: m.Origin, kept: m,
 	}
+	if g.b.durable && m.QoS == 2 {
+		in.flying = new([]flyer)
+	}
 	var batch store.Batch
 	out := g.assign(t, &in, false, &batch)
 	switch out {
@@ -267,13 +298,25 @@ func (g *group) deal(t *turn, e *session.Entry) outcome {
 	case refused:
 		g.nobody(t)
 	}
-	g.b.commit(&batch, func(error) {}) // lost, it is in the group's queue or its member's flight
+	g.forget(e, &batch)
+	// In one batch: what is lost of it is in the group's queue still.
+	var done func(t *turn, err error)
+	if in.flying != nil && len(*in.flying) > 0 {
+		list := *in.flying
+		done = func(t *turn, err error) {
+			for _, f := range list {
+				f.cl.landed(t, f.list, err)
+			}
+		}
+	}
+	g.b.keep(t, &batch, done)
 	return out
 }
 
-// redeal gives messages that a member can't have any more to others, before
-// anything that waits.
-func redeal(t *turn, list []session.Entry) {
+// redeal makes messages that a member can't have any more wait for others, before
+// anything that waits already: what has to be kept of it is added to batch. The groups
+// are to be drained when that was handed on.
+func redeal(list []session.Entry, batch *store.Batch) (groups []*group) {
 	byGroup := make(map[*group][]session.Entry)
 	for _, e := range list {
 		if g := groupOf(e.Via); g != nil {
@@ -281,20 +324,23 @@ func redeal(t *turn, list []session.Entry) {
 		}
 	}
 	for g, es := range byGroup {
-		g.putBack(es)
-		g.drain(t)
+		g.putBack(es, batch)
+		groups = append(groups, g)
 	}
+	return groups
 }
 
 // putBack makes messages wait before all others.
-func (g *group) putBack(es []session.Entry) {
+func (g *group) putBack(es []session.Entry, batch *store.Batch) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.over {
 		g.b.metrics.DroppedNoMember.Add(int64(len(es)))
 		return
 	}
-	for _, e := range es {
+	for i := range es {
+		e := &es[i]
+		g.store(e, batch)
 		g.bytes += e.Msg.Size()
 		g.b.metrics.BufferedBytes.Add(int64(e.Msg.Size()))
 	}
@@ -309,6 +355,7 @@ func (g *group) putBack(es []session.Entry) {
 type dues struct {
 	groups []*group
 	moved  []session.Entry
+	number uint64 // of the session that had them, for the store; 0: for none
 }
 
 // owed is the client's dues; room says whether there may be room for more. The caller holds cl.mu.
@@ -319,6 +366,9 @@ func (cl *client) owed(room bool) dues {
 	}
 	d := dues{moved: x.moved}
 	x.moved = nil
+	if len(d.moved) > 0 && cl.stored() {
+		d.number = cl.session.Number
+	}
 	if room {
 		d.groups = x.shared
 	}
@@ -328,7 +378,17 @@ func (cl *client) owed(room bool) dues {
 // pay settles the dues. No lock is held.
 func (d dues) pay(t *turn) {
 	if len(d.moved) > 0 {
-		redeal(t, d.moved)
+		var batch store.Batch
+		if d.number != 0 {
+			for _, e := range d.moved {
+				batch.Add(store.Op{Kind: store.DeleteEntry, Session: d.number, Entry: e})
+			}
+		}
+		more := redeal(d.moved, &batch)
+		more[0].b.keep(t, &batch, nil)
+		for _, g := range more {
+			g.drain(t)
+		}
 	}
 	for _, g := range d.groups {
 		g.drain(t)

@@ -93,8 +93,11 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 		return refused, nil
 	}
 	s := cl.session
-	// A QoS 2 copy that waits for a commit waits in the queue.
-	if cl.live && (cp.qos == 0 || s.Room() && (cp.qos == 1 || cp.in.waiting == nil)) {
+	if cp.qos == 2 && (cp.in.waiting != nil || cp.in.flying != nil) {
+		if cl.live && s.CanPrepare() && cl.prepare(&cp, batch) {
+			return taken, nil
+		}
+	} else if cl.live && (cp.qos == 0 || s.Room()) {
 		out := b.hand(t, cl, &cp, batch)
 		switch {
 		case out == full && cp.qos == 0:
@@ -128,7 +131,7 @@ func (b *Broker) hand(t *turn, cl *client, cp *dispatch, batch *store.Batch) out
 		if id, ok = cl.session.Track(e); !ok {
 			return full
 		}
-		cl.store(batch, e)
+		cl.store(batch, e, id)
 		cl.account()
 	}
 	if c.aliasMax == 0 && cp.in.again(cp.variant(c.version)) {
@@ -139,6 +142,28 @@ func (b *Broker) hand(t *turn, cl *client, cp *dispatch, batch *store.Batch) out
 	f.PacketID = id
 	c.write(t, &f)
 	return taken
+}
+
+// prepare puts a QoS 2 copy in flight, to be sent when what has to be kept of it is;
+// false if it has no identifier. The caller holds cl.mu.
+func (cl *client) prepare(cp *dispatch, batch *store.Batch) bool {
+	s, w := cl.session, cp.in.waiting
+	if w != nil {
+		cp.in.hold()
+	}
+	e := cp.entry(s)
+	id, ok := s.Prepare(e, w == nil)
+	if !ok {
+		return false
+	}
+	if w != nil {
+		w.clients = append(w.clients, cl)
+	} else {
+		*cp.in.flying = append(*cp.in.flying, flyer{cl, []flying{{s, id, e.Seq}}})
+	}
+	cl.store(batch, e, id)
+	cl.account()
+	return true
 }
 
 // queue puts a copy in the session's queue, within its bounds. The caller holds cl.mu.
@@ -167,7 +192,10 @@ func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (ou
 	}
 	e := cp.entry(s)
 	s.Enqueue(e)
-	cl.store(batch, e)
+	cl.store(batch, e, 0)
+	if b.pages {
+		s.PageOut()
+	}
 	cl.account()
 	return taken, nil
 }
@@ -213,19 +241,20 @@ func (cp dispatch) frame(now int64) packet.PublishOut {
 
 // stored reports whether the store has to be told what becomes of the session's
 // messages. The caller holds cl.mu.
-func (cl *client) stored() bool { return cl.b.durable && cl.session.Kept() }
+func (cl *client) stored() bool { return cl.session != nil && cl.session.Number != 0 }
 
-// store adds a kept session's entry to the batch.
-func (cl *client) store(batch *store.Batch, e session.Entry) {
-	if cl.stored() && batch != nil {
-		batch.Add(store.Op{Kind: store.PutEntry, Client: cl.id, Seq: e.Seq, Entry: e})
+// store adds a stored session's entry to the batch; id is the identifier under which
+// it is in flight, 0 for none.
+func (cl *client) store(batch *store.Batch, e session.Entry, id uint16) {
+	if cl.stored() {
+		batch.Add(store.Op{Kind: store.PutEntry, Session: cl.session.Number, Entry: e, PacketID: id})
 	}
 }
 
 // forget adds the end of an entry to the batch.
 func (cl *client) forget(batch *store.Batch, e session.Entry) {
-	if cl.stored() && batch != nil {
-		batch.Add(store.Op{Kind: store.DeleteEntry, Client: cl.id, Seq: e.Seq})
+	if cl.stored() {
+		batch.Add(store.Op{Kind: store.DeleteEntry, Session: cl.session.Number, Entry: e})
 	}
 }
 
@@ -240,26 +269,39 @@ func (cl *client) pump(t *turn) {
 	}
 	b, s, c := cl.b, cl.session, cl.conn
 	var batch store.Batch
+	var list []flying
 	expired := func(e session.Entry) {
 		b.metrics.DroppedExpired.Add(1)
 		cl.forget(&batch, e)
 	}
 	for c.roomy() {
 		snd, ok := s.Next(t.now, expired)
-		if !ok {
-			cl.replay(t)
-			break
-		}
-		if snd.Release {
-			c.sendTouch(t, func(dst []byte) []byte {
-				return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: snd.ID})
-			})
+		switch {
+		case ok && snd.Release:
+			cl.sendPubrel(t, snd.ID)
 			continue
+		case ok:
+			cl.transmit(t, snd, &batch)
+			continue
+		case cl.stored():
+			// The identifier of a QoS 2 message is kept before it is sent.
+			if e, id, ok := s.PrepareNext(t.now); ok {
+				cl.setFlight(&batch, e.Seq, id, session.AwaitAck)
+				list = append(list, flying{s, id, e.Seq})
+				continue
+			}
 		}
-		cl.transmit(t, snd, &batch)
+		cl.replay(t, &batch)
+		if x := cl.extras; x != nil && x.flying != nil {
+			list, x.flying = append(list, x.flying...), nil
+		}
+		break
 	}
 	cl.account()
-	b.commit(&batch, func(error) {}) // what is lost here is sent or dropped once more
+	cl.fly(t, &batch, list)
+	if b.pages {
+		cl.page()
+	}
 }
 
 // transmit sends one entry that left the queue or is sent again, if the client
@@ -278,8 +320,8 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 	case !c.tryWrite(t, &f):
 		b.metrics.DroppedTooLarge.Add(1)
 	default:
-		if snd.Fresh && snd.QoS > 0 && cl.stored() {
-			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID})
+		if snd.Fresh && snd.QoS == 1 && cl.stored() {
+			cl.setFlight(batch, snd.Seq, snd.ID, session.AwaitAck)
 		} else if snd.QoS == 0 {
 			cl.forget(batch, snd.Entry)
 		}
@@ -296,27 +338,26 @@ func (cl *client) transmit(t *turn, snd session.Send, batch *store.Batch) {
 // know the identifier already; what came by a shared subscription is for another
 // member. The caller holds cl.mu.
 func (cl *client) withhold(t *turn, snd session.Send, batch *store.Batch) {
-	b, c, s := cl.b, cl.conn, cl.session
+	b, s := cl.b, cl.session
 	if snd.QoS == 2 && !snd.Fresh {
 		b.metrics.DroppedDenied.Add(1)
 		s.Hollow(snd.ID)
+		// Kept or not: the client has no more of it than an identifier.
 		if cl.stored() {
-			batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: snd.Seq, PacketID: snd.ID, State: session.AwaitComp})
+			cl.setFlight(batch, snd.Seq, snd.ID, session.AwaitComp)
 		}
-		c.sendTouch(t, func(dst []byte) []byte {
-			return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: snd.ID})
-		})
+		cl.sendPubrel(t, snd.ID)
 		return
 	}
 	if snd.QoS > 0 {
 		s.Forget(snd.ID)
 	}
-	cl.forget(batch, snd.Entry)
 	if groupOf(snd.Via) != nil {
 		x := cl.extra()
-		x.moved = append(x.moved, snd.Entry)
+		x.moved = append(x.moved, snd.Entry) // and is forgotten with that: see dues
 		return
 	}
+	cl.forget(batch, snd.Entry)
 	b.metrics.DroppedDenied.Add(1)
 }
 

@@ -70,11 +70,12 @@ func (b *Broker) barrier() {
 	}
 }
 
-// turnOver is closed when the turn ends that c is in; nil if it is in none.
+// turnOver is closed when the turn ends that c is in, and the store has what is to
+// be kept of it; nil if it is in none.
 func (c *Conn) turnOver() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.inTurn {
+	if !c.inTurn && c.keeping == nil {
 		return nil
 	}
 	s := c.rare()
@@ -99,7 +100,7 @@ func (cl *client) enforce(n *Enforced) {
 	if !judged {
 		// A policy panicked: that refuses, like an error.
 		v = security.Verdict{Rule: "the policy failed"}
-		refused = cl.silence()
+		refused = cl.silence(&after)
 	}
 	for _, s := range after.restood {
 		if s.verdict.Allowed() {
@@ -124,7 +125,7 @@ func (cl *client) rejudge(after *aftermath) (refused *Conn, v security.Verdict) 
 		return nil, v
 	}
 	if v = cl.b.gate.Keeps(cl.principal); !v.Allowed() {
-		refused = cl.mute()
+		refused = cl.mute(after)
 	}
 	cl.restand(after)
 	return refused, v
@@ -133,18 +134,18 @@ func (cl *client) rejudge(after *aftermath) (refused *Conn, v security.Verdict) 
 // mute takes the will away from a principal that may not act any more, and
 // returns the connection to end, if there is one: a CONNECT that is under way is
 // judged again before its CONNACK. The caller holds cl.mu.
-func (cl *client) mute() *Conn {
-	cl.dropWill()
+func (cl *client) mute(after *aftermath) *Conn {
+	cl.dropWill(&after.batch)
 	if cl.conn != nil && cl.conn.accepted() {
 		return cl.conn
 	}
 	return nil
 }
 
-func (cl *client) silence() *Conn {
+func (cl *client) silence(after *aftermath) *Conn {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
-	return cl.mute()
+	return cl.mute(after)
 }
 
 // restood is a standing subscription that was judged again and did not stay as it was.
@@ -169,42 +170,36 @@ func (cl *client) restand(after *aftermath) {
 	if len(changed) == 0 {
 		return
 	}
-	var batch store.Batch
 	for _, r := range changed {
 		if !r.verdict.Allowed() {
 			b.metrics.SubscriptionsRevoked.Add(1)
 			s.Subs.Delete(r.sub.Filter)
-			cl.revoke(r.sub, after, &batch)
+			cl.revoke(r.sub, after)
 			continue
 		}
 		b.metrics.SubscriptionsLowered.Add(1)
 		r.sub.QoS = r.verdict.QoS
-		if s.Kept() {
-			batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: r.sub})
+		if cl.stored() {
+			after.batch.Add(store.Op{Kind: store.PutSubscription, Session: s.Number, Sub: r.sub})
 		}
 	}
 	after.restood = append(after.restood, changed...)
 	cl.account()
-	b.commit(&batch, func(error) {}) // a failure is logged; after a restart they are judged again
 }
 
 // revoke ends a subscription that its client may not have any more. The caller holds cl.mu.
-func (cl *client) revoke(sub *session.Subscription, after *aftermath, batch *store.Batch) {
+func (cl *client) revoke(sub *session.Subscription, after *aftermath) {
 	s := cl.session
 	cl.drop(sub, after)
-	if s.Kept() {
-		batch.Add(store.Op{Kind: store.DeleteSubscription, Client: cl.id, Topic: sub.Filter})
+	if cl.stored() {
+		after.batch.Add(store.Op{Kind: store.DeleteSubscription, Session: s.Number, Topic: sub.Filter})
 	}
 	if !sub.Shared() || cl.conn != nil {
 		return
 	}
 	// Nobody is there to acknowledge what was sent: another member may have it.
 	if g := cl.b.groups.find(sub); g != nil {
-		moved := s.TakeShared(g)
-		for _, e := range moved {
-			cl.forget(batch, e)
-		}
-		after.redeal = append(after.redeal, moved...)
+		cl.takeShared(g, after)
 	}
 }
 

@@ -29,7 +29,7 @@ type fan struct {
 	in     inbound // with bytes of its own
 	// done is called when it is complete; live says that the publisher is there, and
 	// in a turn of its own.
-	done func(f *fan, res result, live bool)
+	done func(t *turn, f *fan, res result, live bool)
 }
 
 // suspends reports whether the message has to go on in a later turn.
@@ -95,7 +95,7 @@ func (c *Conn) fanOn() {
 		c.fanOut(f)
 		return
 	}
-	f.done(f, res, true)
+	f.done(c.turn, f, res, true)
 }
 
 // abandon completes the fan-out that waits, if there is one: what its publisher
@@ -124,6 +124,6 @@ func (b *Broker) complete(f *fan) {
 		t := b.takeTurn()
 		defer b.endTurn(t)
 		res, _ := f.goOn(t) // no turn of this kind has an end
-		f.done(f, res, false)
+		f.done(t, f, res, false)
 	})
 }

@@ -16,30 +16,40 @@ func (c *Conn) handleAck(h packet.Header, body []byte) error {
 		return c.handlePubrel(a)
 	}
 	batch := c.scratchBatch()
-	owed, err := c.client.Load().advance(c, h.Type, a, batch)
-	c.b.commit(batch, func(error) {}) // lost, it is only sent once more
+	list, owed, err := c.client.Load().advance(c, h.Type, a, batch)
+	c.fly(batch, list)
 	owed.pay(c.turn)
 	return err
 }
 
 // advance takes one acknowledgement of c and sends what it made room for.
-func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.Batch) (owed dues, err error) {
+func (cl *client) advance(c *Conn, typ packet.Type, a packet.Ack, batch *store.Batch) (list []flying, owed dues, err error) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.conn != c {
-		return dues{}, errTaken
+		return nil, dues{}, errTaken
 	}
-	if err = cl.progress(c.turn, batch, typ, a.PacketID, a.Code); err != nil {
-		return dues{}, err
+	if err = cl.progress(batch, &list, typ, a.PacketID, a.Code); err != nil {
+		return list, dues{}, err
 	}
-	return cl.advanced(c.turn), nil
+	return list, cl.advanced(c.turn), nil
+}
+
+// fly is client.fly in c's part of its turn.
+func (c *Conn) fly(batch *store.Batch, list []flying) {
+	var done func(t *turn, err error)
+	if len(list) > 0 {
+		cl := c.client.Load()
+		done = func(t *turn, err error) { cl.landed(t, list, err) }
+	}
+	c.keep(batch, done)
 }
 
 // acked ends an exchange. An identifier that is not in flight is ignored: the
 // client may acknowledge twice. The caller holds cl.mu, and accounts for it.
 func (cl *client) acked(batch *store.Batch, id uint16, qos byte, state session.State) error {
 	o, ok := cl.session.Outgoing(id)
-	if !ok {
+	if !ok || o.Fresh() {
 		return nil
 	}
 	if o.QoS != qos || o.State != state {
@@ -58,12 +68,12 @@ func (cl *client) over(batch *store.Batch, id uint16) {
 	cl.forget(batch, e)
 }
 
-// received answers a PUBREC with a PUBREL, in the turn of cl's own connection.
-// The caller holds cl.mu, and accounts for it.
-func (cl *client) received(batch *store.Batch, id uint16, code packet.Code) error {
+// received answers a PUBREC with a PUBREL, in the turn of cl's own connection, or
+// adds to list that it waits for batch. The caller holds cl.mu, and accounts for it.
+func (cl *client) received(batch *store.Batch, list *[]flying, id uint16, code packet.Code) error {
 	c := cl.conn
 	o, ok := cl.session.Outgoing(id)
-	if !ok {
+	if !ok || o.Fresh() { // what was never sent the client can't mean
 		if c.version < packet.V5 {
 			c.gather(packet.PUBREL, id)
 			return nil
@@ -84,10 +94,26 @@ func (cl *client) received(batch *store.Batch, id uint16, code packet.Code) erro
 	}
 	o.State = session.AwaitComp
 	if cl.stored() {
-		batch.Add(store.Op{Kind: store.SetFlight, Client: cl.id, Seq: o.Seq, PacketID: o.ID, State: session.AwaitComp})
+		cl.session.Hold(id)
+		cl.setFlight(batch, o.Seq, id, session.AwaitComp)
+		*list = append(*list, flying{cl.session, id, o.Seq})
+		return nil
 	}
 	c.gather(packet.PUBREL, id)
 	return nil
+}
+
+// setFlight adds how far an outgoing message is to the batch. The caller holds cl.mu.
+func (cl *client) setFlight(batch *store.Batch, seq uint64, id uint16, state session.State) {
+	batch.Add(store.Op{Kind: store.SetFlight, Session: cl.session.Number, Entry: session.Entry{Seq: seq}, PacketID: id, State: state})
+}
+
+// sendPubrel releases an identifier of the client. The caller holds cl.mu, and the client is live.
+func (cl *client) sendPubrel(t *turn, id uint16) {
+	c := cl.conn
+	c.sendTouch(t, func(dst []byte) []byte {
+		return packet.AppendAck(dst, c.version, packet.PUBREL, &packet.Ack{PacketID: id})
+	})
 }
 
 // handlePubrel releases a QoS 2 identifier of the client.
@@ -99,7 +125,7 @@ func (c *Conn) handlePubrel(a packet.Ack) error {
 		return errTaken
 	}
 	known := cl.session.Release(a.PacketID)
-	kept := cl.stored()
+	kept, number := cl.stored(), cl.session.Number
 	cl.mu.Unlock()
 	counts := c.sender().incoming.Remove(a.PacketID)
 	code := packet.Success
@@ -112,8 +138,8 @@ func (c *Conn) handlePubrel(a packet.Ack) error {
 	}
 	ack := c.reserve(&pendingAck{typ: packet.PUBCOMP, ack: packet.Ack{PacketID: a.PacketID, Code: code}, counts: counts})
 	var batch store.Batch
-	batch.Add(store.Op{Kind: store.DeleteIncoming, Client: cl.id, PacketID: a.PacketID})
-	c.b.commit(&batch, ack.complete)
+	batch.Add(store.Op{Kind: store.DeleteIncoming, Session: number, PacketID: a.PacketID})
+	c.keep(&batch, ack.complete)
 	return nil
 }
 
@@ -169,12 +195,8 @@ func (cl *client) setExpiry(seconds uint32) {
 	if cl.session.Expiry == seconds {
 		return
 	}
-	var batch store.Batch
-	if seconds == 0 {
-		batch.Add(store.Op{Kind: store.DeleteSession, Client: cl.id})
-	} else {
-		batch.Add(store.Op{Kind: store.PutSession, Client: cl.id, Owner: originOf(cl.principal), Expiry: seconds})
-	}
 	cl.session.Expiry = seconds
+	var batch store.Batch
+	cl.put(&batch)
 	cl.b.commit(&batch, func(error) {}) // a failure is logged; the interval in force is the new one
 }

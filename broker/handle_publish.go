@@ -179,14 +179,14 @@ func (c *Conn) duplicate(id uint16) (done bool, err error) {
 	// connection: this one completes after it, and looks what became of it.
 	var batch store.Batch
 	if kept {
-		batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: id})
+		batch.Add(store.Op{Kind: store.AddIncoming, Session: s.Number, PacketID: id})
 	}
 	ack := c.reserve(&pendingAck{typ: packet.PUBREC, ack: packet.Ack{PacketID: id}})
-	c.b.commit(&batch, func(err error) {
+	c.keep(&batch, func(t *turn, err error) {
 		if err == nil && kept && !cl.holds(s, id) {
 			err = errLost
 		}
-		ack.complete(err)
+		ack.complete(t, err)
 	})
 	return true, nil
 }
@@ -244,13 +244,13 @@ func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound, p *packet.
 	batch := c.scratchBatch()
 	res, rest := c.b.spread(c.turn, permit, in, batch, true)
 	if rest != nil {
-		rest.done = func(f *fan, res result, live bool) {
+		rest.done = func(t *turn, f *fan, res result, live bool) {
 			if res.denied != nil && live {
 				if err := c.denyPublish(&packet.Publish{Retain: f.in.retain}, f.in.topic, *res.denied); err != nil {
 					c.fail(err)
 				}
 			}
-			c.b.commit(&f.batch, func(error) {})
+			c.b.keep(t, &f.batch, nil)
 		}
 		c.fanOut(rest)
 		return nil
@@ -258,7 +258,7 @@ func (c *Conn) publishAtMostOnce(permit security.Permit, in *inbound, p *packet.
 	if res.denied != nil {
 		return c.denyPublish(p, in.topic, *res.denied)
 	}
-	c.b.commit(batch, func(error) {}) // QoS 0 promises nothing
+	c.keep(batch, nil) // QoS 0 promises nothing
 	return nil
 }
 
@@ -281,7 +281,7 @@ func (c *Conn) publishExactlyOnce(permit security.Permit, in *inbound, p *packet
 		defer func() {
 			if w := in.waiting; w != nil { // a panic: nobody else lets the copies go
 				cl.releaseIncoming(s, p.PacketID)
-				w.release(c.b, errLost)
+				w.release(c.turn, c.b, errLost)
 			}
 		}()
 	}
@@ -300,7 +300,7 @@ func (cl *client) beginIncoming(c *Conn, id uint16, batch *store.Batch) (*sessio
 	cl.session.AddIncoming(id)
 	c.markIncoming(id)
 	if cl.stored() {
-		batch.Add(store.Op{Kind: store.AddIncoming, Client: cl.id, PacketID: id})
+		batch.Add(store.Op{Kind: store.AddIncoming, Session: cl.session.Number, PacketID: id})
 	}
 	return cl.session, nil
 }
@@ -319,9 +319,9 @@ func (c *Conn) publishAcked(permit security.Permit, in *inbound, p *packet.Publi
 
 // fanOutAcked is fanOut for a message that is acknowledged.
 func (c *Conn) fanOutAcked(rest *fan, a packet.Publish, s *session.Session) {
-	rest.done = func(f *fan, res result, live bool) {
+	rest.done = func(t *turn, f *fan, res result, live bool) {
 		if !live {
-			c.abandoned(f, s, a.PacketID)
+			c.abandoned(t, f, s, a.PacketID)
 		} else if err := c.finishAcked(&a, &f.in, res, &f.batch, s); err != nil {
 			c.fail(err)
 		}
@@ -330,13 +330,13 @@ func (c *Conn) fanOutAcked(rest *fan, a packet.Publish, s *session.Session) {
 }
 
 // abandoned completes a message whose publisher has gone and is told nothing.
-func (c *Conn) abandoned(f *fan, s *session.Session, id uint16) {
+func (c *Conn) abandoned(t *turn, f *fan, s *session.Session, id uint16) {
 	cl, b, waiting := c.client.Load(), c.b, f.in.waiting
-	b.commit(&f.batch, func(err error) {
+	b.keep(t, &f.batch, func(t *turn, err error) {
 		if err != nil && s != nil {
 			cl.releaseIncoming(s, id)
 		}
-		waiting.release(b, err)
+		waiting.release(t, b, err)
 	})
 }
 
@@ -348,7 +348,7 @@ func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *st
 		if ans.Reason, err = c.refusePublish(p, in.topic, *res.denied); err != nil {
 			w := in.waiting
 			in.waiting = nil
-			c.client.Load().giveUp(s, p.PacketID, w, err)
+			c.client.Load().giveUp(c.turn, s, p.PacketID, w, err)
 			return err
 		}
 	}
@@ -359,8 +359,8 @@ func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *st
 		if counts {
 			c.client.Load().releaseIncoming(s, p.PacketID)
 			c.sender().incoming.Remove(p.PacketID)
-			if !batch.Empty() {
-				batch.Add(store.Op{Kind: store.DeleteIncoming, Client: c.client.Load().id, PacketID: p.PacketID})
+			if !batch.Empty() && s.Number != 0 {
+				batch.Add(store.Op{Kind: store.DeleteIncoming, Session: s.Number, PacketID: p.PacketID})
 			}
 		}
 	}
@@ -368,7 +368,7 @@ func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *st
 	in.waiting = nil
 	if batch.Empty() {
 		c.acknowledge(typ, ans, counts)
-		w.release(c.b, nil)
+		w.release(c.turn, c.b, nil)
 		return nil
 	}
 	c.acknowledgeKept(typ, ans, counts, batch, s, w)
@@ -379,24 +379,24 @@ func (c *Conn) finishAcked(p *packet.Publish, in *inbound, res result, batch *st
 func (c *Conn) acknowledgeKept(typ packet.Type, ans packet.Ack, counts bool, batch *store.Batch, s *session.Session, w *waiting) {
 	cl := c.client.Load()
 	ack := c.reserve(&pendingAck{typ: typ, ack: ans, counts: counts})
-	c.b.commit(batch, func(err error) {
+	c.keep(batch, func(t *turn, err error) {
 		if err == nil {
-			ack.complete(nil)
-			w.release(c.b, nil)
+			ack.complete(t, nil)
+			w.release(t, c.b, nil)
 			return
 		}
-		cl.giveUp(s, ans.PacketID, w, err)
-		ack.complete(err)
+		cl.giveUp(t, s, ans.PacketID, w, err)
+		ack.complete(t, err)
 	})
 }
 
 // giveUp forgets a message that could not be taken, before the connection ends:
 // it is a new one when it comes again.
-func (cl *client) giveUp(s *session.Session, id uint16, w *waiting, err error) {
+func (cl *client) giveUp(t *turn, s *session.Session, id uint16, w *waiting, err error) {
 	if s != nil {
 		cl.releaseIncoming(s, id)
 	}
-	w.release(cl.b, err)
+	w.release(t, cl.b, err)
 }
 
 // scratchBatch is an empty batch for one packet; a store has no use for it when

@@ -45,7 +45,7 @@ func (c *Conn) handleSubscribe(h packet.Header, body []byte) error {
 	cl := c.client.Load()
 	ack := c.reserve(&pendingAck{typ: packet.SUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes, Reason: c.tell(into.refused...)}})
 	ack.after = func() { cl.subscribed(c, into.replays) }
-	c.b.commit(&into.batch, ack.complete)
+	c.keep(&into.batch, ack.complete)
 	return nil
 }
 
@@ -86,8 +86,8 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into
 	} else {
 		c.b.metrics.Subscriptions.Add(1)
 	}
-	if s.Kept() {
-		into.batch.Add(store.Op{Kind: store.PutSubscription, Client: cl.id, Sub: sub})
+	if cl.stored() {
+		into.batch.Add(store.Op{Kind: store.PutSubscription, Session: s.Number, Sub: sub})
 	}
 	if !sub.Shared() {
 		c.b.tree.Set(sub.Topic(), target{client: cl}, sub)
@@ -97,7 +97,7 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into
 	cl.mu.Unlock()
 	if sub.Shared() {
 		// group.mu comes before client.mu, so the group is joined with no lock held.
-		cl.join(c, sub)
+		cl.join(&c.lis.Limits, sub)
 		return granted, nil
 	}
 	if sub.RetainHandling == 2 || sub.RetainHandling == 1 && old != nil {
@@ -174,13 +174,13 @@ func (c *Conn) handleUnsubscribe(h packet.Header, body []byte) error {
 			continue
 		}
 		cl.drop(sub, &after)
-		if cl.session.Kept() {
-			batch.Add(store.Op{Kind: store.DeleteSubscription, Client: cl.id, Topic: f})
+		if cl.stored() {
+			batch.Add(store.Op{Kind: store.DeleteSubscription, Session: cl.session.Number, Topic: f})
 		}
 	}
 	cl.mu.Unlock()
 	cl.settle(c.turn, &after)
 	ack := c.reserve(&pendingAck{typ: packet.UNSUBACK, sub: &packet.SubAck{PacketID: p.PacketID, Codes: codes}})
-	c.b.commit(&batch, ack.complete)
+	c.keep(&batch, ack.complete)
 	return nil
 }

@@ -15,8 +15,11 @@ import (
 	"sallyport/security"
 	"sallyport/security/authn"
 	"sallyport/store"
+	"sallyport/store/disk"
 	"sallyport/store/storetest"
 	"sallyport/topic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // testLimits are small enough to be reached and large enough not to be in the way.
@@ -118,6 +121,7 @@ type bed struct {
 	slow   bool          // commits take time
 	wait   time.Duration // for one packet
 	loops  *Loops        // nil: none
+	opt    Options       // of b
 }
 
 type way struct {
@@ -139,10 +143,30 @@ func slowStore(fail func(int, *store.Batch) bool) func() store.Store {
 	}
 }
 
+// onDisk is a store on a disk in memory.
+type onDisk struct {
+	*disk.Store
+	fs *vfs.MemFS
+}
+
+func openDisk(fs *vfs.MemFS, on vfs.FS) *onDisk {
+	s, err := disk.Open(disk.Options{Dir: "store", FS: on})
+	if err != nil {
+		panic(err)
+	}
+	return &onDisk{s, fs}
+}
+
+func diskStore() store.Store {
+	fs := vfs.NewCrashableMem()
+	return openDisk(fs, fs)
+}
+
 func ways() []way {
 	return append([]way{
 		{name: "memory store over pipes", bubble: true},
 		{name: "slow store over pipes", bubble: true, store: slowStore(nil)},
+		{name: "disk store over pipes", bubble: true, store: diskStore},
 	}, drivers()...)
 }
 
@@ -205,7 +229,7 @@ func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
 		s.opt.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	s.opt.Listeners = map[string]*Listener{"test": &s.lis}
-	x := &bed{t: t, b: New(s.opt), door: d, bubble: w.bubble, slow: w.store != nil, wait: 10 * time.Second}
+	x := &bed{t: t, opt: s.opt, b: New(s.opt), door: d, bubble: w.bubble, slow: w.store != nil, wait: 10 * time.Second}
 	if w.bubble {
 		x.wait = time.Minute
 	}
@@ -302,16 +326,35 @@ func denyTopic(topic string) policyFunc {
 	}
 }
 
-// finish ends everything and checks that nothing is left.
-func (x *bed) finish() {
-	x.t.Helper()
+// leaveAll ends all connections.
+func (x *bed) leaveAll() {
 	for _, p := range x.peers {
 		_ = p.conn.Close() // closed already, perhaps
 		for range p.in {
 			// what is left has no reader
 		}
 	}
+	x.peers = nil
 	x.b.Shutdown(x.wait)
+}
+
+// restart is a loss of power, and the start that follows it.
+func (x *bed) restart() {
+	x.t.Helper()
+	x.settle()
+	fs := x.b.store.(*onDisk).fs.CrashClone(vfs.CrashCloneCfg{})
+	x.leaveAll()
+	if err := x.b.Close(); err != nil {
+		x.t.Fatalf("Close: %v", err)
+	}
+	x.opt.Store = openDisk(fs, fs)
+	x.b = New(x.opt)
+}
+
+// finish ends everything and checks that nothing is left.
+func (x *bed) finish() {
+	x.t.Helper()
+	x.leaveAll()
 	x.settle()
 	x.b.reg.each(func(cl *client) { cl.expireNow() })
 	x.settle()
@@ -330,4 +373,15 @@ func (x *bed) finish() {
 		}
 	}
 	x.b.reg.each(func(cl *client) { x.t.Errorf("client %q is left at the end", cl.id) })
+	if d, ok := x.b.store.(*onDisk); ok {
+		again := openDisk(d.fs, d.fs)
+		for kind, n := range again.Records() {
+			if kind != 'm' && kind != 'r' && n != 0 {
+				x.t.Errorf("%d records of kind %c are left in the store, want none", n, kind)
+			}
+		}
+		if err := again.Close(); err != nil {
+			x.t.Errorf("Close: %v", err)
+		}
+	}
 }

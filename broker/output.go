@@ -137,8 +137,9 @@ type pendingAck struct {
 	typ    packet.Type
 	ack    packet.Ack
 	sub    *packet.SubAck
-	counts bool   // it gives one of the receive maximum back
-	after  func() // runs when it has left
+	counts bool     // it gives one of the receive maximum back
+	more   []uint16 // identifiers to acknowledge in the same way, after that of ack
+	after  func()   // runs when it has left
 }
 
 // ackBacklog is how many acknowledgements may wait before input does.
@@ -168,14 +169,12 @@ func (c *Conn) reserve(p *pendingAck) *pendingAck {
 }
 
 // complete is called with the result of the commit.
-func (p *pendingAck) complete(err error) {
+func (p *pendingAck) complete(t *turn, err error) {
 	c := p.c
 	c.mu.Lock()
 	p.ready, p.failed = true, err != nil
 	c.mu.Unlock()
-	t := turn{now: c.b.now()}
-	c.settleAcks(&t)
-	t.flush()
+	c.settleAcks(t)
 }
 
 // settleAcks sends the acknowledgements at the head that are ready. A failed
@@ -250,6 +249,11 @@ func (c *Conn) appendAck(p *pendingAck) (fits bool) {
 		})
 	}
 	if p.counts {
+		c.returned++
+	}
+	for _, id := range p.more {
+		c.room(ackSize)
+		c.out = packet.AppendBareAck(c.out, p.typ, id)
 		c.returned++
 	}
 	c.account()

@@ -25,6 +25,7 @@ type inbound struct {
 	trail    *trail        // what is remembered of the topic; nil: nothing
 	kept     *session.Message
 	waiting  *waiting // of a QoS 2 message: its copies wait for the commit
+	flying   *[]flyer // likewise, where it was kept before and only its copies are new; nil: they need not
 }
 
 // waiting is where the copies of a QoS 2 message wait until its commit is
@@ -77,27 +78,25 @@ func (in *inbound) left(now int64) uint32 {
 
 // release ends the wait: the copies may leave, or after a failed commit are
 // forgotten. It runs once, when publish has returned; w is nil but for QoS 2.
-func (w *waiting) release(b *Broker, err error) {
+func (w *waiting) release(t *turn, b *Broker, err error) {
 	if w == nil {
 		return
 	}
 	if w.msg == nil {
 		return
 	}
-	t := turn{now: b.now()}
 	if err == nil {
 		w.msg.Unhold()
 	}
 	for _, cl := range w.clients {
-		cl.unhold(&t, w, err).pay(&t)
+		cl.unhold(t, w, err).pay(t)
 	}
 	for _, g := range w.groups {
 		if err != nil {
 			g.dropHeld(w.msg)
 		}
-		g.drain(&t)
+		g.drain(t)
 	}
-	t.flush()
 }
 
 // unhold lets the copies that wait in w go, or forgets them after a failed commit.

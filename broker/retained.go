@@ -44,7 +44,7 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 	m := in.message()
 	b.store.Retain(m)
 	if b.durable {
-		batch.Add(store.Op{Kind: store.PutRetained, Message: m})
+		batch.Add(store.Op{Kind: store.PutRetained, Topic: m.Topic})
 	}
 	return true
 }
@@ -103,9 +103,9 @@ func (cl *client) beginReplays(t *turn, c *Conn, list []replay) dues {
 	return cl.owed(true)
 }
 
-// replay goes on with the first replay. The caller holds cl.mu, and so no live
+// replay goes on with the first replay. What has to be kept is added to batch, and extras.flying waits for it. The caller holds cl.mu, and so no live
 // message passes between reading a retained message and sending it.
-func (cl *client) replay(t *turn) {
+func (cl *client) replay(t *turn, batch *store.Batch) {
 	b, s, c := cl.b, cl.session, cl.conn
 	for looks := 0; cl.replaying() && c.roomy(); looks++ {
 		if looks == replayLooks {
@@ -120,7 +120,7 @@ func (cl *client) replay(t *turn) {
 		}
 		last := r.after
 		cursor, complete := b.store.ScanRetained(r.sub.Topic(), r.after, replayWork, func(m *session.Message) bool {
-			if !cl.replayOne(t, r.sub, m) {
+			if !cl.replayOne(t, r.sub, m, batch) {
 				blocked = true
 				return false
 			}
@@ -157,7 +157,7 @@ func (cl *client) nextReplay() {
 }
 
 // replayOne sends one retained message; it is false if there is no room now.
-func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Message) bool {
+func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Message, batch *store.Batch) bool {
 	b, s, c := cl.b, cl.session, cl.conn
 	if m.Expired(t.now) {
 		b.metrics.DroppedExpired.Add(1)
@@ -184,7 +184,15 @@ func (cl *client) replayOne(t *turn, sub *session.Subscription, m *session.Messa
 		qos: m.QoS, retain: true, will: m.Will, origin: m.Origin, kept: m,
 	}
 	// MQTT-3.3.1-8: sent because of a new subscription, the retain flag is set.
-	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, via: sub.Via()}, nil)
+	if qos == 2 && cl.stored() {
+		in.flying = new([]flyer)
+	}
+	b.deliver(d, t, cl, dispatch{in: &in, qos: qos, retain: true, via: sub.Via()}, batch)
+	if in.flying != nil {
+		for _, f := range *in.flying {
+			cl.extras.flying = append(cl.extras.flying, f.list...)
+		}
+	}
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"sallyport/session"
+	"sallyport/store"
 )
 
 // group is one shared subscription: a share name with a filter (MQTT 5.0,
@@ -26,6 +27,8 @@ type group struct {
 	waiting []session.Entry
 	bytes   int
 	limits  Limits
+	number  uint64 // by which the store knows what waits; 0: nothing has had to be kept
+	lastSeq uint64
 	over    bool   // no member is left
 	tries   uint64 // of giving a message away; member.busy
 	round   uint64 // of dealing all that waits; member.behind
@@ -59,20 +62,26 @@ func (gs *groups) all() []*group {
 	return list
 }
 
-func (gs *groups) find(sub *session.Subscription) *group {
+func (gs *groups) find(sub *session.Subscription) *group { return gs.named(sub.Filter) }
+
+// named is the shared subscription of a filter, nil if there is none.
+func (gs *groups) named(filter string) *group {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	return gs.byFilter[sub.Filter]
+	return gs.byFilter[filter]
 }
 
-// join makes the client a member. No lock is held.
-func (cl *client) join(c *Conn, sub *session.Subscription) {
+// ShareFilter is the filter that made the group: for a store.
+func (g *group) ShareFilter() string { return g.name }
+
+// join makes the client a member; a group that this makes has the limits. No lock is held.
+func (cl *client) join(lim *Limits, sub *session.Subscription) {
 	b := cl.b
 	for {
 		b.groups.mu.Lock()
 		g := b.groups.byFilter[sub.Filter]
 		if g == nil {
-			g = &group{b: b, name: sub.Filter, filter: sub.Topic(), share: sub.Group(), limits: c.lis.Limits}
+			g = &group{b: b, name: sub.Filter, filter: sub.Topic(), share: sub.Group(), limits: *lim}
 			b.groups.byFilter[sub.Filter] = g
 		}
 		b.groups.mu.Unlock()
@@ -179,6 +188,11 @@ func (g *group) endIfEmpty() {
 	g.b.metrics.BufferedBytes.Add(-int64(g.bytes))
 	g.b.metrics.Queued.Add(-int64(len(g.waiting)))
 	g.waiting, g.bytes = nil, 0
+	if g.number != 0 {
+		var batch store.Batch
+		batch.Add(store.Op{Kind: store.DeleteSession, Session: g.number})
+		g.b.commit(&batch, func(error) {}) // a failure is logged; without members it ends at the next start
+	}
 	g.b.groups.mu.Lock()
 	if g.b.groups.byFilter[g.name] == g {
 		delete(g.b.groups.byFilter, g.name)

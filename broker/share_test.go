@@ -286,12 +286,12 @@ func TestALateJoinTakesNobodysPlaceInAGroup(t *testing.T) {
 		cl := x.b.reg.find("a")
 		old := session.NewSubscription("$share/g/s", "g", 0)
 		old.QoS, old.Removed = 1, true
-		cl.join(cl.conn, old) // by a connection that was taken over between SUBSCRIBE and this
+		cl.join(&cl.conn.lis.Limits, old) // by a connection that was taken over between SUBSCRIBE and this
 		x.connect(packet.V5, "pub").publishes("s", "x", 1, false)
 		a.gets("x")
 		old = session.NewSubscription("$share/none/s", "none", 0)
 		old.Removed = true
-		cl.join(cl.conn, old)
+		cl.join(&cl.conn.lis.Limits, old)
 	})
 }
 

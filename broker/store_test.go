@@ -329,13 +329,14 @@ func TestTheStoreForgetsASessionThatEndsWithItsNextConnection(t *testing.T) {
 	way{bubble: true, store: recording(&got)}.run(t, nil, func(x *bed) {
 		p := x.connect(packet.V5, "c", kept(100))
 		p.subscribe(filter("t", 1))
+		number := x.b.reg.find("c").session.Number
 		p.drop()
 		p, ack := x.tryConnect(packet.V5, "c", func(c *packet.Connect) { c.CleanStart = false })
 		if !ack.SessionPresent {
 			t.Fatal("the session was not resumed")
 		}
 		p.drop()
-		if last := got[len(got)-1]; last.Kind != store.DeleteSession || last.Client != "c" {
+		if last := got[len(got)-1]; last.Kind != store.DeleteSession || last.Session != number {
 			t.Errorf("the last operation is %+v, want the session's end", last)
 		}
 	})
@@ -347,15 +348,16 @@ func TestTheStoreForgetsFlightsThatMoveToAnotherMember(t *testing.T) {
 		a := joinGroup(x, "a", kept(100))
 		x.connect(packet.V5, "pub").publishes("s", "x", 1, false)
 		x.settle()
+		number := x.b.reg.find("a").session.Number
 		var seq uint64
 		for _, op := range got {
-			if op.Kind == store.PutEntry && op.Client == "a" {
-				seq = op.Seq
+			if op.Kind == store.PutEntry && op.Session == number {
+				seq = op.Entry.Seq
 			}
 		}
 		a.drop()
 		if !slices.ContainsFunc(got, func(op store.Op) bool {
-			return op.Kind == store.DeleteEntry && op.Client == "a" && op.Seq == seq
+			return op.Kind == store.DeleteEntry && op.Session == number && op.Entry.Seq == seq
 		}) {
 			t.Errorf("entry %d of a is not deleted", seq)
 		}

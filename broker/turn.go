@@ -31,6 +31,8 @@ type turn struct {
 
 	// acks is acknowledgements of the input at hand: see Conn.gather.
 	acks []byte
+
+	keeping
 }
 
 // tally counts locally what a turn does.
@@ -85,8 +87,9 @@ func (t *turn) touch(c *Conn) {
 	}
 }
 
-// flush flushes each touched connection once.
+// flush hands what is to be kept to the store, and flushes each touched connection once.
 func (t *turn) flush() {
+	t.handOver()
 	for i, c := range t.touched {
 		t.touched[i] = nil
 		c.mu.Lock()

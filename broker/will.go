@@ -55,6 +55,9 @@ func (cl *client) leaveWill(why ending, after *aftermath, sessionEnds bool) {
 	a := cl.away()
 	a.willAt = cl.b.now() + int64(min(w.delay, cl.session.Expiry))*1e9
 	a.arm()
+	if cl.stored() {
+		after.batch.Add(store.Op{Kind: store.PutWill, Session: cl.session.Number, Message: w.msg, Expiry: w.expiry, At: a.willAt})
+	}
 }
 
 // flushWill publishes the will once the lock is released. The caller holds cl.mu.
@@ -62,20 +65,24 @@ func (cl *client) flushWill(after *aftermath) {
 	if cl.will != nil {
 		after.wills = append(after.wills, cl.will)
 	}
-	cl.dropWill()
+	cl.dropWill(&after.batch)
 }
 
 // dropWill takes the will away. The caller holds cl.mu.
-func (cl *client) dropWill() {
+func (cl *client) dropWill(batch *store.Batch) {
 	cl.will = nil
 	if a := cl.absent; a != nil && a.willAt != 0 {
 		a.willAt = 0
 		a.arm()
+		if cl.stored() {
+			batch.Add(store.Op{Kind: store.DeleteWill, Session: cl.session.Number})
+		}
 	}
 }
 
-// publishWill judges a will again and publishes it.
-func (b *Broker) publishWill(t *turn, w *will) {
+// publishWill judges a will again and publishes it. What has to be kept is added to
+// after, beside the end of the will.
+func (b *Broker) publishWill(t *turn, w *will, after *aftermath) {
 	m := w.msg
 	in := inbound{
 		topic: m.Topic, payload: m.Payload, qos: m.QoS, retain: m.Retain, will: true,
@@ -86,13 +93,17 @@ func (b *Broker) publishWill(t *turn, w *will) {
 	} else {
 		in.kept = m // nothing is added to it
 	}
+	if b.durable && in.qos == 2 {
+		in.waiting = &waiting{}
+		after.held = append(after.held, in.waiting)
+	}
 	var batch store.Batch
+	defer func() { after.batch.Ops = append(after.batch.Ops, batch.Ops...) }()
 	if v := b.publishOutside(t, w.principal, &in, &batch); !v.Allowed() {
 		b.metrics.PublishDenied.Add(1)
 		b.audit.Record(audit.WillDenied, verdictAttrs(v, slog.String("client", m.Origin.ClientID),
 			slog.String("user", w.principal.Name), slog.String("topic", m.Topic))...)
 	}
-	b.commit(&batch, func(error) {}) // nobody waits for an acknowledgement of a will
 }
 
 // publishOutside judges what is published outside of any turn, and publishes it

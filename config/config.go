@@ -238,6 +238,22 @@ type Shutdown struct {
 
 // Storage is where state lives.
 type Storage struct {
-	// memory: sessions, queues and retained messages end with the process.
+	// memory (sessions, queues and retained messages end with the process) or disk (they are kept in dir).
 	Type StorageType `yaml:"type"`
+	// For disk: the folder, made with mode 0700 where it is missing. It belongs to the broker's user alone, and to one broker at a time.
+	Dir string `yaml:"dir"`
+	// For disk: what an acknowledgement says: always (a loss of power loses nothing that was acknowledged), interval (at most what was acknowledged within the last interval) or os (the system decides when it writes).
+	Durability Durability `yaml:"durability"`
+	// For durability interval: how often the disk is made to hold what was acknowledged; 1ms to 1h.
+	Interval time.Duration `yaml:"interval"`
+	// For disk: with less free space than this nothing more is kept, and messages that would have to be are refused (0x97); 0 switches it off.
+	MinFree Size `yaml:"min_free"`
+	// For disk: encryption of what is kept; without this section nothing is encrypted.
+	Encryption *Encryption `yaml:"encryption"`
+}
+
+// Encryption is how a store is encrypted.
+type Encryption struct {
+	// Where the key is found: 32 bytes, written as 64 hexadecimal digits or in base64. Who loses it has lost the store.
+	Key Secret `yaml:"key"`
 }

@@ -58,7 +58,7 @@ func Defaults() *Config {
 		SysInterval: 10 * time.Second,
 		Reload:      ReloadAuto,
 		Shutdown:    Shutdown{Timeout: 8 * time.Second, PublishWills: true},
-		Storage:     Storage{Type: StorageMemory},
+		Storage:     Storage{Type: StorageMemory, Durability: DurabilityAlways, Interval: 100 * time.Millisecond, MinFree: 256 * MiB},
 		Driver:      DriverAuto,
 	}
 }

@@ -65,7 +65,7 @@ func looseMode(path string) string {
 }
 
 // Files is every file that c was read from or names to be read, each once:
-// what a reload reads again. Folders that an importer looked through are among
+// what a reload reads again, so not the key of the store. Folders that an importer looked through are among
 // them.
 func (c *Config) Files() []string {
 	var out []string

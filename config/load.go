@@ -93,6 +93,10 @@ func (c *Config) Complete(dir string) {
 	base(&c.Log.File)
 	base(&c.Control.Socket)
 	base(&c.PIDFile)
+	base(&c.Storage.Dir)
+	if e := c.Storage.Encryption; e != nil {
+		base(&e.Key.File)
+	}
 }
 
 func (l *Listener) defaultName() string {

@@ -104,6 +104,13 @@ func TestGoodFile(t *testing.T) {
 	if want := filepath.Join("testdata", "control.sock"); c.Control.Socket != want || c.Reload != ReloadManual {
 		t.Errorf("control socket %s and reload %s, want %s and manual", c.Control.Socket, c.Reload, want)
 	}
+	s := c.Storage
+	if s.Type != StorageDisk || s.Dir != filepath.Join("testdata", "store") || s.Durability != DurabilityInterval || s.Interval != 2*time.Second || s.MinFree != GiB {
+		t.Errorf("storage is %+v", s)
+	}
+	if want := filepath.Join("testdata", "files", "store.key"); s.Encryption == nil || s.Encryption.Key.File != want {
+		t.Errorf("encryption is %+v, want the key in %s", s.Encryption, want)
+	}
 	if c.Authenticators[0].Realm != "people" || c.SysInterval != 0 || c.Log.Format != LogJSON {
 		t.Errorf("values were not read: %+v", c)
 	}
@@ -155,6 +162,9 @@ func TestTheDefaultsOfNewKeysAreTheSafeOnes(t *testing.T) {
 	}
 	if c.Reload != ReloadAuto || c.Control.Socket != "" {
 		t.Errorf("reload is %s, control is %+v", c.Reload, c.Control)
+	}
+	if s := c.Storage; s.Type != StorageMemory || s.Durability != DurabilityAlways || s.Interval != 100*time.Millisecond || s.MinFree != 256*MiB || s.Encryption != nil {
+		t.Errorf("storage is %+v", s)
 	}
 }
 

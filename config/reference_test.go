@@ -156,7 +156,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "limits.go"} {
+	for _, file := range []string{"config.go", "limits.go", "secret.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -200,7 +200,9 @@ func sections() []section {
 		{"log", d.Log, "", "log:\n  level: warn\n  format: json\n  file: sallyport.log\n"},
 		{"control", d.Control, "The socket admits the broker's own user and root.", "control:\n  socket: control.sock\n"},
 		{"shutdown", d.Shutdown, "", "shutdown:\n  timeout: 5s\n  publish_wills: false\n"},
-		{"storage", d.Storage, "", "storage:\n  type: memory\n"},
+		{"storage", d.Storage, "What is kept, and what a loss of power can take, stands in [storage](storage.md).", "storage:\n  type: disk\n  dir: store\n"},
+		{"storage.encryption", Encryption{}, "", "storage:\n  type: disk\n  dir: store\n  encryption: {key: {file: store.key}}\n"},
+		{"storage.encryption.key", Secret{}, "Exactly one of the three, with at most 4 KiB.", "storage:\n  type: disk\n  dir: store\n  encryption:\n    key: {command: [/usr/local/bin/store-key, sallyport]}\n"},
 	}
 }
 

@@ -134,6 +134,7 @@ func (c *Config) Warnings() Problems {
 			}
 		}
 	}
+	k.warnStorage()
 	return k.problems.Sort()
 }
 

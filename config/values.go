@@ -266,11 +266,27 @@ func (LogOutput) Choices() []string { return []string{"stderr", "stdout", "topic
 // StorageType is where state lives.
 type StorageType string
 
-// StorageMemory keeps state in the process.
-const StorageMemory StorageType = "memory"
+// The places.
+const (
+	StorageMemory StorageType = "memory"
+	StorageDisk   StorageType = "disk"
+)
 
 // Choices lists the types.
-func (StorageType) Choices() []string { return []string{"memory"} }
+func (StorageType) Choices() []string { return []string{"memory", "disk"} }
+
+// Durability is what an acknowledgement says of the disk.
+type Durability string
+
+// The promises, from the safest on.
+const (
+	DurabilityAlways   Durability = "always"
+	DurabilityInterval Durability = "interval"
+	DurabilityOS       Durability = "os"
+)
+
+// Choices lists the promises.
+func (Durability) Choices() []string { return []string{"always", "interval", "os"} }
 
 // Driver is what feeds connections.
 type Driver string

@@ -19,11 +19,30 @@ type Message struct {
 	// 0: nothing is noted. It is no part of the message, and no store keeps it.
 	Memo atomic.Uint64
 
+	// Ref is where a store has the message, for entries to come: a number of its own,
+	// Inline, or 0 for nowhere yet. It is the store's.
+	Ref atomic.Uint64
+
 	QoS    byte
 	Retain bool
-	Will   bool // it was left as a will
-	held   atomic.Bool
+	Will   bool          // it was left as a will
+	marks  atomic.Uint32 // held, kept
 }
+
+// The bits of Message.marks.
+const (
+	msgHeld = 1 << iota
+	msgKept
+)
+
+// Inline as Message.Ref says that the message is written with each of its entries.
+const Inline = ^uint64(0)
+
+// Kept reports whether a store has the message, and can give it back.
+func (m *Message) Kept() bool { return m.marks.Load()&msgKept != 0 }
+
+// SetKept is called by a store that has the message, for all that wait for it.
+func (m *Message) SetKept() { m.marks.Or(msgKept) }
 
 // NewMessage makes a message with copies of what it is given, which may view a
 // buffer: one allocation, or two where it is large. It does not expire.
@@ -44,52 +63,52 @@ func NewMessage(topic string, payload, props []byte) *Message {
 // so many bytes would cost more than a second allocation, which needs none.
 func block(n int) (*Message, []byte) {
 	switch {
-	case n <= 24:
+	case n <= 16:
 		b := new(struct {
 			Message
-			data [24]byte
+			data [16]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 56:
+	case n <= 48:
 		b := new(struct {
 			Message
-			data [56]byte
+			data [48]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 88:
+	case n <= 96:
 		b := new(struct {
 			Message
-			data [88]byte
+			data [96]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 152:
+	case n <= 144:
 		b := new(struct {
 			Message
-			data [152]byte
+			data [144]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 280:
+	case n <= 272:
 		b := new(struct {
 			Message
-			data [280]byte
+			data [272]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 408:
+	case n <= 400:
 		b := new(struct {
 			Message
-			data [408]byte
+			data [400]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 656:
+	case n <= 648:
 		b := new(struct {
 			Message
-			data [656]byte
+			data [648]byte
 		})
 		return &b.Message, b.data[:0]
-	case n <= 912:
+	case n <= 904:
 		b := new(struct {
 			Message
-			data [912]byte
+			data [904]byte
 		})
 		return &b.Message, b.data[:0]
 	}
@@ -101,16 +120,21 @@ func (m *Message) Size() int { return Size(m.Topic, m.Payload, m.Props) }
 
 // Size is Message.Size of a message with these parts.
 func Size(topic string, payload, props []byte) int {
-	return len(topic) + len(payload) + len(props) + messageOverhead
+	return SizeOf(len(topic), len(payload), len(props))
 }
+
+// SizeOf is Size of parts with these lengths.
+func SizeOf(topic, payload, props int) int { return topic + payload + props + messageOverhead }
 
 const messageOverhead = 128
 
 // Hold keeps the message's QoS 2 entries from being sent: its commit is pending.
-func (m *Message) Hold() { m.held.Store(true) }
+func (m *Message) Hold() { m.marks.Or(msgHeld) }
+
+func (m *Message) held() bool { return m.marks.Load()&msgHeld != 0 }
 
 // Unhold lets them go.
-func (m *Message) Unhold() { m.held.Store(false) }
+func (m *Message) Unhold() { m.marks.And(^uint32(msgHeld)) }
 
 // Expired reports whether the message is past its expiry at now.
 func (m *Message) Expired(now int64) bool { return m.Expires != 0 && now >= m.Expires }

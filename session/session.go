@@ -53,17 +53,45 @@ func (v *Via) IDs() []uint32 {
 	return v.SubIDs
 }
 
-// Entry is a message on its way to one client.
+// Entry is a message on its way to one client. Where many wait some are without
+// their Msg, which a store has.
 type Entry struct {
 	Msg    *Message
 	Via    *Via
 	Seq    uint64 // its place in the session, for the store; a later one's is higher
+	ref    uint64 // of Msg, where that is nil
+	size   uint32 // likewise
 	QoS    byte
 	Retain bool // retain flag as it will be sent
 }
 
+// Size is what the entry counts against limits, in bytes.
+func (e *Entry) Size() int {
+	if e.Msg == nil {
+		return int(e.size)
+	}
+	return e.Msg.Size()
+}
+
+// Stored is where the store has the message apart from the entry; 0 for nowhere.
+func (e *Entry) Stored() uint64 {
+	ref := e.ref
+	if e.Msg != nil {
+		ref = e.Msg.Ref.Load()
+	}
+	if ref == Inline {
+		return 0
+	}
+	return ref
+}
+
+// SetStored makes e an entry without its Msg, which has a Ref and a size.
+func (e *Entry) SetStored(ref uint64, size int) {
+	e.Msg, e.ref, e.size = nil, ref, uint32(size)
+}
+
 // Held reports whether the entry may not be sent yet: see Message.Hold.
-func (e *Entry) Held() bool { return e.QoS == 2 && e.Msg.held.Load() }
+func (e *Entry) Held() bool { return e.QoS == 2 && e.Msg != nil && e.Msg.held() }
 
 // shared reports whether the entry came by the shared subscription of, or by any
 // where of is nil.
@@ -91,10 +119,26 @@ type Outgoing struct {
 	Retain bool
 	State  State
 
-	counted bool // its PUBLISH left on this connection and takes one of the window
-	dup     bool // its PUBLISH left on an earlier one
-	again   bool // it has to be sent again on this connection
+	marks outMark
 }
+
+// outMark is a set of marks.
+type outMark uint8
+
+const (
+	outCounted outMark = 1 << iota // its PUBLISH takes one of this connection's window
+	outDup                         // its PUBLISH left on an earlier one
+	outAgain                       // it has to be sent, again or for the first time: see Prepare
+	outHeld                        // not before Ready
+	outFresh                       // its PUBLISH has never left
+)
+
+func (o *Outgoing) is(m outMark) bool { return o.marks&m != 0 }
+func (o *Outgoing) set(m outMark)     { o.marks |= m }
+func (o *Outgoing) clear(m outMark)   { o.marks &^= m }
+
+// Fresh reports whether its PUBLISH has never left.
+func (o *Outgoing) Fresh() bool { return o.is(outFresh) }
 
 func (o *Outgoing) entry() Entry {
 	return Entry{Msg: o.Msg, Via: o.Via, Seq: o.Seq, QoS: o.QoS, Retain: o.Retain}
@@ -102,6 +146,7 @@ func (o *Outgoing) entry() Entry {
 
 // Session is one client's state. The zero Session is one that has just begun.
 type Session struct {
+	Number  uint64 // by which a store knows it; 0: by none
 	Version packet.Version
 	lastID  uint16
 	Expiry  uint32 // seconds
@@ -121,13 +166,15 @@ type traffic struct {
 
 	inflight      flights
 	inflightBytes int
-	resend        []uint16 // identifiers to be sent again on this connection, as far as they still are
+	resend        []uint16 // identifiers to be sent before the queue, as far as they still are
 	again         int32    // how many that are
 
 	counted      int32 // messages of the queue that Count has told of
 	countedBytes int   // bytes of queue and flights that it has told of
 
 	incoming *IDs // QoS 2 ids received and not released; nil: none yet
+
+	paging // of the queue
 }
 
 // moving is the session's traffic, which begins if it hasn't.
@@ -150,8 +197,11 @@ func (s *Session) Attach(v packet.Version, window int) {
 		return
 	}
 	s.inflight.each(func(o *Outgoing) {
-		o.dup = o.dup || o.counted
-		o.counted, o.again = false, true
+		if o.is(outCounted) && !o.is(outFresh) {
+			o.set(outDup)
+		}
+		o.clear(outCounted)
+		o.set(outAgain)
 	})
 	s.resend, s.again = s.inflight.sent(), int32(s.inflight.n)
 }
@@ -186,7 +236,7 @@ func (s *Session) Count() (messages, bytes int) {
 	if t == nil {
 		return 0, 0
 	}
-	held := t.queueBytes + t.inflightBytes
+	held := t.queueBytes - t.pagedBytes + t.inflightBytes
 	messages, bytes = t.queue.len()-int(t.counted), held-t.countedBytes
 	if messages == 0 && held > 0 && bytes <= CountStep && bytes >= -CountStep {
 		bytes = 0
@@ -225,7 +275,7 @@ func (s *Session) Fits(size, messages, bytes int) bool {
 func (s *Session) Enqueue(e Entry) {
 	t := s.moving()
 	t.queue.push(&e)
-	t.queueBytes += e.Msg.Size()
+	t.queueBytes += e.Size()
 }
 
 // DropOldest removes and returns the oldest queued entry.
@@ -233,9 +283,15 @@ func (s *Session) DropOldest() (Entry, bool) {
 	if n, _ := s.Queued(); n == 0 {
 		return Entry{}, false
 	}
-	e := s.queue.pop()
-	s.queueBytes -= e.Msg.Size()
-	return e, true
+	return s.traffic.pop(), true
+}
+
+// pop takes the head of the queue.
+func (t *traffic) pop() Entry {
+	e := t.queue.pop()
+	t.queueBytes -= e.Size()
+	t.popped(&e)
+	return e
 }
 
 // DropHeld removes the queued entries that m holds and returns how many there were and their bytes.
@@ -245,7 +301,24 @@ func (s *Session) DropHeld(m *Message) (n, bytes int) {
 	}
 	n, bytes = s.queue.removeHeld(m)
 	s.queueBytes -= bytes
+	if n > 0 {
+		s.recount(&s.queue)
+	}
+	for _, id := range s.prepared(m) {
+		s.Forget(id)
+		n, bytes = n+1, bytes+m.Size()
+	}
 	return n, bytes
+}
+
+// prepared is the flights of m that never left.
+func (t *traffic) prepared(m *Message) (ids []uint16) {
+	t.inflight.each(func(o *Outgoing) {
+		if o.is(outFresh) && o.Msg == m {
+			ids = append(ids, o.ID)
+		}
+	})
+	return ids
 }
 
 // Send is a packet that may be sent now.
@@ -254,7 +327,7 @@ type Send struct {
 	ID      uint16
 	Dup     bool
 	Release bool // a PUBREL, not a PUBLISH
-	Fresh   bool // sent for the first time: taken from the queue
+	Fresh   bool // sent for the first time
 }
 
 // Next takes what may be sent now. When the entry was taken from the queue its
@@ -269,24 +342,26 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 	}
 	for s.queue.len() > 0 {
 		e := s.queue.peek()
+		if e.Msg == nil {
+			return Send{}, false // see Hungry
+		}
 		if e.Msg.Expired(now) {
-			gone := s.queue.pop()
-			s.queueBytes -= gone.Msg.Size()
-			drop(gone)
+			drop(s.traffic.pop())
 			continue
 		}
 		if e.Held() || e.QoS > 0 && s.quota == 0 {
 			return Send{}, false
 		}
-		s.queueBytes -= e.Msg.Size()
-		ent := s.queue.pop()
+		if e.QoS == 2 && s.Number != 0 {
+			return Send{}, false // see Prepare
+		}
+		ent := s.traffic.pop()
 		if ent.QoS == 0 {
 			return Send{Entry: ent, Fresh: true}, true
 		}
 		id, free := s.Track(ent)
 		if !free {
-			s.queue.unpop(&ent)
-			s.queueBytes += ent.Msg.Size()
+			s.unpop(&ent)
 			return Send{}, false
 		}
 		return Send{Entry: ent, ID: id, Fresh: true}, true
@@ -294,35 +369,102 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 	return Send{}, false
 }
 
+func (t *traffic) unpop(e *Entry) {
+	t.queue.unpop(e)
+	t.queueBytes += e.Size()
+	t.unpopped()
+}
+
+// Prepare puts e in flight without sending it, since its identifier has to be kept
+// first: Next yields it, in its turn, once Ready was called, or if held is false once
+// its message is not held any more. ok is as with Track.
+func (s *Session) Prepare(e Entry, held bool) (id uint16, ok bool) {
+	id, ok = s.Track(e)
+	if ok {
+		o := s.inflight.find(id)
+		o.set(outFresh | outAgain)
+		if held {
+			o.set(outHeld)
+		}
+		s.again++
+		s.resend = append(s.resend, id)
+	}
+	return id, ok
+}
+
+// CanPrepare reports whether there is room for Prepare, with nothing in the queue before.
+func (s *Session) CanPrepare() bool {
+	return s.quota > 0 && (s.traffic == nil || s.queue.len() == 0 && s.inflight.n < maxInFlight)
+}
+
+// PrepareNext is Prepare, held, for the entry at the head of the queue, if Next would
+// yield it but for that.
+func (s *Session) PrepareNext(now int64) (e Entry, id uint16, ok bool) {
+	if s.traffic == nil || s.queue.len() == 0 || s.quota == 0 {
+		return Entry{}, 0, false
+	}
+	if h := s.queue.peek(); h.Msg == nil || h.QoS != 2 || h.Held() || h.Msg.Expired(now) {
+		return Entry{}, 0, false
+	}
+	e = s.traffic.pop()
+	if id, ok = s.Prepare(e, true); !ok {
+		s.unpop(&e)
+	}
+	return e, id, ok
+}
+
+// Hold keeps the exchange of id, which is in flight, from going on before Ready.
+func (s *Session) Hold(id uint16) {
+	if o, known := s.Outgoing(id); known {
+		o.set(outHeld)
+	}
+}
+
+// Ready ends the wait of the exchange of id with the entry seq: what was to be kept
+// of it is. It returns it, nil if it is over; again says that Next has it.
+func (s *Session) Ready(id uint16, seq uint64) (o *Outgoing, again bool) {
+	o, known := s.Outgoing(id)
+	if !known || o.Seq != seq {
+		return nil, false
+	}
+	o.clear(outHeld)
+	return o, o.is(outAgain)
+}
+
 // nextAgain is Next while there is something to be sent again.
 func (s *Session) nextAgain() (snd Send, ok bool) {
 	o := s.inflight.find(s.resend[0])
-	for o == nil || !o.again { // over meanwhile
+	for o == nil || !o.is(outAgain) { // over meanwhile
 		s.resend = s.resend[1:]
 		o = s.inflight.find(s.resend[0])
 	}
-	if o.State != AwaitComp {
+	if o.is(outHeld) || o.QoS == 2 && o.Msg.held() {
+		return Send{}, false
+	}
+	if o.State != AwaitComp && !o.is(outCounted) {
 		if s.quota == 0 {
 			return Send{}, false
 		}
 		s.quota--
-		o.counted = true
+		o.set(outCounted)
 	}
+	fresh := o.is(outFresh)
+	o.clear(outFresh)
 	s.resend = s.resend[1:]
 	s.sentAgain(o)
 	if o.State == AwaitComp {
 		return Send{Entry: o.entry(), ID: o.ID, Release: true}, true
 	}
 	// MQTT-3.3.1-1: DUP is set when a client is sent a message again.
-	return Send{Entry: o.entry(), ID: o.ID, Dup: o.dup}, true
+	return Send{Entry: o.entry(), ID: o.ID, Dup: o.is(outDup), Fresh: fresh}, true
 }
 
 // sentAgain notes that o need not be sent again any more.
 func (t *traffic) sentAgain(o *Outgoing) {
-	if !o.again {
+	if !o.is(outAgain) {
 		return
 	}
-	o.again = false
+	o.clear(outAgain)
 	if t.again--; t.again == 0 {
 		t.resend = nil
 	}
@@ -336,7 +478,7 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 		return 0, false
 	}
 	o := t.inflight.add(s.lastID)
-	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.counted = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, true
+	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.marks = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, outCounted
 	s.lastID = o.ID
 	s.quota--
 	t.inflightBytes += e.Msg.Size()
@@ -344,23 +486,31 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 }
 
 // Restore puts back what an earlier process had of the session: in flight under id,
-// or with id 0 at the end of the queue. Entries come in the order of their Seq. An
-// identifier that is in use already is as none.
+// or with id 0 at the end of the queue. Entries come in the order of their Seq, and
+// Restored after them. An identifier that is in use already is as none.
 func (s *Session) Restore(e Entry, id uint16, state State) {
 	s.lastSeq = max(s.lastSeq, e.Seq)
-	if _, used := s.Outgoing(id); id == 0 || used {
+	if _, used := s.Outgoing(id); id == 0 || used || e.Msg == nil {
 		s.Enqueue(e)
 		return
 	}
 	t := s.moving()
 	o := t.inflight.add(id - 1)
 	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.State = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, state
-	o.dup = true // it may have been sent
+	o.set(outDup) // it may have been sent
 	s.lastID = id
 	t.inflightBytes += e.Msg.Size()
 }
 
-// SetLastID says which identifier was assigned last, when a session is restored: the next one is above it.
+// Restored ends what Restore has begun. lastSeq is the highest Seq that there was.
+func (s *Session) Restored(lastSeq uint64) {
+	s.lastSeq = max(s.lastSeq, lastSeq)
+	if t := s.traffic; t != nil {
+		t.recount(&t.queue)
+	}
+}
+
+// SetLastID says which identifier was assigned last: the next one is above it.
 func (s *Session) SetLastID(id uint16) { s.lastID = id }
 
 // Outgoing returns the message in flight under id. It is valid until the next
@@ -386,7 +536,7 @@ func (s *Session) Forget(id uint16) (Entry, bool) {
 	e := o.entry()
 	t.inflightBytes -= e.Msg.Size()
 	// 4.9: what was not counted on this connection gives nothing back.
-	if o.counted && s.quota < s.window {
+	if o.is(outCounted) && s.quota < s.window {
 		s.quota++
 	}
 	t.sentAgain(o)
@@ -419,12 +569,14 @@ func (s *Session) Hollow(id uint16) (Entry, bool) {
 		return Entry{}, false
 	}
 	s.inflightBytes -= o.Msg.Size()
-	o.Msg = &Message{ExpiryAt: -1, QoS: 2}
+	hollow := &Message{ExpiryAt: -1, QoS: 2}
+	hollow.Ref.Store(o.Msg.Ref.Load())
+	o.Msg = hollow
 	o.Via, o.State = nil, AwaitComp
 	s.inflightBytes += o.Msg.Size()
-	if o.counted {
+	if o.is(outCounted) {
 		// No PUBLISH left on this connection, so none of its window is taken.
-		o.counted = false
+		o.clear(outCounted)
 		s.quota = min(s.quota+1, s.window)
 	}
 	return o.entry(), true

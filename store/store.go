@@ -22,37 +22,44 @@ var ErrClosed = errors.New("store is closed")
 // Kind says what an Op does.
 type Kind uint8
 
-// The operations of a batch.
+// The operations of a batch. All but those on retained messages name a session
+// by its number, and do nothing to one that was never put or has been deleted, so
+// that what comes late for it is nobody's.
 const (
-	PutSession         Kind = iota + 1 // Client, Owner, Expiry
-	DeleteSession                      // Client: with its subscriptions, queue and flights
-	PutSubscription                    // Client, Sub
-	DeleteSubscription                 // Client, Topic: the filter
-	PutEntry                           // Client, Seq, Entry: queued for the client
-	SetFlight                          // Client, Seq, PacketID, State: on its way to the client
-	DeleteEntry                        // Client, Seq: acknowledged, expired or dropped
-	AddIncoming                        // Client, PacketID: QoS 2 message received
-	DeleteIncoming                     // Client, PacketID: released
-	PutRetained                        // Message
-	DeleteRetained                     // Topic
-	PutWill                            // Client, Message: a will whose delay runs; At
-	DeleteWill                         // Client
+	PutSession         Kind = iota + 1 // Client, Owner, Expiry; Group
+	DeleteSession                      // with its subscriptions, queue and flights
+	PutSubscription                    // Sub
+	DeleteSubscription                 // Topic: the filter
+	PutEntry                           // Entry; PacketID, if it is on its way already
+	SetFlight                          // Entry.Seq, PacketID, State: on its way to the client
+	DeleteEntry                        // Entry: acknowledged, expired or dropped
+	AddIncoming                        // PacketID: QoS 2 message received
+	DeleteIncoming                     // PacketID: released
+	PutRetained                        // Topic: its retained message is the present one
+	DeleteRetained                     // Topic: likewise, if there is one after all
+	PutWill                            // Message, Expiry, At: a will whose delay runs
+	DeleteWill
 )
 
-// Op is one change. Only the fields its Kind names are set.
+// Op is one change. Only the fields its Kind names are set, beside Session.
+//
+// An entry may be deleted before it is put, by whoever was faster: then it is
+// never kept. Which message of a topic is retained is asked of the store itself
+// when the batch is handed over, for the same reason.
 type Op struct {
 	Kind     Kind
+	State    session.State
+	Group    bool // the session is of a shared subscription, and Client its filter
+	PacketID uint16
+	Expiry   uint32 // seconds: of a session, or of the message of a will
+	Session  uint64 // number of the session, never 0 and never used again
 	Client   string
 	Owner    *session.Origin // whose rights count while the client is away, too
-	Expiry   uint32
 	Sub      *session.Subscription
 	Topic    string
-	Seq      uint64
 	Entry    session.Entry
-	PacketID uint16
-	State    session.State
 	Message  *session.Message
-	At       int64
+	At       int64 // nanoseconds since 1970
 }
 
 // Batch is a list of changes that are kept together or not at all. The zero Batch is empty.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -9,6 +10,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"sallyport"
+	"sallyport/config"
 )
 
 // file writes a file below a test's folder and returns its path.
@@ -129,6 +133,31 @@ func TestServeSaysThatAPortIsTaken(t *testing.T) {
 	}
 }
 
+func TestServeSaysThatTheStoreIsTaken(t *testing.T) {
+	dir := t.TempDir()
+	path := file(t, dir, "c.yaml", safeConfig+"storage: {type: disk, dir: store}\n")
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := sallyport.New(cfg, sallyport.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := first.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := newShell(t, "")
+	if got := s.run("serve", "-c", path); got != exitFailure {
+		t.Errorf("exit %d", got)
+	}
+	if said := s.stderr.String(); !strings.Contains(said, filepath.Join(dir, "store")+": another broker uses this store") || !strings.Contains(said, "hint: stop the other broker") {
+		t.Errorf("said\n%s", said)
+	}
+}
+
 const safeConfig = `listeners:
   - {name: local, address: "127.0.0.1:0", authenticators: [anonymous], policies: [all]}
 authenticators: [{name: anonymous, type: anonymous}]
@@ -154,6 +183,8 @@ func TestCheck(t *testing.T) {
 			[]string{"p.yaml:1"}},
 		{"a file that others may change", strings.Replace(safeConfig, "{name: all, type: allow_all}", "{name: all, type: permissions, file: "+loose+"}", 1), exitOK,
 			[]string{"warning:", "q.yaml", "0662"}},
+		{"a store", safeConfig + "storage: {type: disk, dir: store, durability: os}\n", exitOK, []string{"storage: disk in " + filepath.Join(dir, "store") + ", durability os, encrypted false\n"}},
+		{"a store whose key is not there", safeConfig + "storage: {type: disk, dir: store, encryption: {key: {env: NO_SUCH_KEY}}}\n", exitFailure, []string{"storage.encryption.key: environment variable NO_SUCH_KEY: is not set"}},
 		{"what is open", safeConfig, exitOK, []string{"open: listener local: authenticator anonymous lets clients in without credentials\n", "open: listener local: policy all allows every topic to everyone who is let in\n"}},
 		{"a file that allows everything", strings.Replace(safeConfig, "{name: all, type: allow_all}", "{name: all, type: permissions, file: "+file(t, dir, "open.yaml", "everyone: [{allow: publish, topic: '#'}]\n")+"}", 1), exitOK,
 			[]string{"open: listener local: everyone who is let in may publish to any topic (all:", "open.yaml:1"}},

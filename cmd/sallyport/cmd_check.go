@@ -56,6 +56,9 @@ func (c *checkCmd) Run(e *env) error {
 		l := &cfg.Listeners[i]
 		fmt.Fprintf(e.stdout, "listener %s: %s on %s, authenticators %v, policies %v\n", l.Name, l.Transport, l.Address, l.Authenticators, l.Policies)
 	}
+	if st := &cfg.Storage; st.Type == config.StorageDisk {
+		fmt.Fprintf(e.stdout, "storage: disk in %s, durability %s, encrypted %t\n", st.Dir, st.Durability, st.Encryption != nil)
+	}
 	for _, text := range found.Open {
 		fmt.Fprintf(e.stdout, "open: %s\n", text)
 	}

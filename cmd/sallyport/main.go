@@ -32,6 +32,7 @@ type grammar struct {
 	Ctl        ctlCmd        `cmd:"" help:"Speak to a running broker: status, reload, explain, retained, shadow."`
 	Policy     policyCmd     `cmd:"" help:"Test what a policy allows; compare two."`
 	Passwd     passwdCmd     `cmd:"" help:"Keep a password file."`
+	Store      storeCmd      `cmd:"" help:"Check, count, print or rekey the store of a stopped broker."`
 	Pub        pubCmd        `cmd:"" help:"Publish messages (flags as mosquitto_pub)."`
 	Sub        subCmd        `cmd:"" help:"Subscribe and print messages (flags as mosquitto_sub)."`
 	Bench      benchCmd      `cmd:"" help:"Load any MQTT broker, verify and measure."`

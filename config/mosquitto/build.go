@@ -144,11 +144,36 @@ func (b *builder) global() {
 	c.PIDFile = b.setPath("pid_file", s.pidFile)
 	c.RunAs = s.user.string
 	b.places["run_as"] = s.user.at
-	if s.dataDir.string != "" {
-		b.warn(s.dataDir.at, "nothing is written there: sessions and retained messages are kept in memory")
+	b.storage()
+}
+
+// storage keeps on a disk what Mosquitto would write to its database, in a folder
+// beside that file. Mosquitto writes the file now and then; here nothing is
+// acknowledged before it is on the disk, however often that would have been.
+func (b *builder) storage() {
+	s, st := &b.settings, &b.c.Storage
+	if !s.persistence.on {
+		for _, at := range []line{s.dataDir.at, s.dataFile.at, s.autosave} {
+			if at.n != 0 {
+				b.warn(at, "has no effect without persistence")
+			}
+		}
+		return
 	}
-	if s.persistence.on {
-		b.warn(s.persistence.at, "sessions and retained messages are kept in memory and end with the process")
+	name := "mosquitto.db"
+	b.places["storage"], b.places["storage.dir"] = s.persistence.at, s.persistence.at
+	for _, t := range []text{s.dataDir, s.dataFile} {
+		if t.string != "" {
+			b.places["storage.dir"] = t.at
+		}
+	}
+	if s.dataFile.string != "" {
+		name = s.dataFile.string
+	}
+	st.Type = config.StorageDisk
+	st.Dir = filepath.Join(s.dataDir.string, strings.TrimSuffix(name, ".db")+".store")
+	if s.autosave.n != 0 {
+		b.warn(s.autosave, "has no effect: what is acknowledged is on the disk, at any time")
 	}
 }
 

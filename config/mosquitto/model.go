@@ -66,6 +66,8 @@ type settings struct {
 	expiration       time.Duration // 0: never
 	persistence      toggle
 	dataDir          text
+	dataFile         text
+	autosave         line // the last one that says how often to save
 	noDelay          toggle
 	sysInterval      time.Duration
 	pidFile, user    text

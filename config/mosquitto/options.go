@@ -37,7 +37,11 @@ func options() map[string]func(*reader, line) {
 		"retain_available":             func(r *reader, l line) { r.setBool(l, &r.settings.retain) },
 		"persistent_client_expiration": (*reader).expiration,
 		"persistence":                  func(r *reader, l line) { r.setFlag(l, &r.settings.persistence) },
+		"retained_persistence":         func(r *reader, l line) { r.setFlag(l, &r.settings.persistence) }, // Mosquitto's other name of it
 		"persistence_location":         func(r *reader, l line) { r.setText(l, &r.settings.dataDir) },
+		"persistence_file":             func(r *reader, l line) { r.setText(l, &r.settings.dataFile) },
+		"autosave_interval":            (*reader).autosaveInterval,
+		"autosave_on_changes":          (*reader).autosaveOnChanges,
 
 		"cafile":                   func(r *reader, l line) { r.setText(l, &r.current.cafile); r.touch(l, true) },
 		"certfile":                 func(r *reader, l line) { r.setText(l, &r.current.certfile); r.touch(l, true) },
@@ -211,6 +215,19 @@ func (r *reader) expiration(l line) {
 		return
 	}
 	r.settings.expiration = d
+}
+
+func (r *reader) autosaveInterval(l line) {
+	if _, ok := r.number(l, math.MinInt32, math.MaxInt32); ok {
+		r.settings.autosave = l
+	}
+}
+
+func (r *reader) autosaveOnChanges(l line) {
+	var f toggle
+	if r.setFlag(l, &f); f.set {
+		r.settings.autosave = l
+	}
 }
 
 func (r *reader) tlsFlag(l line, f *toggle) {

@@ -178,7 +178,10 @@ func TestWarnings(t *testing.T) {
 		{"everything allowed", "listener 1883\nallow_anonymous true\n", Options{}, 1, "(risk allow_all)"},
 		{"the implied policy", "listener 1883\nallow_anonymous true\n", Options{}, 1, allowAllName},
 		{"nobody gets in", "listener 1883\n", Options{}, 1, "nobody can connect"},
-		{"memory only", "persistence true\n", Options{}, 1, "end with the process"},
+		{"a folder for nothing", "persistence_location files\n", Options{}, 1, "persistence_location: has no effect without persistence"},
+		{"a file for nothing", "persistence false\npersistence_file x.db\n", Options{}, 2, "persistence_file: has no effect without persistence"},
+		{"saving nothing", "autosave_on_changes true\n", Options{}, 1, "autosave_on_changes: has no effect without persistence"},
+		{"saving now and then", "persistence true\nautosave_interval 1800\n", Options{}, 2, "autosave_interval: has no effect: what is acknowledged is on the disk"},
 		{"syslog", "log_dest syslog\n", Options{}, 1, "goes to stderr"},
 		{"trailing words", "max_qos 1 yes\n", Options{}, 1, `what follows "1"`},
 		{"port twice", "port 1883\nport 1884\n", Options{}, 2, "the last one counts"},
@@ -259,6 +262,9 @@ check_retain_source false
 persistent_client_expiration 2m
 persistence true
 persistence_location files
+persistence_file kept.db
+autosave_interval 60
+autosave_on_changes true
 log_dest stdout
 log_dest topic
 log_dest file my.log
@@ -295,9 +301,41 @@ user nobody
 		filepath.ToSlash(c.PIDFile) != "my.pid" {
 		t.Errorf("configuration %+v", c)
 	}
+	if st := c.Storage; st.Type != config.StorageDisk || filepath.ToSlash(st.Dir) != "files/kept.store" || st.Durability != config.DurabilityAlways {
+		t.Errorf("storage %+v, want a disk in files/kept.store that always keeps what is acknowledged", st)
+	}
 	lg := c.Log
 	if lg.Level != config.LogWarn || lg.Connections || filepath.ToSlash(lg.File) != "my.log" || !slices.Equal(lg.Outputs, []config.LogOutput{config.LogStdout, config.LogTopic}) {
 		t.Errorf("log %+v", lg)
+	}
+}
+
+func TestPersistenceIsADisk(t *testing.T) {
+	defaults := config.Defaults().Storage
+	for text, want := range map[string]string{
+		"":                             "",
+		"persistence false\n":          "",
+		"persistence_location files\n": "",
+		"persistence true\n":           "mosquitto.store",
+		"retained_persistence true\n":  "mosquitto.store",
+		"persistence true\nretained_persistence false\n":                       "",
+		"persistence true\npersistence_location files/\n":                      "files/mosquitto.store",
+		"persistence true\npersistence_file kept.db\n":                         "kept.store",
+		"persistence true\npersistence_file kept\n":                            "kept.store",
+		"persistence_file a b.db\npersistence_location files\npersistence 1\n": "files/a b.store",
+	} {
+		c, ws := importText(t, text, Options{})
+		want := filepath.FromSlash(want)
+		st := defaults
+		if st.Dir = want; want != "" {
+			st.Type = config.StorageDisk
+		}
+		if c.Storage != st {
+			t.Errorf("%q keeps its state in %+v, want %+v", text, c.Storage, st)
+		}
+		if warned(ws, 1, "persistence: ") {
+			t.Errorf("%q is warned about: %v", text, ws)
+		}
 	}
 }
 

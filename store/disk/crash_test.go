@@ -43,7 +43,8 @@ func (m *model) text() string {
 
 // apply does to the model what op does to a store.
 func (m *model) apply(op *store.Op) {
-	s := m.sessions[op.Client]
+	client := fmt.Sprintf("client %d", op.Session)
+	s := m.sessions[client]
 	switch op.Kind {
 	case store.PutRetained:
 		m.retained[op.Message.Topic] = string(op.Message.Payload)
@@ -54,17 +55,17 @@ func (m *model) apply(op *store.Op) {
 	case store.PutSession:
 		if s == nil {
 			s = map[string]string{}
-			m.sessions[op.Client] = s
+			m.sessions[client] = s
 		}
 		s["expiry"] = fmt.Sprint(op.Expiry, op.Owner.Name)
 	}
 	if s == nil {
 		return
 	}
-	entry := fmt.Sprintf("entry %d", op.Seq)
+	entry := fmt.Sprintf("entry %d", op.Entry.Seq)
 	switch op.Kind {
 	case store.DeleteSession:
-		delete(m.sessions, op.Client)
+		delete(m.sessions, client)
 	case store.PutSubscription:
 		s["sub "+op.Sub.Filter] = fmt.Sprint(op.Sub.QoS)
 	case store.DeleteSubscription:
@@ -93,14 +94,15 @@ func (m *model) apply(op *store.Op) {
 // modelOf is what a store holds that was just opened.
 func modelOf(s *Store) *model {
 	m := newModel()
-	for _, r := range s.Restore() {
+	kept, _ := s.Restore()
+	for _, r := range kept {
 		in := map[string]string{"expiry": fmt.Sprint(r.Expiry, r.Owner.Name)}
 		m.sessions[r.Client] = in
 		for _, sub := range r.Subs {
 			in["sub "+sub.Filter] = fmt.Sprint(sub.QoS)
 		}
 		for _, e := range r.Entries {
-			in[fmt.Sprintf("entry %d", e.Seq)] = string(e.Msg.Payload)
+			in[fmt.Sprintf("entry %d", e.Seq)] = string(payloadOf(s, r.Number, &e))
 			if e.PacketID != 0 {
 				in[fmt.Sprintf("entry %d flies", e.Seq)] = fmt.Sprint(e.PacketID, e.State)
 			}
@@ -119,63 +121,90 @@ func modelOf(s *Store) *model {
 	return m
 }
 
+// payloadOf is the payload of a message that waits, read from the store if need be.
+func payloadOf(s *Store, session uint64, e *store.RestoredEntry) []byte {
+	if e.Msg != nil {
+		return e.Msg.Payload
+	}
+	page, err := s.Page(session, e.Seq, e.Seq, 1, 1)
+	if err != nil || len(page) != 1 {
+		panic(fmt.Sprint(page, err))
+	}
+	return page[0].Msg.Payload
+}
+
+// retain does what comes before a batch with op.
+func retain(s *Store, op *store.Op) {
+	switch op.Kind {
+	case store.PutRetained:
+		s.Retain(op.Message)
+	case store.DeleteRetained:
+		s.Unretain(op.Topic)
+	}
+}
+
 // changes makes batches as a broker would.
 type changes struct {
 	*rand.Rand
 	seq     uint64
-	waiting map[string][]uint64 // by client, what was put and not deleted
+	ended   [6]uint64 // sessions of each client
+	waiting map[uint64][]session.Entry // by session, what was put and not deleted
 }
+
+// number is that of the present session of client i.
+func (c *changes) number(i int) uint64 { return uint64(i) + 1 + 6*c.ended[i] }
 
 func (c *changes) batch() *store.Batch {
 	var b store.Batch
 	for range 1 + c.IntN(3) {
-		client := fmt.Sprintf("client %d", c.IntN(6))
+		client := c.number(c.IntN(6))
 		c.seq++
 		switch c.IntN(14) {
 		case 0, 1:
-			b.Add(store.Op{Kind: store.PutSession, Client: client, Owner: &session.Origin{Name: fmt.Sprint(c.IntN(3))}, Expiry: uint32(1 + c.IntN(100))})
+			b.Add(store.Op{Kind: store.PutSession, Session: client, Client: fmt.Sprintf("client %d", client), Owner: &session.Origin{Name: fmt.Sprint(c.IntN(3))}, Expiry: uint32(1 + c.IntN(100))})
 		case 2:
 			if c.IntN(4) == 0 {
-				b.Add(store.Op{Kind: store.DeleteSession, Client: client})
+				b.Add(store.Op{Kind: store.DeleteSession, Session: client})
 				delete(c.waiting, client)
+				c.ended[(client-1)%6]++
 			}
 		case 3:
 			sub := session.NewSubscription(fmt.Sprintf("f/%d", c.IntN(5)), "", 0)
 			sub.QoS = byte(c.IntN(3))
-			b.Add(store.Op{Kind: store.PutSubscription, Client: client, Sub: sub})
+			b.Add(store.Op{Kind: store.PutSubscription, Session: client, Sub: sub})
 		case 4:
-			b.Add(store.Op{Kind: store.DeleteSubscription, Client: client, Topic: fmt.Sprintf("f/%d", c.IntN(5))})
+			b.Add(store.Op{Kind: store.DeleteSubscription, Session: client, Topic: fmt.Sprintf("f/%d", c.IntN(5))})
 		case 5, 6, 7, 8: // one message for one or for several
 			m := session.NewMessage("t", []byte(fmt.Sprint("payload ", c.seq)), nil)
 			for i := range 1 + c.IntN(3) {
-				to := fmt.Sprintf("client %d", (c.IntN(2)+2*i)%6)
+				to := c.number((c.IntN(2) + 2*i) % 6)
 				c.seq++
-				b.Add(store.Op{Kind: store.PutEntry, Client: to, Seq: c.seq, Entry: session.Entry{Msg: m, QoS: 1, Seq: c.seq}})
-				c.waiting[to] = append(c.waiting[to], c.seq)
+				b.Add(store.Op{Kind: store.PutEntry, Session: to, Entry: session.Entry{Msg: m, QoS: 1, Seq: c.seq}})
+				c.waiting[to] = append(c.waiting[to], session.Entry{Msg: m, QoS: 1, Seq: c.seq})
 			}
 		case 9, 10:
 			if w := c.waiting[client]; len(w) > 0 {
-				b.Add(store.Op{Kind: store.DeleteEntry, Client: client, Seq: w[0]})
+				b.Add(store.Op{Kind: store.DeleteEntry, Session: client, Entry: w[0]})
 				c.waiting[client] = w[1:]
 			}
 		case 11:
 			if w := c.waiting[client]; len(w) > 0 {
-				b.Add(store.Op{Kind: store.SetFlight, Client: client, Seq: w[c.IntN(len(w))], PacketID: uint16(1 + c.IntN(100)), State: session.State(c.IntN(2))})
+				b.Add(store.Op{Kind: store.SetFlight, Session: client, Entry: session.Entry{Seq: w[c.IntN(len(w))].Seq}, PacketID: uint16(1 + c.IntN(100)), State: session.State(c.IntN(2))})
 			}
 		case 12:
 			kind := []store.Kind{store.AddIncoming, store.DeleteIncoming}[c.IntN(2)]
-			b.Add(store.Op{Kind: kind, Client: client, PacketID: uint16(1 + c.IntN(5))})
+			b.Add(store.Op{Kind: kind, Session: client, PacketID: uint16(1 + c.IntN(5))})
 			if c.IntN(3) == 0 {
-				b.Add(store.Op{Kind: store.PutWill, Client: client, Message: session.NewMessage("w", []byte{byte('a' + c.IntN(9))}, nil), At: int64(c.IntN(50))})
+				b.Add(store.Op{Kind: store.PutWill, Session: client, Message: session.NewMessage("w", []byte{byte('a' + c.IntN(9))}, nil), At: int64(c.IntN(50))})
 			} else if c.IntN(3) == 0 {
-				b.Add(store.Op{Kind: store.DeleteWill, Client: client})
+				b.Add(store.Op{Kind: store.DeleteWill, Session: client})
 			}
 		case 13:
 			topic := fmt.Sprintf("r/%d", c.IntN(8))
 			if c.IntN(4) == 0 {
 				b.Add(store.Op{Kind: store.DeleteRetained, Topic: topic})
 			} else {
-				b.Add(store.Op{Kind: store.PutRetained, Message: session.NewMessage(topic, []byte(fmt.Sprint(c.seq)), nil)})
+				b.Add(store.Op{Kind: store.PutRetained, Topic: topic, Message: session.NewMessage(topic, []byte(fmt.Sprint(c.seq)), nil)})
 			}
 		}
 	}
@@ -220,7 +249,7 @@ func powerLoss(t *testing.T, durability Durability, seed uint64) (lost, kept int
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(seed, 1))
-	c := &changes{Rand: r, waiting: map[string][]uint64{}}
+	c := &changes{Rand: r, waiting: map[uint64][]session.Entry{}}
 	m := newModel()
 	states := []string{m.text()}
 	var mu sync.Mutex // guards acked
@@ -232,6 +261,7 @@ func powerLoss(t *testing.T, durability Durability, seed uint64) (lost, kept int
 		b := c.batch()
 		for k := range b.Ops {
 			m.apply(&b.Ops[k])
+			retain(s, &b.Ops[k])
 		}
 		states = append(states, m.text())
 		all.Add(1)

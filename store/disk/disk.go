@@ -15,6 +15,10 @@
 // The store fails closed (fs.go): once a file can't be written, every commit that is
 // pending or comes later is refused with ErrFailed, and nothing is tried again on files
 // of which nobody knows what they hold. Who opens the store again has what was kept.
+//
+// With a key every record is sealed on its way to Pebble and opened on its way back
+// (seal.go), and nothing on the disk says what is in it. A store whose key does not
+// fit is refused before anything of it is written or shown.
 package disk
 
 import (
@@ -52,6 +56,7 @@ type Options struct {
 	Interval   time.Duration // of Interval; 0: 100 ms
 	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
 	Log        *slog.Logger  // nil: nothing is logged
+	Key        []byte        // of KeySize bytes: everything is encrypted (seal.go); nil: nothing is
 }
 
 const (
@@ -65,21 +70,26 @@ type Store struct {
 	db            *pebble.DB
 	opt           Options
 	hashKey       [32]byte
+	seal          *sealer // nil: the store is not encrypted
 	restored      []*store.Restored
+	lastSession   uint64 // number, as of then
 
 	mu       sync.Mutex // guards the fields below
 	wake     *sync.Cond // there is a group, or the end
-	sessions map[string]*kept
-	lastSID  uint64
+	sessions map[uint64]*kept
 	lastMID  uint64
+	uses     map[uint64]int32 // of messages that are written apart: sessions that wait for it
 	origins  origins
-	apart    map[*session.Message]*apart
-	next     *group // what is gathered while the one before is written
-	writing  *group // what is being written; nil: nothing is
-	telling  bool   // a group that was written is being completed
+	next     *group   // what is gathered while the one before is written
+	writing  *group   // what is being written; nil: nothing is
+	untold   []*group // what was written, and not completed yet
 	closed   bool
 	failed   error
 	running  int // goroutines
+
+	pages   chan struct{} // a place for each Page under way
+	reading sync.Mutex    // guards the field below
+	readers origins       // of messages that Page reads
 
 	stop  chan struct{} // closed by Close
 	broke chan struct{} // closed when the store fails
@@ -87,24 +97,75 @@ type Store struct {
 
 // kept is a session that the store knows.
 type kept struct {
-	sid    uint64
 	subs   bool                // it has had subscriptions,
 	queue  bool                // messages,
 	ids    bool                // or identifiers
 	will   bool                // or a will
-	shared map[uint64]*apart   // its messages that are written apart, by Seq
-	flown  map[uint64]struct{} // its messages whose flight is written, by Seq
+	aparts int                 // its messages that are written apart
+	flown  map[uint64]struct{} // its messages whose flight has a record, by Seq
+
+	// Entries are numbered without a gap, but may be put and deleted in any order:
+	// last is the highest Seq that was put, missing those below it that were not yet,
+	// and early those of missing, or above last, that were deleted before.
+	last           uint64
+	missing, early map[uint64]struct{}
 }
 
-// apart is a message that is written once for several sessions.
-type apart struct {
-	id   uint64
-	uses int // sessions that wait for it
-	msg  *session.Message
-}
+// pagesAtOnce bounds the reads of queues that are under way.
+const pagesAtOnce = 4
 
 // Open opens the store in a directory, which it makes if need be, and reads it all.
 func Open(opt Options) (*Store, error) {
+	s, fs, err := openTree(opt)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
+	}
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, oneLine{err}), s.db.Close())
+	}
+	s.opt.Key = nil // it is needed no more
+	fs.armed.Store(true)
+	s.start(s.run)
+	s.start(s.tell)
+	if s.opt.Durability == Interval {
+		s.start(s.sync)
+	}
+	return s, nil
+}
+
+// openTree opens a store of which nothing is read but its key.
+func openTree(opt Options) (*Store, *failStop, error) {
+	opt.defaults()
+	lock, seal, err := admit(&opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Store{Memory: store.NewMemory(), opt: opt, seal: seal, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), next: &group{}, pages: make(chan struct{}, pagesAtOnce), stop: make(chan struct{}), broke: make(chan struct{})}
+	s.wake = sync.NewCond(&s.mu)
+	cache := pebble.NewCache(opt.CacheBytes)
+	defer cache.Unref() // Pebble has its own
+	fs := &failStop{FS: opt.FS, fail: s.fail}
+	tree := &pebble.Options{
+		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
+		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { // Pebble's own would be Fatalf
+			opt.Log.Error("the store is damaged", "path", i.Path, "error", i.Details)
+			if fs.armed.Load() {
+				go s.fail(i.Details) // whoever found it may hold locks
+			}
+		}},
+	}
+	if opt.Key != nil { // what is sealed can't be compressed
+		tree.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	}
+	s.db, err = pebble.Open(opt.Dir, tree)
+	if err = errors.Join(err, unlocked(lock)); err != nil {
+		return nil, nil, err
+	}
+	return s, fs, nil
+}
+
+// defaults fills in what was left out.
+func (opt *Options) defaults() {
 	if opt.FS == nil {
 		opt.FS = vfs.Default
 	}
@@ -117,27 +178,6 @@ func Open(opt Options) (*Store, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{Memory: store.NewMemory(), opt: opt, sessions: make(map[string]*kept), apart: make(map[*session.Message]*apart), next: &group{}, stop: make(chan struct{}), broke: make(chan struct{})}
-	s.wake = sync.NewCond(&s.mu)
-	cache := pebble.NewCache(opt.CacheBytes)
-	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail}
-	var err error
-	s.db, err = pebble.Open(opt.Dir, &pebble.Options{
-		FS: fs, Cache: cache, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
-	}
-	if err := s.begin(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", opt.Dir, err), s.db.Close())
-	}
-	fs.armed.Store(true)
-	s.start(s.run)
-	if opt.Durability == Interval {
-		s.start(s.sync)
-	}
-	return s, nil
 }
 
 // start runs a goroutine of the store's, which ends with Close. If the store has
@@ -155,29 +195,37 @@ func (s *Store) start(f func()) {
 	}()
 }
 
-// Restore gives up what was kept of sessions when the store was opened: once.
-func (s *Store) Restore() []*store.Restored {
-	r := s.restored
-	s.restored = nil
-	return r
+// Restore implements store.Restorer.
+func (s *Store) Restore() (kept []*store.Restored, last uint64) {
+	kept, s.restored = s.restored, nil
+	return kept, s.lastSession
 }
 
 // group is what one fsync keeps.
 type group struct {
 	recs  []rec
 	bytes int
-	puts  map[place]int // where in recs a message for a session is
+	puts  map[place]put      // messages for sessions
+	gone  map[place]struct{} // messages written apart that a session does not wait for any more
+	msgs  []*session.Message // what is ready to be read when it is written
 	done  []func(error)
 }
 
 // place is a message in a session.
 type place struct{ sid, seq uint64 }
 
+// put is where in a group's records a message for a session is.
+type put struct {
+	at  int
+	ref uint64 // 0: it is not written apart
+}
+
 // rec is one change of the tree.
 type rec struct {
 	kind  recKind
 	key   []byte
 	value []byte // for recRange: the end
+	sid   uint64 // for recUnuse
 }
 
 type recKind uint8
@@ -186,7 +234,8 @@ const (
 	recSet recKind = iota
 	recDelete
 	recRange
-	recVoid // it was undone in its own group
+	recUnuse // a session ends that waits for messages written apart
+	recVoid  // it was undone in its own group
 )
 
 func (g *group) empty() bool { return len(g.recs) == 0 && len(g.done) == 0 }
@@ -204,7 +253,7 @@ func (s *Store) Commit(b *store.Batch, done func(error)) {
 		s.mu.Unlock()
 		done(err)
 		return
-	case b.Empty() && s.next.empty() && s.writing == nil && !s.telling:
+	case b.Empty() && s.next.empty() && s.writing == nil && len(s.untold) == 0:
 		s.mu.Unlock()
 		done(nil)
 		return
@@ -236,19 +285,41 @@ func (s *Store) run() {
 			return // fail has completed the group
 		}
 		if err == nil {
-			s.writing, s.telling = nil, true
+			s.untold = append(s.untold, g)
+			s.writing = nil
+			s.wake.Broadcast()
 		}
 		s.mu.Unlock()
 		if err != nil {
 			s.fail(err)
 			return
 		}
+	}
+}
+
+// tell completes what was written, while more is. It ends as run does.
+func (s *Store) tell() {
+	for {
+		s.mu.Lock()
+		for len(s.untold) == 0 && s.failed == nil && !(s.closed && s.next.empty() && s.writing == nil) {
+			s.wake.Wait()
+		}
+		if len(s.untold) == 0 {
+			s.mu.Unlock()
+			return
+		}
+		g := s.untold[0]
+		s.mu.Unlock()
+		for _, m := range g.msgs {
+			m.SetKept()
+		}
 		for _, done := range g.done {
 			done(nil)
 		}
 		s.mu.Lock()
-		s.telling = false
+		s.untold = s.untold[1:]
 		s.mu.Unlock()
+		s.wake.Broadcast() // Close may wait for the last
 	}
 }
 
@@ -260,11 +331,13 @@ func (s *Store) write(g *group) error {
 		var err error
 		switch r.kind {
 		case recSet:
-			err = b.Set(r.key, r.value, nil)
+			err = s.put(b, r.key, r.value)
 		case recDelete:
 			err = b.Delete(r.key, nil)
 		case recRange:
 			err = b.DeleteRange(r.key, r.value, nil)
+		case recUnuse:
+			err = s.unuseAll(b, g, r.sid)
 		}
 		if err != nil {
 			return errors.Join(err, b.Close())

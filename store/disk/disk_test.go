@@ -44,11 +44,23 @@ func TestContract(t *testing.T) {
 // commit commits ops and waits.
 func commit(t testing.TB, s *Store, ops ...store.Op) {
 	t.Helper()
+	for i := range ops {
+		if op := &ops[i]; op.Kind == store.PutRetained && op.Message != nil {
+			s.Retain(op.Message)
+			op.Topic = op.Message.Topic
+		}
+	}
 	done := make(chan error, 1)
 	s.Commit(&store.Batch{Ops: ops}, func(err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// restored is what s had kept of sessions.
+func restored(s *Store) []*store.Restored {
+	kept, _ := s.Restore()
+	return kept
 }
 
 func closed(t testing.TB, s *Store) {
@@ -62,6 +74,9 @@ func closed(t testing.TB, s *Store) {
 type share string
 
 func (s share) ShareFilter() string { return string(s) }
+
+// no is the number of the session of a client.
+func no(client string) uint64 { return uint64(client[len(client)-1] - 'a' + 1) }
 
 var owner = &session.Origin{
 	Realm: "realm-of-a", Name: "user-of-a", ClientID: "client-a", Groups: []string{"g"}, Roles: []string{"r"},
@@ -87,38 +102,42 @@ func TestEverythingIsThereAgain(t *testing.T) {
 	will.Will = true
 	kept := message("secret-topic/kept", "retained")
 	kept.Retain = true
+	over := message("secret-topic/over", "x")
+	s.Retain(kept)
+	s.Retain(over)
 	commit(t, s,
-		store.Op{Kind: store.PutSession, Client: "client-a", Owner: owner, Expiry: 3600},
-		store.Op{Kind: store.PutSession, Client: "client-b", Owner: &session.Origin{Name: "b"}, Expiry: session.NeverExpires},
-		store.Op{Kind: store.PutSession, Client: "client-c", Owner: owner, Expiry: 1},
-		store.Op{Kind: store.PutSubscription, Client: "client-a", Sub: sub},
-		store.Op{Kind: store.PutSubscription, Client: "client-a", Sub: plain},
-		store.Op{Kind: store.PutSubscription, Client: "client-b", Sub: plain},
-		store.Op{Kind: store.PutEntry, Client: "client-a", Seq: 5, Entry: session.Entry{Msg: many, QoS: 1, Seq: 5}},
-		store.Op{Kind: store.PutEntry, Client: "client-b", Seq: 9, Entry: session.Entry{Msg: many, QoS: 1, Seq: 9, Via: &session.Via{SubIDs: []uint32{3, 268_435_455}}}},
-		store.Op{Kind: store.PutEntry, Client: "client-c", Seq: 1, Entry: session.Entry{Msg: many, QoS: 1, Seq: 1}},
-		store.Op{Kind: store.PutEntry, Client: "client-a", Seq: 6, Entry: session.Entry{Msg: expiring, QoS: 2, Seq: 6, Retain: true, Via: &session.Via{Share: share("$share/grp/secret-topic/#")}}},
+		store.Op{Kind: store.PutSession, Session: no("client-a"), Client: "client-a", Owner: owner, Expiry: 3600},
+		store.Op{Kind: store.PutSession, Session: no("client-b"), Client: "client-b", Owner: &session.Origin{Name: "b"}, Expiry: session.NeverExpires},
+		store.Op{Kind: store.PutSession, Session: no("client-c"), Client: "client-c", Owner: owner, Expiry: 1},
+		store.Op{Kind: store.PutSubscription, Session: no("client-a"), Sub: sub},
+		store.Op{Kind: store.PutSubscription, Session: no("client-a"), Sub: plain},
+		store.Op{Kind: store.PutSubscription, Session: no("client-b"), Sub: plain},
+		store.Op{Kind: store.PutEntry, Session: no("client-a"), Entry: session.Entry{Msg: many, QoS: 1, Seq: 5}},
+		store.Op{Kind: store.PutEntry, Session: no("client-b"), Entry: session.Entry{Msg: many, QoS: 1, Seq: 9, Via: &session.Via{SubIDs: []uint32{3, 268_435_455}}}},
+		store.Op{Kind: store.PutEntry, Session: no("client-c"), Entry: session.Entry{Msg: many, QoS: 1, Seq: 1}},
+		store.Op{Kind: store.PutEntry, Session: no("client-a"), Entry: session.Entry{Msg: expiring, QoS: 2, Seq: 6, Retain: true, Via: &session.Via{Share: share("$share/grp/secret-topic/#")}}},
 	)
 	commit(t, s,
-		store.Op{Kind: store.SetFlight, Client: "client-a", Seq: 6, PacketID: 700, State: session.AwaitComp},
-		store.Op{Kind: store.AddIncoming, Client: "client-a", PacketID: 1},
-		store.Op{Kind: store.AddIncoming, Client: "client-a", PacketID: 65535},
-		store.Op{Kind: store.AddIncoming, Client: "client-b", PacketID: 2},
-		store.Op{Kind: store.PutWill, Client: "client-a", Message: will, At: 99},
-		store.Op{Kind: store.PutRetained, Message: kept},
-		store.Op{Kind: store.PutRetained, Message: message("secret-topic/over", "x")},
-		store.Op{Kind: store.DeleteIncoming, Client: "client-b", PacketID: 2},
-		store.Op{Kind: store.DeleteSubscription, Client: "client-b", Topic: "a/+"},
-		store.Op{Kind: store.DeleteSession, Client: "client-c"},
+		store.Op{Kind: store.SetFlight, Session: no("client-a"), Entry: session.Entry{Seq: 6}, PacketID: 700, State: session.AwaitComp},
+		store.Op{Kind: store.AddIncoming, Session: no("client-a"), PacketID: 1},
+		store.Op{Kind: store.AddIncoming, Session: no("client-a"), PacketID: 65535},
+		store.Op{Kind: store.AddIncoming, Session: no("client-b"), PacketID: 2},
+		store.Op{Kind: store.PutWill, Session: no("client-a"), Message: will, Expiry: 7, At: 99},
+		store.Op{Kind: store.PutRetained, Topic: kept.Topic},
+		store.Op{Kind: store.PutRetained, Topic: over.Topic},
+		store.Op{Kind: store.DeleteIncoming, Session: no("client-b"), PacketID: 2},
+		store.Op{Kind: store.DeleteSubscription, Session: no("client-b"), Topic: "a/+"},
+		store.Op{Kind: store.DeleteSession, Session: no("client-c")},
 	)
-	commit(t, s, store.Op{Kind: store.DeleteRetained, Topic: "secret-topic/over"})
+	s.Unretain(over.Topic)
+	commit(t, s, store.Op{Kind: store.DeleteRetained, Topic: over.Topic})
 	closed(t, s)
 
 	for range 2 { // and what was only read is there the next time, too
 		s = open(t, Options{FS: fs})
-		got := s.Restore()
-		if len(got) != 2 || s.Restore() != nil {
-			t.Fatalf("%d sessions", len(got))
+		got, last := s.Restore()
+		if again, _ := s.Restore(); len(got) != 2 || again != nil || last != 2 {
+			t.Fatalf("%d sessions, the last is %d", len(got), last)
 		}
 		a, b := got[0], got[1]
 		if a.Client != "client-a" || a.Expiry != 3600 || !reflect.DeepEqual(a.Owner, owner) || b.Owner.Name != "b" || b.Expiry != session.NeverExpires {
@@ -132,10 +151,18 @@ func TestEverythingIsThereAgain(t *testing.T) {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 		}
-		if len(a.Entries) != 2 || len(b.Entries) != 1 || a.Entries[0].Msg != b.Entries[0].Msg {
+		if len(a.Entries) != 2 || len(b.Entries) != 1 || a.Entries[0].Size() != many.Size() || a.Entries[0].Msg != nil {
 			t.Fatalf("%+v, %+v", a.Entries, b.Entries)
 		}
-		alike(t, a.Entries[0].Msg, many)
+		page, err := s.Page(a.Number, 0, 100, 100, 1<<20)
+		if err != nil || len(page) != 2 || page[1].PacketID != 0 || page[1].Share != a.Entries[1].Share || page[0].Seq != 5 {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		alike(t, page[0].Msg, many)
+		alike(t, page[1].Msg, expiring)
+		if page[0].Entry.Stored() == 0 || page[0].Entry.Stored() != a.Entries[0].Stored() || page[1].Entry.Stored() != 0 || !page[0].Msg.Kept() {
+			t.Errorf("the message for several is %d apart, then %d", a.Entries[0].Stored(), page[0].Entry.Stored())
+		}
 		alike(t, a.Entries[1].Msg, expiring)
 		if e := a.Entries[0]; e.Seq != 5 || e.QoS != 1 || e.Via != nil || e.PacketID != 0 || e.Share != "" || e.Retain {
 			t.Errorf("%+v", e)
@@ -146,7 +173,7 @@ func TestEverythingIsThereAgain(t *testing.T) {
 		if e := b.Entries[0]; e.Seq != 9 || !reflect.DeepEqual(e.Via.IDs(), []uint32{3, 268_435_455}) {
 			t.Errorf("%+v", e)
 		}
-		if !reflect.DeepEqual(a.Incoming, []uint16{1, 65535}) || b.Incoming != nil || a.WillAt != 99 || b.Will != nil {
+		if !reflect.DeepEqual(a.Incoming, []uint16{1, 65535}) || b.Incoming != nil || a.WillAt != 99 || a.WillExpiry != 7 || b.Will != nil {
 			t.Errorf("%v, %v, %d, %v", a.Incoming, b.Incoming, a.WillAt, b.Will)
 		}
 		alike(t, a.Will, will)
@@ -208,34 +235,38 @@ func TestAMessageForManyIsWrittenOnceAndGoesWithTheLast(t *testing.T) {
 	s := open(t, Options{FS: fs})
 	m := message("t", "many")
 	for _, c := range []string{"a", "b", "c", "d"} {
-		commit(t, s, store.Op{Kind: store.PutSession, Client: c, Owner: owner, Expiry: 9})
+		commit(t, s, store.Op{Kind: store.PutSession, Session: no(c), Client: c, Owner: owner, Expiry: 9})
 	}
 	put := func(c string, seq uint64) store.Op {
-		return store.Op{Kind: store.PutEntry, Client: c, Seq: seq, Entry: session.Entry{Msg: m, QoS: 1, Seq: seq}}
+		return store.Op{Kind: store.PutEntry, Session: no(c), Entry: session.Entry{Msg: m, QoS: 1, Seq: seq}}
+	}
+	gone := func(c string, seq uint64) store.Op {
+		return store.Op{Kind: store.DeleteEntry, Session: no(c), Entry: session.Entry{Msg: m, Seq: seq}}
 	}
 	commit(t, s, put("a", 1), put("b", 1), put("c", 1))
 	commit(t, s, put("d", 1)) // later, as one of a group that had it from another member
 	if n := records(t, s, kindMessage); n != 1 {
 		t.Errorf("%d messages written apart, want 1", n)
 	}
-	commit(t, s, store.Op{Kind: store.DeleteEntry, Client: "a", Seq: 1}, store.Op{Kind: store.DeleteEntry, Client: "a", Seq: 1})
-	commit(t, s, store.Op{Kind: store.DeleteSession, Client: "b"})
+	commit(t, s, gone("a", 1), gone("a", 1)) // twice is once
+	commit(t, s, store.Op{Kind: store.DeleteSession, Session: no("b")})
 	closed(t, s)
 	s = open(t, Options{FS: fs}) // the counts are made anew
-	commit(t, s, store.Op{Kind: store.DeleteEntry, Client: "c", Seq: 1})
+	commit(t, s, gone("c", 1))
 	if n := records(t, s, kindMessage); n != 1 {
 		t.Errorf("%d messages while one client waits, want 1", n)
 	}
-	commit(t, s, store.Op{Kind: store.DeleteEntry, Client: "d", Seq: 1})
-	if n, e := records(t, s, kindMessage), records(t, s, kindEntry); n != 0 || e != 0 || len(s.apart) != 0 {
-		t.Errorf("%d messages, %d entries, %d counted, want none", n, e, len(s.apart))
+	commit(t, s, gone("d", 1))
+	if n, e := records(t, s, kindMessage), records(t, s, kindEntry); n != 0 || e != 0 || len(s.uses) != 0 {
+		t.Errorf("%d messages, %d entries, %d counted, want none", n, e, len(s.uses))
 	}
 	// And it may be needed once more.
 	commit(t, s, put("a", 2), put("c", 2))
 	closed(t, s)
 	s = open(t, Options{FS: fs})
 	defer closed(t, s)
-	for _, r := range s.Restore() {
+	kept, _ := s.Restore()
+	for _, r := range kept {
 		if want := r.Client != "d"; (len(r.Entries) == 1) != want {
 			t.Errorf("%s: %d entries", r.Client, len(r.Entries))
 		}
@@ -245,19 +276,19 @@ func TestAMessageForManyIsWrittenOnceAndGoesWithTheLast(t *testing.T) {
 func TestWhatIsUndoneInItsGroupIsNotWritten(t *testing.T) {
 	s := open(t, Options{})
 	defer closed(t, s)
-	commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+	commit(t, s, store.Op{Kind: store.PutSession, Session: no("a"), Client: "a", Owner: owner, Expiry: 9})
 	// One batch is in one group for certain.
 	commit(t, s,
-		store.Op{Kind: store.PutEntry, Client: "a", Seq: 1, Entry: session.Entry{Msg: message("t", "1"), QoS: 1}},
-		store.Op{Kind: store.PutEntry, Client: "a", Seq: 2, Entry: session.Entry{Msg: message("t", "2"), QoS: 1}},
-		store.Op{Kind: store.DeleteEntry, Client: "a", Seq: 1})
+		store.Op{Kind: store.PutEntry, Session: no("a"), Entry: session.Entry{Msg: message("t", "1"), QoS: 1, Seq: 1}},
+		store.Op{Kind: store.PutEntry, Session: no("a"), Entry: session.Entry{Msg: message("t", "2"), QoS: 1, Seq: 2}},
+		store.Op{Kind: store.DeleteEntry, Session: no("a"), Entry: session.Entry{Seq: 1}})
 	g := &group{}
 	s.mu.Lock()
 	was := s.next
 	s.next = g
 	s.gather(&store.Batch{Ops: []store.Op{
-		{Kind: store.PutEntry, Client: "a", Seq: 3, Entry: session.Entry{Msg: message("t", "3"), QoS: 1}},
-		{Kind: store.DeleteEntry, Client: "a", Seq: 3},
+		{Kind: store.PutEntry, Session: no("a"), Entry: session.Entry{Msg: message("t", "3"), QoS: 1, Seq: 3}},
+		{Kind: store.DeleteEntry, Session: no("a"), Entry: session.Entry{Seq: 3}},
 	}})
 	s.next = was
 	s.mu.Unlock()
@@ -276,26 +307,26 @@ func TestASessionEndsWithAllThatIsItsOwn(t *testing.T) {
 	s := open(t, Options{FS: fs})
 	for _, c := range []string{"a", "b"} {
 		commit(t, s,
-			store.Op{Kind: store.PutSession, Client: c, Owner: owner, Expiry: 9},
-			store.Op{Kind: store.PutSubscription, Client: c, Sub: session.NewSubscription("x", "", 0)},
-			store.Op{Kind: store.PutEntry, Client: c, Seq: 1, Entry: session.Entry{Msg: message("t", "1"), QoS: 1}},
-			store.Op{Kind: store.SetFlight, Client: c, Seq: 1, PacketID: 1},
-			store.Op{Kind: store.AddIncoming, Client: c, PacketID: 1},
-			store.Op{Kind: store.PutWill, Client: c, Message: message("w", "w"), At: 1})
+			store.Op{Kind: store.PutSession, Session: no(c), Client: c, Owner: owner, Expiry: 9},
+			store.Op{Kind: store.PutSubscription, Session: no(c), Sub: session.NewSubscription("x", "", 0)},
+			store.Op{Kind: store.PutEntry, Session: no(c), Entry: session.Entry{Msg: message("t", "1"), QoS: 1, Seq: 1}},
+			store.Op{Kind: store.SetFlight, Session: no(c), Entry: session.Entry{Seq: 1}, PacketID: 1},
+			store.Op{Kind: store.AddIncoming, Session: no(c), PacketID: 1},
+			store.Op{Kind: store.PutWill, Session: no(c), Message: message("w", "w"), At: 1})
 	}
-	commit(t, s, store.Op{Kind: store.DeleteSession, Client: "a"},
+	commit(t, s, store.Op{Kind: store.DeleteSession, Session: no("a")},
 		// What comes for a session that is over is nobody's.
-		store.Op{Kind: store.PutEntry, Client: "a", Seq: 2, Entry: session.Entry{Msg: message("t", "2"), QoS: 1}})
+		store.Op{Kind: store.PutEntry, Session: no("a"), Entry: session.Entry{Msg: message("t", "2"), QoS: 1, Seq: 2}})
 	for _, kind := range []byte{kindSession, kindSubscription, kindEntry, kindFlight, kindIncoming, kindWill} {
 		if n := records(t, s, kind); n != 1 {
 			t.Errorf("%d records of kind %c, want the other session's", n, kind)
 		}
 	}
-	commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+	commit(t, s, store.Op{Kind: store.PutSession, Session: no("a"), Client: "a", Owner: owner, Expiry: 9})
 	closed(t, s)
 	s = open(t, Options{FS: fs})
 	defer closed(t, s)
-	got := s.Restore()
+	got, _ := s.Restore()
 	if len(got) != 2 || len(got[0].Entries)+len(got[0].Subs)+len(got[0].Incoming) != 0 || got[0].Will != nil || len(got[1].Entries) != 1 {
 		t.Errorf("%+v", got[0])
 	}
@@ -310,17 +341,17 @@ func TestAStoreThatCannotBeReadIsRefused(t *testing.T) {
 		{"of a newer version", func(b *pebble.Batch) { b.Set(formatKey, binary.BigEndian.AppendUint32(nil, 99), nil) }, "newer version of Sallyport"},
 		{"with a broken format", func(b *pebble.Batch) { b.Set(formatKey, []byte("x"), nil) }, "malformed"},
 		{"without the key of its hashes", func(b *pebble.Batch) { b.Delete(secretKey, nil) }, "malformed"},
-		{"with a broken session", func(b *pebble.Batch) { b.Set(key(kindSession, 7), []byte{1, 200}, nil) }, "malformed"},
+		{"with a broken session", func(b *pebble.Batch) { b.Set(key(kindSession, 7), []byte{1, 0, 200}, nil) }, "malformed"},
 		{"with a session of a newer form", func(b *pebble.Batch) { b.Set(key(kindSession, 7), []byte{2}, nil) }, "form 2"},
 		{"with a broken key", func(b *pebble.Batch) { b.Set([]byte{kindEntry, 1}, []byte{1}, nil) }, "malformed"},
 		{"whose message is missing", func(b *pebble.Batch) {
-			b.Set(keyOf(kindEntry, 1, 1), appendEntry(nil, &session.Entry{QoS: 1}, 99), nil)
+			b.Set(keyOf(kindEntry, 1, 1), appendEntry(nil, &session.Entry{QoS: 1}, 0, 99), nil)
 		}, "missing"},
 		{"of somebody else's", func(b *pebble.Batch) { b.Delete(formatKey, nil) }, "no store of Sallyport's"},
 	} {
 		fs := vfs.NewMem()
 		s := open(t, Options{FS: fs})
-		commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+		commit(t, s, store.Op{Kind: store.PutSession, Session: no("a"), Client: "a", Owner: owner, Expiry: 9})
 		b := s.db.NewBatch()
 		c.spoil(b)
 		if err := s.db.Apply(b, pebble.Sync); err != nil {
@@ -348,7 +379,7 @@ func TestAFullDiskFailsEveryCommitAndLosesNone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+			commit(t, s, store.Op{Kind: store.PutSession, Session: no("a"), Client: "a", Owner: owner, Expiry: 9})
 			var kept, lost atomic.Int64
 			var wait sync.WaitGroup
 			for i := range 2000 {
@@ -356,8 +387,8 @@ func TestAFullDiskFailsEveryCommitAndLosesNone(t *testing.T) {
 					full.Store(true)
 				}
 				wait.Add(1)
-				s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Client: "a", Seq: uint64(i + 1),
-					Entry: session.Entry{Msg: message("t", strings.Repeat("x", 100)), QoS: 1}}}}, func(err error) {
+				s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Session: no("a"),
+					Entry: session.Entry{Msg: message("t", strings.Repeat("x", 100)), QoS: 1, Seq: uint64(i + 1)}}}}, func(err error) {
 					if err == nil {
 						kept.Add(1)
 					} else if errors.Is(err, ErrFailed) {
@@ -375,7 +406,7 @@ func TestAFullDiskFailsEveryCommitAndLosesNone(t *testing.T) {
 			}
 			again := open(t, Options{FS: mem.CrashClone(vfs.CrashCloneCfg{})})
 			defer closed(t, again)
-			if n := len(again.Restore()[0].Entries); int64(n) < kept.Load() {
+			if n := len(restored(again)[0].Entries); int64(n) < kept.Load() {
 				t.Errorf("%d messages are there, %d were acknowledged", n, kept.Load())
 			}
 		})
@@ -395,7 +426,7 @@ func TestADiskThatIsFullAtTheEndIsToldOfByClose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		commit(t, s, store.Op{Kind: store.PutSession, Client: "a", Owner: owner, Expiry: 9})
+		commit(t, s, store.Op{Kind: store.PutSession, Session: no("a"), Client: "a", Owner: owner, Expiry: 9})
 		full.Store(true)
 		if err := s.Close(); err == nil {
 			t.Errorf("durability %d: nothing was said", d)
@@ -423,8 +454,8 @@ func FuzzRecords(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(appendMessage(appendEntry(nil, &session.Entry{QoS: 1, Via: &session.Via{SubIDs: []uint32{1}}}, 0), m, text))
-	f.Add(appendEntry(nil, &session.Entry{QoS: 2}, 9))
+	f.Add(appendMessage(appendEntry(nil, &session.Entry{QoS: 1, Via: &session.Via{SubIDs: []uint32{1}}}, 9, 0), m, text))
+	f.Add(appendEntry(nil, &session.Entry{QoS: 2}, 0, 9))
 	f.Fuzz(func(t *testing.T, rec []byte) {
 		r := &reader{rest: bytes.Clone(rec)}
 		if got := r.subscription(); got != nil {
@@ -435,7 +466,7 @@ func FuzzRecords(f *testing.F) {
 		}
 		var o origins
 		r = &reader{rest: bytes.Clone(rec)}
-		e, share, apart := r.entry()
+		e, _, share, apart := r.entry()
 		if r.err == nil && apart == 0 {
 			e.Msg = r.message(&o)
 		}
@@ -453,10 +484,12 @@ func FuzzRecords(f *testing.F) {
 
 // BenchmarkQueue is a message put into a session's queue and taken out, 64
 // publishers at a time.
-func BenchmarkQueue(b *testing.B) {
+func BenchmarkQueue(b *testing.B) { benchmarkQueue(b, nil) }
+
+func benchmarkQueue(b *testing.B, key []byte) {
 	for _, d := range []Durability{Always, Interval, System} {
 		b.Run([]string{"always", "interval", "os"}[d], func(b *testing.B) {
-			s, err := Open(Options{Dir: b.TempDir(), Durability: d})
+			s, err := Open(Options{Dir: b.TempDir(), Durability: d, Key: key})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -470,14 +503,14 @@ func BenchmarkQueue(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
-				client, done := fmt.Sprint(n.Add(1)%64), make(chan error, 1)
-				for seq := uint64(n.Add(1) << 32); pb.Next(); seq++ {
-					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Client: client, Seq: seq, Entry: session.Entry{Msg: m, QoS: 1}}}}, func(err error) { done <- err })
+				sid, done := uint64(n.Add(1)), make(chan error, 1)
+				for seq := uint64(1); pb.Next(); seq++ {
+					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Session: sid, Entry: session.Entry{Msg: m, QoS: 1, Seq: seq}}}}, func(err error) { done <- err })
 					if err := <-done; err != nil {
 						b.Error(err)
 						return
 					}
-					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.DeleteEntry, Client: client, Seq: seq}}}, func(error) {})
+					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.DeleteEntry, Session: sid, Entry: session.Entry{Seq: seq}}}}, func(error) {})
 				}
 			})
 		})

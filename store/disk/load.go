@@ -2,7 +2,6 @@ package disk
 
 import (
 	"cmp"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,17 +32,12 @@ func (s *Store) begin() error {
 	if err != nil {
 		return err
 	}
-	if len(format) != 4 {
-		return fmt.Errorf("format: %w", errRecord)
+	if _, err := readFormat(format); err != nil {
+		return err
 	}
-	if v := binary.BigEndian.Uint32(format); v > formatVersion {
-		return fmt.Errorf("it was written by a newer version of Sallyport: its format is %d, this version knows formats up to %d", v, formatVersion)
+	if err := s.secrets(); err != nil {
+		return err
 	}
-	secret, err := s.get(secretKey)
-	if err != nil || len(secret) != len(s.hashKey) {
-		return errors.Join(fmt.Errorf("the key of its hashes: %w", errRecord), err)
-	}
-	copy(s.hashKey[:], secret)
 	return s.load()
 }
 
@@ -60,12 +54,11 @@ func (s *Store) create() error {
 	if foreign {
 		return errors.New("the folder holds something, but no store of Sallyport's")
 	}
-	rand.Read(s.hashKey[:])
 	b := s.db.NewBatch()
-	return errors.Join(
-		b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil),
-		b.Set(secretKey, s.hashKey[:], nil),
-		s.db.Apply(b, pebble.Sync), b.Close())
+	if err := errors.Join(b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil), s.makeSecrets(b)); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close())
 }
 
 func (s *Store) get(key []byte) ([]byte, error) {
@@ -73,7 +66,8 @@ func (s *Store) get(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(v), c.Close()
+	v, err = s.opened(nil, key, v)
+	return slices.Clone(v), errors.Join(err, c.Close())
 }
 
 // loading is what a store is read into.
@@ -85,20 +79,33 @@ type loading struct {
 
 // loaded is one session.
 type loaded struct {
-	r *store.Restored
-	k *kept
+	r       *store.Restored
+	k       *kept
+	flights map[uint64]flight // by Seq
 }
 
-// load reads everything. What belongs to nothing, which only a fault of the
-// broker leaves behind, is passed over.
+type flight struct {
+	id    uint16
+	state session.State
+}
+
+// apart is a message that is written once for several sessions.
+type apart struct {
+	size int
+	msg  *session.Message // nil until somebody needs it
+}
+
+// load reads everything but messages that wait for sessions, whose place and size
+// are enough. What belongs to nothing, which only a fault of the broker leaves
+// behind, is passed over.
 func (s *Store) load() error {
 	l := &loading{s: s, sessions: make(map[uint64]*loaded), messages: make(map[uint64]*apart)}
 	for _, part := range []struct {
 		kind byte
 		read func(id uint64, rest []byte, r *reader) error
 	}{
-		{kindSession, l.session}, {kindSubscription, l.subscription}, {kindMessage, l.message}, {kindEntry, l.entry},
-		{kindFlight, l.flight}, {kindIncoming, l.incoming}, {kindWill, l.will}, {kindRetained, l.retained},
+		{kindSession, l.session}, {kindSubscription, l.subscription}, {kindFlight, l.flight}, {kindMessage, l.message},
+		{kindEntry, l.entry}, {kindIncoming, l.incoming}, {kindWill, l.will}, {kindRetained, l.retained},
 	} {
 		if err := s.each(part.kind, part.read); err != nil {
 			return err
@@ -107,16 +114,15 @@ func (s *Store) load() error {
 	for _, in := range l.sessions {
 		s.restored = append(s.restored, in.r)
 	}
-	slices.SortFunc(s.restored, func(a, b *store.Restored) int { return strings.Compare(a.Client, b.Client) })
+	slices.SortFunc(s.restored, func(a, b *store.Restored) int { return cmp.Compare(a.Number, b.Number) })
 	return s.discard(l)
 }
 
 // discard takes messages away that nobody waits for.
 func (s *Store) discard(l *loading) error {
 	b := s.db.NewBatch()
-	for id, m := range l.messages {
-		if m.uses == 0 {
-			delete(s.apart, m.msg)
+	for id := range l.messages {
+		if s.uses[id] == 0 {
 			if err := b.Delete(key(kindMessage, id), nil); err != nil {
 				return errors.Join(err, b.Close())
 			}
@@ -125,53 +131,63 @@ func (s *Store) discard(l *loading) error {
 	return errors.Join(s.db.Apply(b, pebble.NoSync), b.Close())
 }
 
-// each reads all records of a kind. rest is what follows the first number in the
-// key, or, where there is none, the key behind its kind.
-func (s *Store) each(kind byte, read func(id uint64, rest []byte, r *reader) error) error {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+// within reads the records of a range of keys until read says that it is enough.
+func (s *Store) within(from, to []byte, read func(k []byte, r *reader) (more bool, err error)) error {
+	var buf []byte
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err
 	}
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		k := it.Key()
-		r := &reader{rest: it.Value()}
-		switch {
-		case kind == kindRetained:
-			err = read(0, k[1:], r)
-		case len(k) < 9:
-			err = errRecord
-		default:
-			if kind != kindMessage {
-				s.lastSID = max(s.lastSID, binary.BigEndian.Uint64(k[1:])) // of what belongs to nothing, too
-			}
-			err = read(binary.BigEndian.Uint64(k[1:]), k[9:], r)
+	for more := it.First(); more && err == nil; more = more && it.Next() {
+		r := &reader{}
+		if r.rest, err = s.opened(buf, it.Key(), it.Value()); err == nil {
+			buf = r.rest
+			more, err = read(it.Key(), r)
 		}
 		if err != nil {
-			err = fmt.Errorf("record %x: %w", k, err)
+			err = fmt.Errorf("record %x: %w", it.Key(), err)
 		}
 	}
 	return errors.Join(err, it.Close())
 }
 
+// each reads all records of a kind. rest is what follows the first number in the
+// key, or, where there is none, the key behind its kind.
+func (s *Store) each(kind byte, read func(id uint64, rest []byte, r *reader) error) error {
+	return s.within([]byte{kind}, []byte{kind + 1}, func(k []byte, r *reader) (bool, error) {
+		switch {
+		case kind == kindRetained:
+			return true, read(0, k[1:], r)
+		case len(k) < 9:
+			return false, errRecord
+		}
+		id := binary.BigEndian.Uint64(k[1:])
+		if kind != kindMessage {
+			s.lastSession = max(s.lastSession, id) // of what belongs to nothing, too
+		}
+		return true, read(id, k[9:], r)
+	})
+}
+
 func (l *loading) session(id uint64, rest []byte, r *reader) error {
 	r.version()
-	out := &store.Restored{Client: string(r.text())}
+	flags := r.byte()
+	out := &store.Restored{Number: id, Group: flags&sessionGroup != 0, Client: string(r.text())}
 	expiry := r.number()
 	origin := r.text()
-	if err := r.end(); err != nil || len(rest) > 0 || expiry == 0 || expiry > math.MaxUint32 {
+	if err := r.end(); err != nil || len(rest) > 0 || id == 0 || expiry > math.MaxUint32 {
 		return cmp.Or(err, errRecord)
 	}
 	out.Expiry = uint32(expiry)
-	var err error
-	if out.Owner, err = l.s.origins.read(origin); err != nil {
-		return err
+	if len(origin) > 0 {
+		var err error
+		if out.Owner, err = l.s.origins.read(origin); err != nil {
+			return err
+		}
 	}
-	if l.s.sessions[out.Client] != nil {
-		return fmt.Errorf("two sessions of one client: %w", errRecord)
-	}
-	k := &kept{sid: id}
-	l.s.sessions[out.Client] = k
-	l.sessions[id] = &loaded{out, k}
+	k := &kept{}
+	l.s.sessions[id] = k
+	l.sessions[id] = &loaded{r: out, k: k}
 	return nil
 }
 
@@ -189,39 +205,12 @@ func (l *loading) subscription(id uint64, _ []byte, r *reader) error {
 
 func (l *loading) message(id uint64, rest []byte, r *reader) error {
 	r.version()
-	m := r.message(&l.s.origins)
+	m := &apart{size: r.skipMessage()}
 	if err := r.end(); err != nil || len(rest) > 0 || id == 0 {
 		return cmp.Or(err, errRecord)
 	}
-	l.messages[id] = &apart{id: id, msg: m}
-	l.s.apart[m] = l.messages[id]
+	l.messages[id] = m
 	l.s.lastMID = max(l.s.lastMID, id)
-	return nil
-}
-
-func (l *loading) entry(id uint64, rest []byte, r *reader) error {
-	e, share, apart := r.entry()
-	if r.err == nil && apart == 0 {
-		e.Msg = r.message(&l.s.origins)
-	}
-	if err := r.end(); err != nil || len(rest) != 8 {
-		return cmp.Or(err, errRecord)
-	}
-	in := l.sessions[id]
-	if in == nil {
-		return nil
-	}
-	e.Seq = binary.BigEndian.Uint64(rest)
-	if apart != 0 {
-		m := l.messages[apart]
-		if m == nil {
-			return fmt.Errorf("its message is missing: %w", errRecord)
-		}
-		e.Msg = m.msg
-		in.k.share(e.Seq, m)
-	}
-	in.k.queue = true
-	in.r.Entries = append(in.r.Entries, store.RestoredEntry{Entry: e, Share: share})
 	return nil
 }
 
@@ -235,17 +224,92 @@ func (l *loading) flight(id uint64, rest []byte, r *reader) error {
 	if in == nil {
 		return nil
 	}
+	in.k.queue = true
 	seq := binary.BigEndian.Uint64(rest)
-	at, there := slices.BinarySearchFunc(in.r.Entries, seq, func(e store.RestoredEntry, seq uint64) int { return cmp.Compare(e.Seq, seq) })
-	if !there {
+	if in.flights == nil {
+		in.flights = make(map[uint64]flight)
+	}
+	in.flights[seq] = flight{binary.BigEndian.Uint16(r.rest), state}
+	mark(&in.k.flown, seq)
+	return nil
+}
+
+func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
+	in := l.sessions[sid]
+	if len(rest) != 8 {
+		return errRecord
+	}
+	if in == nil {
 		return nil
 	}
-	if in.k.flown == nil {
-		in.k.flown = make(map[uint64]struct{})
+	seq := binary.BigEndian.Uint64(rest)
+	e, id, share, ref := r.entry()
+	out := store.RestoredEntry{Entry: e, Share: share, PacketID: id}
+	out.Seq = seq
+	if f, flies := in.flights[seq]; flies {
+		out.PacketID, out.State = f.id, f.state
 	}
-	in.k.flown[seq] = struct{}{}
-	in.r.Entries[at].PacketID, in.r.Entries[at].State = binary.BigEndian.Uint16(r.rest), state
+	whole := out.PacketID != 0 || in.r.Group // it is needed at once
+	var err error
+	switch {
+	case r.err != nil:
+	case ref != 0:
+		err = l.apart(&out, ref, whole)
+	case whole:
+		out.Msg = r.message(&l.s.origins)
+	default:
+		out.SetStored(session.Inline, r.skipMessage())
+	}
+	if err = cmp.Or(err, r.end()); err != nil {
+		return err
+	}
+	in.k.queue = true
+	if ref != 0 {
+		in.k.aparts++
+	}
+	in.k.last = max(in.k.last, seq)
+	in.r.LastSeq = in.k.last
+	in.r.Entries = append(in.r.Entries, out)
 	return nil
+}
+
+// apart notes that an entry's message has a record of its own; whole says that it
+// is to be read.
+func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err error) {
+	m := l.messages[ref]
+	if m == nil {
+		return fmt.Errorf("its message is missing: %w", errRecord)
+	}
+	l.s.uses[ref]++
+	if !whole {
+		out.SetStored(ref, m.size)
+		return nil
+	}
+	if m.msg == nil {
+		if m.msg, err = l.s.message(ref, &l.s.origins); err != nil {
+			return err
+		}
+	}
+	out.Msg = m.msg
+	return nil
+}
+
+// message reads a message that has a record of its own.
+func (s *Store) message(ref uint64, origins *origins) (*session.Message, error) {
+	k := key(kindMessage, ref)
+	v, err := s.get(k)
+	if err != nil {
+		return nil, fmt.Errorf("record %x: %w", k, err)
+	}
+	r := &reader{rest: v}
+	r.version()
+	m := r.message(origins)
+	if err := r.end(); err != nil {
+		return nil, fmt.Errorf("record %x: %w", k, err)
+	}
+	m.Ref.Store(ref)
+	m.SetKept()
+	return m, nil
 }
 
 func (l *loading) incoming(id uint64, rest []byte, r *reader) error {
@@ -262,14 +326,14 @@ func (l *loading) incoming(id uint64, rest []byte, r *reader) error {
 
 func (l *loading) will(id uint64, rest []byte, r *reader) error {
 	r.version()
-	at := r.number()
+	at, expiry := r.number(), r.number()
 	m := r.message(&l.s.origins)
-	if err := r.end(); err != nil || len(rest) > 0 || at > math.MaxInt64 {
+	if err := r.end(); err != nil || len(rest) > 0 || at > math.MaxInt64 || expiry > math.MaxUint32 {
 		return cmp.Or(err, errRecord)
 	}
 	if in := l.sessions[id]; in != nil {
 		in.k.will = true
-		in.r.Will, in.r.WillAt = m, int64(at)
+		in.r.Will, in.r.WillAt, in.r.WillExpiry = m, int64(at), uint32(expiry)
 	}
 	return nil
 }
@@ -288,4 +352,18 @@ func (l *loading) retained(_ uint64, hash []byte, r *reader) error {
 func sharedBy(filter, group string) bool {
 	rest, ok := strings.CutPrefix(filter, "$share/"+group+"/")
 	return ok && rest != ""
+}
+
+// Records counts the records of each kind: for tests, and who looks into a store.
+func (s *Store) Records() map[byte]int {
+	n := make(map[byte]int)
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return n
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		n[it.Key()[0]]++
+	}
+	_ = it.Close() // an error of reading would show in the counts
+	return n
 }

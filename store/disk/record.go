@@ -29,7 +29,11 @@ const (
 	entryRetain = 1 << iota
 	entryShared // by a shared subscription
 	entryApart  // the message has a record of its own
+	entryFlown  // it has a packet identifier
 )
+
+// The bits of a session's flags.
+const sessionGroup = 1 // it is of a shared subscription
 
 func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -65,8 +69,8 @@ func appendMessage(b []byte, m *session.Message, origin []byte) []byte {
 }
 
 // appendEntry encodes what an entry says beside its message, which follows it, or
-// its number.
-func appendEntry(b []byte, e *session.Entry, apart uint64) []byte {
+// its number. id is its packet identifier, 0 for none yet.
+func appendEntry(b []byte, e *session.Entry, id uint16, apart uint64) []byte {
 	flags := byte(0)
 	if e.Retain {
 		flags |= entryRetain
@@ -78,7 +82,13 @@ func appendEntry(b []byte, e *session.Entry, apart uint64) []byte {
 	if apart != 0 {
 		flags |= entryApart
 	}
+	if id != 0 {
+		flags |= entryFlown
+	}
 	b = append(b, recordVersion, flags, e.QoS)
+	if id != 0 {
+		b = binary.BigEndian.AppendUint16(b, id)
+	}
 	ids := e.Via.IDs()
 	b = binary.AppendUvarint(b, uint64(len(ids)))
 	for _, id := range ids {
@@ -197,16 +207,33 @@ func (r *reader) message(origins *origins) *session.Message {
 	return m
 }
 
+// skipMessage passes over a message, and is what its Message.Size would be.
+func (r *reader) skipMessage() int {
+	flags, _ := r.byte(), r.byte()
+	topic, payload, props := r.text(), r.text(), r.text()
+	if flags&msgExpires != 0 {
+		r.number()
+		r.number()
+	}
+	if flags&msgOrigin != 0 {
+		r.text()
+	}
+	return session.SizeOf(len(topic), len(payload), len(props))
+}
+
 // entry reads what appendEntry wrote; apart is the number of its message, 0 if
 // that follows.
-func (r *reader) entry() (e session.Entry, share string, apart uint64) {
+func (r *reader) entry() (e session.Entry, id uint16, share string, apart uint64) {
 	r.version()
 	flags := r.byte()
 	e.QoS, e.Retain = r.byte(), flags&entryRetain != 0
+	if flags&entryFlown != 0 {
+		id = uint16(r.byte())<<8 | uint16(r.byte())
+	}
 	n := r.number()
 	if e.QoS > 2 || n > uint64(len(r.rest)) {
 		r.fail()
-		return e, "", 0
+		return e, 0, "", 0
 	}
 	if n > 0 {
 		v := &session.Via{SubIDs: make([]uint32, n)}
@@ -223,7 +250,7 @@ func (r *reader) entry() (e session.Entry, share string, apart uint64) {
 			r.fail()
 		}
 	}
-	return e, share, apart
+	return e, id, share, apart
 }
 
 // origins encodes publishers, of which most messages share one, and reads them.

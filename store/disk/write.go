@@ -5,6 +5,8 @@ import (
 
 	"sallyport/session"
 	"sallyport/store"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // gather adds a batch to the next group. The caller holds s.mu.
@@ -16,23 +18,29 @@ func (s *Store) gather(b *store.Batch) {
 	for i := range b.Ops {
 		op := &b.Ops[i]
 		switch op.Kind {
-		case store.PutRetained:
-			s.set(s.retainedKey(op.Message.Topic), s.appendMessage([]byte{recordVersion}, op.Message))
-			continue
-		case store.DeleteRetained:
-			s.delete(s.retainedKey(op.Topic))
+		case store.PutRetained, store.DeleteRetained:
+			s.retained(op.Topic)
 			continue
 		}
-		k := s.sessions[op.Client]
+		k := s.sessions[op.Session]
 		if k == nil {
 			if op.Kind != store.PutSession {
 				continue // of a session that is over, or was never kept
 			}
-			s.lastSID++
-			k = &kept{sid: s.lastSID}
-			s.sessions[op.Client] = k
+			k = &kept{}
+			s.sessions[op.Session] = k
 		}
 		s.change(k, op, uses)
+	}
+}
+
+// retained writes what is retained of a topic at present: who changes it does so
+// before, and comes after.
+func (s *Store) retained(topic string) {
+	if m, there := s.Memory.Retained(topic); there {
+		s.set(s.retainedKey(topic), s.appendMessage([]byte{recordVersion}, m))
+	} else {
+		s.delete(s.retainedKey(topic))
 	}
 }
 
@@ -55,122 +63,222 @@ func uses(b *store.Batch) map[*session.Message]int {
 
 // change adds one change of a session.
 func (s *Store) change(k *kept, op *store.Op, uses map[*session.Message]int) {
+	sid := op.Session
 	switch op.Kind {
 	case store.PutSession:
-		v := appendText([]byte{recordVersion}, op.Client)
+		flags := byte(0)
+		if op.Group {
+			flags |= sessionGroup
+		}
+		v := appendText([]byte{recordVersion, flags}, op.Client)
 		v = binary.AppendUvarint(v, uint64(op.Expiry))
-		s.set(key(kindSession, k.sid), appendText(v, s.origin(op.Owner)))
+		s.set(key(kindSession, sid), appendText(v, s.origin(op.Owner)))
 	case store.DeleteSession:
-		s.deleteSession(op.Client, k)
+		s.deleteSession(sid, k)
 	case store.PutSubscription:
 		k.subs = true
-		s.set(s.subscriptionKey(k.sid, op.Sub.Filter), appendSubscription(nil, op.Sub))
+		s.set(s.subscriptionKey(sid, op.Sub.Filter), appendSubscription(nil, op.Sub))
 	case store.DeleteSubscription:
-		s.delete(s.subscriptionKey(k.sid, op.Topic))
+		s.delete(s.subscriptionKey(sid, op.Topic))
 	case store.PutEntry:
 		s.putEntry(k, op, uses[op.Entry.Msg])
 	case store.SetFlight:
 		k.queue = true
-		if k.flown == nil {
-			k.flown = make(map[uint64]struct{})
-		}
-		k.flown[op.Seq] = struct{}{}
+		mark(&k.flown, op.Entry.Seq)
 		v := binary.BigEndian.AppendUint16([]byte{recordVersion, byte(op.State)}, op.PacketID)
-		s.set(keyOf(kindFlight, k.sid, op.Seq), v)
+		s.set(keyOf(kindFlight, sid, op.Entry.Seq), v)
 	case store.DeleteEntry:
-		s.deleteEntry(k, op.Seq)
+		s.deleteEntry(sid, k, &op.Entry)
 	case store.AddIncoming:
 		k.ids = true
-		s.set(incomingKey(k.sid, op.PacketID), []byte{recordVersion})
+		s.set(incomingKey(sid, op.PacketID), []byte{recordVersion})
 	case store.DeleteIncoming:
-		s.delete(incomingKey(k.sid, op.PacketID))
+		s.delete(incomingKey(sid, op.PacketID))
 	case store.PutWill:
 		k.will = true
 		v := binary.AppendUvarint([]byte{recordVersion}, uint64(op.At))
-		s.set(key(kindWill, k.sid), s.appendMessage(v, op.Message))
+		v = binary.AppendUvarint(v, uint64(op.Expiry))
+		s.set(key(kindWill, sid), s.appendMessage(v, op.Message))
 	case store.DeleteWill:
-		s.delete(key(kindWill, k.sid))
+		s.delete(key(kindWill, sid))
 	}
+}
+
+func mark(set *map[uint64]struct{}, n uint64) {
+	if *set == nil {
+		*set = make(map[uint64]struct{})
+	}
+	(*set)[n] = struct{}{}
 }
 
 // putEntry adds a message for a session; n is in how many the batch puts it.
 func (s *Store) putEntry(k *kept, op *store.Op, n int) {
-	e := &op.Entry
-	k.queue = true
-	m := s.apart[e.Msg]
-	if m == nil && n > 1 {
-		s.lastMID++
-		m = &apart{id: s.lastMID, msg: e.Msg}
-		s.apart[e.Msg] = m
-		s.set(key(kindMessage, m.id), s.appendMessage([]byte{recordVersion}, e.Msg))
+	e, at := &op.Entry, place{op.Session, op.Entry.Seq}
+	if k.came(e.Seq) {
+		return // and gone already
 	}
-	at := len(s.next.recs)
-	if m == nil {
-		s.set(keyOf(kindEntry, k.sid, op.Seq), s.appendMessage(appendEntry(nil, e, 0), e.Msg))
-	} else {
-		k.share(op.Seq, m)
-		s.set(keyOf(kindEntry, k.sid, op.Seq), appendEntry(nil, e, m.id))
+	k.queue = true
+	ref := e.Msg.Ref.Load()
+	if ref != 0 && s.uses[ref] == 0 {
+		ref = session.Inline // nobody waits for it any more, and so it is gone
+	}
+	if ref == 0 && n > 1 {
+		s.lastMID++
+		ref = s.lastMID
+		e.Msg.Ref.Store(ref)
+		s.set(key(kindMessage, ref), s.appendMessage([]byte{recordVersion}, e.Msg))
 	}
 	if s.next.puts == nil {
-		s.next.puts = make(map[place]int)
+		s.next.puts = make(map[place]put)
 	}
-	s.next.puts[place{k.sid, op.Seq}] = at
+	if ref == 0 || ref == session.Inline {
+		ref = 0
+		e.Msg.Ref.Store(session.Inline)
+	}
+	s.next.puts[at] = put{len(s.next.recs), ref}
+	if ref == 0 {
+		s.set(keyOf(kindEntry, at.sid, at.seq), s.appendMessage(appendEntry(nil, e, op.PacketID, 0), e.Msg))
+	} else {
+		k.aparts++
+		s.uses[ref]++
+		s.set(keyOf(kindEntry, at.sid, at.seq), appendEntry(nil, e, op.PacketID, ref))
+	}
+	if l := s.next.msgs; len(l) == 0 || l[len(l)-1] != e.Msg {
+		s.next.msgs = append(l, e.Msg)
+	}
 }
 
-// share notes that a session waits for a message that is written apart.
-func (k *kept) share(seq uint64, m *apart) {
-	m.uses++
-	if k.shared == nil {
-		k.shared = make(map[uint64]*apart)
+// missingMost bounds what is remembered of entries that come late. More than so
+// many are under way for one session only where something else is wrong.
+const missingMost = 4096
+
+// came notes that an entry is put; over says that it was deleted before.
+func (k *kept) came(seq uint64) (over bool) {
+	if seq > k.last {
+		for n := max(k.last+1, seq-min(seq, missingMost)); n < seq; n++ {
+			if len(k.missing) < missingMost {
+				mark(&k.missing, n)
+			}
+		}
+		k.last = seq
+	} else if delete(k.missing, seq); len(k.missing) == 0 {
+		k.missing = nil
 	}
-	k.shared[seq] = m
+	if _, over = k.early[seq]; over {
+		if delete(k.early, seq); len(k.early) == 0 {
+			k.early = nil
+		}
+	}
+	return over
+}
+
+// goes notes that an entry is deleted; early says that it was not put yet.
+func (k *kept) goes(seq uint64) (early bool) {
+	_, missing := k.missing[seq]
+	if early = missing || seq > k.last; early && len(k.early) < missingMost {
+		mark(&k.early, seq)
+	}
+	return early
 }
 
 // deleteEntry takes a message away; from the present group, if it was put there.
-func (s *Store) deleteEntry(k *kept, seq uint64) {
-	if m := k.shared[seq]; m != nil {
-		delete(k.shared, seq)
-		s.unuse(m)
+func (s *Store) deleteEntry(sid uint64, k *kept, e *session.Entry) {
+	at := place{sid, e.Seq}
+	if _, gone := s.next.gone[at]; gone {
+		return
 	}
-	at := place{k.sid, seq}
-	if i, there := s.next.puts[at]; there {
+	if _, flown := k.flown[e.Seq]; flown {
+		if delete(k.flown, e.Seq); len(k.flown) == 0 {
+			k.flown = nil
+		}
+		s.delete(keyOf(kindFlight, sid, e.Seq))
+	}
+	if k.goes(e.Seq) {
+		return
+	}
+	if p, there := s.next.puts[at]; there {
 		delete(s.next.puts, at)
-		s.next.recs[i] = rec{kind: recVoid}
-	} else {
-		s.delete(keyOf(kindEntry, k.sid, seq))
+		s.next.recs[p.at] = rec{kind: recVoid}
+		if p.ref != 0 {
+			k.aparts--
+			s.unuse(p.ref)
+		}
+		return
 	}
-	if _, flown := k.flown[seq]; flown {
-		delete(k.flown, seq)
-		s.delete(keyOf(kindFlight, k.sid, seq))
+	s.delete(keyOf(kindEntry, sid, e.Seq))
+	if ref := e.Stored(); ref != 0 {
+		k.aparts--
+		if s.next.gone == nil {
+			s.next.gone = make(map[place]struct{})
+		}
+		s.next.gone[at] = struct{}{}
+		s.unuse(ref)
 	}
 }
 
 // unuse takes one session off those that wait for a message that is written apart.
-func (s *Store) unuse(m *apart) {
-	if m.uses--; m.uses == 0 {
-		delete(s.apart, m.msg)
-		s.delete(key(kindMessage, m.id))
+func (s *Store) unuse(ref uint64) {
+	if s.uses[ref]--; s.uses[ref] <= 0 {
+		delete(s.uses, ref)
+		s.delete(key(kindMessage, ref))
 	}
 }
 
 // deleteSession takes a session away with all that is its own.
-func (s *Store) deleteSession(client string, k *kept) {
-	delete(s.sessions, client)
-	for _, m := range k.shared {
-		s.unuse(m)
+func (s *Store) deleteSession(sid uint64, k *kept) {
+	delete(s.sessions, sid)
+	if k.aparts > 0 {
+		for at, p := range s.next.puts {
+			if at.sid == sid && p.ref != 0 {
+				s.unuse(p.ref)
+			}
+		}
+		s.record(rec{kind: recUnuse, sid: sid}) // before the range: it reads what is there
 	}
-	s.delete(key(kindSession, k.sid))
+	s.delete(key(kindSession, sid))
 	for _, r := range []struct {
 		kind byte
 		had  bool
 	}{{kindSubscription, k.subs}, {kindEntry, k.queue}, {kindFlight, k.queue}, {kindIncoming, k.ids}} {
 		if r.had {
-			s.record(rec{kind: recRange, key: key(r.kind, k.sid), value: key(r.kind, k.sid+1)})
+			s.record(rec{kind: recRange, key: key(r.kind, sid), value: key(r.kind, sid+1)})
 		}
 	}
 	if k.will {
-		s.delete(key(kindWill, k.sid))
+		s.delete(key(kindWill, sid))
 	}
+}
+
+// unuseAll is unuse for all that a session waited for when the group before this
+// one was written. The caller is the committer, and holds no lock.
+func (s *Store) unuseAll(b *pebble.Batch, g *group, sid uint64) error {
+	var refs []uint64
+	err := s.within(key(kindEntry, sid), key(kindEntry, sid+1), func(k []byte, r *reader) (bool, error) {
+		if len(k) != 17 {
+			return false, errRecord
+		}
+		if _, gone := g.gone[place{sid, binary.BigEndian.Uint64(k[9:])}]; gone {
+			return true, nil
+		}
+		if _, _, _, ref := r.entry(); ref != 0 {
+			refs = append(refs, ref)
+		}
+		return true, r.err
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ref := range refs {
+		if s.uses[ref]--; s.uses[ref] <= 0 {
+			delete(s.uses, ref)
+			if err := b.Delete(key(kindMessage, ref), nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Store) set(key, value []byte) { s.record(rec{kind: recSet, key: key, value: value}) }

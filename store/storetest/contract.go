@@ -38,7 +38,7 @@ func Contract(t *testing.T, open func(t *testing.T) store.Store) {
 
 func batch(n int) *store.Batch {
 	var b store.Batch
-	b.Add(store.Op{Kind: store.AddIncoming, Client: "c", PacketID: uint16(n)})
+	b.Add(store.Op{Kind: store.AddIncoming, Session: 1, PacketID: uint16(n)})
 	return &b
 }
 

@@ -270,7 +270,7 @@ var commandLine = regexp.MustCompile(`(?:^|[ /])sallyport ([a-z]+)([^\n]*)`)
 func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	sallyport := binary(t)
 	known := map[string]map[string]bool{}
-	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "bench", "version"} {
+	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "bench", "version"} {
 		known[verb] = help(t, sallyport, verb)
 	}
 	for _, sub := range []string{"explain", "retained purge"} {
@@ -278,6 +278,9 @@ func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	}
 	for _, sub := range []string{"test", "diff"} {
 		maps.Copy(known["policy"], help(t, sallyport, "policy "+sub))
+	}
+	for _, sub := range []string{"check", "stats", "dump", "rotate-key"} {
+		maps.Copy(known["store"], help(t, sallyport, "store "+sub))
 	}
 	found := 0
 	for _, page := range files(t, ".md") {
