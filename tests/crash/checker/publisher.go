@@ -106,7 +106,7 @@ func (p *publisher) compose() *flight {
 	default:
 		f.out.Topic = plainTopic(p.rng.IntN(plainTopics))
 	}
-	if f.out.Retain && p.rng.IntN(6) == 0 {
+	if f.out.Retain && p.rng.IntN(4) == 0 {
 		f.out.Payload = nil // clears it
 	}
 	return f

@@ -263,7 +263,7 @@ func (r *run) shuffle() {
 		if s.shared {
 			continue
 		}
-		if r.rng.IntN(8) == 0 {
+		if r.rng.IntN(4) == 0 {
 			s.toggle.Store(true)
 		}
 		if i >= 2 && r.rng.IntN(12) == 0 { // the first two keep theirs throughout
