@@ -71,6 +71,7 @@ type Store struct {
 	opt           Options
 	hashKey       [32]byte
 	seal          *sealer // nil: the store is not encrypted
+	files         *failStop
 	restored      []*store.Restored
 	lastSession   uint64 // number, as of then
 
@@ -144,7 +145,8 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail}
+	fs := &failStop{FS: opt.FS, fail: s.fail, lazy: opt.Durability != Always}
+	s.files = fs
 	tree := &pebble.Options{
 		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { // Pebble's own would be Fatalf
@@ -337,7 +339,7 @@ func (s *Store) write(g *group) error {
 		case recRange:
 			err = b.DeleteRange(r.key, r.value, nil)
 		case recUnuse:
-			err = s.unuseAll(b, g, r.sid)
+			err = s.unuseAll(g, r.sid)
 		}
 		if err != nil {
 			return errors.Join(err, b.Close())
@@ -346,11 +348,7 @@ func (s *Store) write(g *group) error {
 	if b.Count() == 0 {
 		return b.Close()
 	}
-	how := pebble.NoSync
-	if s.opt.Durability == Always {
-		how = pebble.Sync
-	}
-	return errors.Join(s.db.Apply(b, how), b.Close())
+	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close()) // see failStop.lazy
 }
 
 // sync keeps, once in an interval, what was written in it.
@@ -366,6 +364,7 @@ func (s *Store) sync() {
 		if s.broken() {
 			return
 		}
+		s.files.due.Store(true)
 		if err := s.db.LogData(nil, pebble.Sync); err != nil {
 			s.fail(err)
 			return
@@ -428,6 +427,7 @@ func (s *Store) Close() error {
 	go func() {
 		var err error
 		if s.opt.Durability != Always {
+			s.files.due.Store(true)
 			err = s.db.LogData(nil, pebble.Sync)
 		}
 		done <- errors.Join(err, s.db.Close())
