@@ -66,7 +66,8 @@
 //
 //	go test ./tests/crash                                # dozens of kills
 //	go run ./tests/crash/checker -rounds 500             # hundreds, about five minutes
-//	go run ./tests/crash/checker -rounds 500 -durability os -seed 7
+//	go run ./tests/crash/checker -rounds 500 -durability os -encrypt -seed 7
+//	go run ./tests/crash/checker -rounds 100 -term       # orderly stops instead
 //	go run ./tests/crash/checker -storage memory -kill=false
 //
 // Interrupted it ends its broker, and the kernel does should it be killed. The
@@ -79,7 +80,10 @@
 //	    -config tests/crash/testdata/mosquitto.conf -at-release -kill=false
 //
 // passes, and without -kill=false Mosquitto is found to lose sessions, messages
-// and retained messages: what it keeps it writes at its end. That a checker can
-// fail is shown in the tests here too: with histories made by hand, one for each
-// breach and for each that is none, and with this broker's memory.
+// and retained messages: what it keeps it writes at its end.
+//
+// That a checker can fail is shown in the tests here too: by histories made by
+// hand, one for each breach and one for what is like it and allowed; by this
+// broker's memory, which a kill empties; and by the liar, a whole broker that
+// loses, doubles, delays or changes a message on its way to a subscriber.
 package crash

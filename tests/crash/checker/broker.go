@@ -136,12 +136,19 @@ log: {level: info, format: text}
 storage: {storage}
 `
 
-// storage is the section of the configuration.
+// keyName is the file with the key of an encrypted store.
+const keyName = "store.key"
+
+// storageSection is the section of the configuration.
 func (o *options) storageSection(dir string) string {
 	if o.storage == "memory" {
 		return "{type: memory}"
 	}
-	return fmt.Sprintf("{type: %s, dir: %q, durability: %s}", o.storage, filepath.Join(dir, "data"), o.durability)
+	more := ""
+	if o.encrypt {
+		more = fmt.Sprintf(", encryption: {key: {file: %q}}", filepath.Join(dir, keyName))
+	}
+	return fmt.Sprintf("{type: %s, dir: %q, durability: %s%s}", o.storage, filepath.Join(dir, "data"), o.durability, more)
 }
 
 // prepare writes the configuration and returns the command of the broker.
@@ -157,6 +164,12 @@ func (o *options) prepare(ctx context.Context, dir string, port int) (argv []str
 	config := filepath.Join(dir, "broker.conf")
 	replace := strings.NewReplacer("{port}", fmt.Sprint(port), "{dir}", dir, "{config}", config,
 		"{storage}", o.storageSection(dir), "{durability}", o.durability)
+	if o.encrypt {
+		key := fmt.Sprintf("%064x\n", o.seed) // the test's own
+		if err := os.WriteFile(filepath.Join(dir, keyName), []byte(key), 0o600); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.WriteFile(config, []byte(replace.Replace(text)), 0o600); err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ type options struct {
 	rounds, settle      int
 	seed                uint64
 	kill, term, keep    bool
-	atRelease           bool
+	atRelease, encrypt  bool
 	publishers          int
 	subscribers         int
 	groups, members     int
@@ -49,6 +49,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.config, "config", "", "file with the broker's configuration, in which they are filled in too, and {storage} and {durability}")
 	f.StringVar(&o.storage, "storage", "disk", "storage type in the configuration")
 	f.StringVar(&o.durability, "durability", "always", "durability in the configuration")
+	f.BoolVar(&o.encrypt, "encrypt", false, "encrypt what is stored")
 	f.IntVar(&o.rounds, "rounds", 30, "how often the broker is killed")
 	f.IntVar(&o.settle, "settle", 10, "rounds after which everyone comes online and what is missing is judged")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of all that is random (default: a random one)")
