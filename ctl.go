@@ -46,6 +46,7 @@ func (s *Server) status(started time.Time) control.Status {
 	st := control.Status{
 		Version: s.version, Started: started.UTC(), UptimeSeconds: int64(time.Since(started) / time.Second), Configuration: cfg.File,
 		Connections: m.Connections.Load(), Sessions: m.Sessions.Load(), Subscriptions: m.Subscriptions.Load(),
+		Store: s.storeState(),
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]

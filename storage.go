@@ -24,7 +24,7 @@ var ErrStoreInUse = errors.New("another broker uses this store")
 // storeOptions translates the storage section of a configuration for a disk, and
 // reads the key.
 func storeOptions(c *config.Storage) (disk.Options, error) {
-	o := disk.Options{Dir: c.Dir, Interval: c.Interval}
+	o := disk.Options{Dir: c.Dir, Interval: c.Interval, MinFree: int64(c.MinFree)}
 	switch c.Durability {
 	case config.DurabilityInterval:
 		o.Durability = disk.Interval
@@ -33,7 +33,6 @@ func storeOptions(c *config.Storage) (disk.Options, error) {
 	default:
 		o.Durability = disk.Always
 	}
-	// TODO(5): o.MinFree = int64(c.MinFree), once disk.Options has it.
 	if c.Encryption == nil {
 		return o, nil
 	}
@@ -158,7 +157,62 @@ func (s *Server) openStore() (store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	return st, nil
+	s.disk.Store(st)
+	return store.NewSwap(st), nil
+}
+
+// Between two attempts to open a store again that has failed.
+const (
+	reopenFirst = time.Second
+	reopenLast  = 30 * time.Second
+)
+
+// tendStore opens the store again whenever it has failed, until stop is closed.
+func (s *Server) tendStore(swap *store.Swap, stop <-chan struct{}) {
+	for {
+		st := s.disk.Load()
+		select {
+		case <-stop:
+			return
+		case <-st.Failed():
+		}
+		s.log.Error("what has to be kept is refused until the store can be opened again", "dir", s.storeOptions.Dir)
+		for wait := reopenFirst; ; wait = min(2*wait, reopenLast) {
+			select {
+			case <-stop:
+				return
+			case <-time.After(wait):
+			}
+			again, err := st.Reopen(s.storeOptions)
+			if err != nil {
+				s.log.Error("the store can't be opened again yet", "error", err)
+				continue
+			}
+			begin := time.Now()
+			s.disk.Store(again)
+			s.broker.Reopen(func() { swap.Put(again) })
+			_ = st.Close() // it has said why it failed
+			s.sayStore(again, begin)
+			break
+		}
+	}
+}
+
+// storeState says how the store is, for the status.
+func (s *Server) storeState() string {
+	st := s.disk.Load()
+	if st == nil {
+		return "memory"
+	}
+	select {
+	case <-st.Failed():
+		return "failed"
+	default:
+	}
+	if st.Full() {
+		return "full"
+	}
+	return "disk"
 }
 
 // held reports whether err comes from the lock of a store's folder.

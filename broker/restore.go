@@ -18,7 +18,7 @@ func (b *Broker) restore() {
 		return
 	}
 	kept, last := r.Restore()
-	b.sessions.Store(last)
+	b.sessions.Store(max(b.sessions.Load(), last))
 	t := turn{now: b.now()}
 	var over store.Batch
 	for _, k := range kept {

@@ -55,6 +55,7 @@ type Options struct {
 	Durability Durability
 	Interval   time.Duration // of Interval; 0: 100 ms
 	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
+	MinFree    int64         // bytes of free space below which Full is true; 0: it never is
 	Log        *slog.Logger  // nil: nothing is logged
 	Key        []byte        // of KeySize bytes: everything is encrypted (seal.go); nil: nothing is
 }
@@ -71,6 +72,9 @@ type Store struct {
 	opt           Options
 	hashKey       [32]byte
 	seal          *sealer // nil: the store is not encrypted
+	files         *failStop
+	lock          *pebble.Lock // of the folder
+	space         space
 	restored      []*store.Restored
 	lastSession   uint64 // number, as of then
 
@@ -127,6 +131,10 @@ func Open(opt Options) (*Store, error) {
 	fs.armed.Store(true)
 	s.start(s.run)
 	s.start(s.tell)
+	if s.opt.MinFree > 0 {
+		s.look()
+		s.start(s.watchSpace)
+	}
 	if s.opt.Durability == Interval {
 		s.start(s.sync)
 	}
@@ -144,7 +152,8 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail}
+	fs := &failStop{FS: opt.FS, fail: s.fail, lazy: opt.Durability != Always}
+	s.files = fs
 	tree := &pebble.Options{
 		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { // Pebble's own would be Fatalf
@@ -161,6 +170,7 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	if err = errors.Join(err, unlocked(lock)); err != nil {
 		return nil, nil, err
 	}
+	s.lock = lock // for Reopen
 	return s, fs, nil
 }
 
@@ -337,7 +347,7 @@ func (s *Store) write(g *group) error {
 		case recRange:
 			err = b.DeleteRange(r.key, r.value, nil)
 		case recUnuse:
-			err = s.unuseAll(b, g, r.sid)
+			err = s.unuseAll(g, r.sid)
 		}
 		if err != nil {
 			return errors.Join(err, b.Close())
@@ -346,11 +356,8 @@ func (s *Store) write(g *group) error {
 	if b.Count() == 0 {
 		return b.Close()
 	}
-	how := pebble.NoSync
-	if s.opt.Durability == Always {
-		how = pebble.Sync
-	}
-	return errors.Join(s.db.Apply(b, how), b.Close())
+	s.took(b.Len())
+	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close()) // see failStop.lazy
 }
 
 // sync keeps, once in an interval, what was written in it.
@@ -366,6 +373,7 @@ func (s *Store) sync() {
 		if s.broken() {
 			return
 		}
+		s.files.due.Store(true)
 		if err := s.db.LogData(nil, pebble.Sync); err != nil {
 			s.fail(err)
 			return
@@ -387,6 +395,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	s.files.dead.Store(true)
 	var done []func(error)
 	if s.writing != nil {
 		done = s.writing.done
@@ -428,6 +437,7 @@ func (s *Store) Close() error {
 	go func() {
 		var err error
 		if s.opt.Durability != Always {
+			s.files.due.Store(true)
 			err = s.db.LogData(nil, pebble.Sync)
 		}
 		done <- errors.Join(err, s.db.Close())

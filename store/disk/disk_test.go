@@ -495,16 +495,18 @@ func benchmarkQueue(b *testing.B, key []byte) {
 			}
 			defer s.Close()
 			for i := range 64 {
-				commit(b, s, store.Op{Kind: store.PutSession, Client: fmt.Sprint(i), Owner: owner, Expiry: 9})
+				commit(b, s, store.Op{Kind: store.PutSession, Session: uint64(i + 1), Client: fmt.Sprint(i), Owner: owner, Expiry: 9})
 			}
 			m := message("bench/topic/name", strings.Repeat("x", 64))
 			var n atomic.Int64
+			var seqs [64]atomic.Uint64
 			b.SetParallelism(32)
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
-				sid, done := uint64(n.Add(1)), make(chan error, 1)
-				for seq := uint64(1); pb.Next(); seq++ {
+				sid, done := uint64(n.Add(1)-1)%64+1, make(chan error, 1)
+				for pb.Next() {
+					seq := seqs[sid-1].Add(1)
 					s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Session: sid, Entry: session.Entry{Msg: m, QoS: 1, Seq: seq}}}}, func(err error) { done <- err })
 					if err := <-done; err != nil {
 						b.Error(err)

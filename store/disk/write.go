@@ -5,8 +5,6 @@ import (
 
 	"sallyport/session"
 	"sallyport/store"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // gather adds a batch to the next group. The caller holds s.mu.
@@ -251,7 +249,7 @@ func (s *Store) deleteSession(sid uint64, k *kept) {
 
 // unuseAll is unuse for all that a session waited for when the group before this
 // one was written. The caller is the committer, and holds no lock.
-func (s *Store) unuseAll(b *pebble.Batch, g *group, sid uint64) error {
+func (s *Store) unuseAll(g *group, sid uint64) error {
 	var refs []uint64
 	err := s.within(key(kindEntry, sid), key(kindEntry, sid+1), func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
@@ -270,13 +268,9 @@ func (s *Store) unuseAll(b *pebble.Batch, g *group, sid uint64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// With the next group, in which another session may have ended its wait.
 	for _, ref := range refs {
-		if s.uses[ref]--; s.uses[ref] <= 0 {
-			delete(s.uses, ref)
-			if err := b.Delete(key(kindMessage, ref), nil); err != nil {
-				return err
-			}
-		}
+		s.unuse(ref)
 	}
 	return nil
 }
