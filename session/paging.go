@@ -70,10 +70,8 @@ func (t *traffic) push(e *Entry) {
 	switch p := t.paging; {
 	case p == nil:
 		t.queue.push(e)
-	case e.Msg == nil && p.tail.len() == 0:
+	case e.Msg == nil: // before anything new
 		p.put(e.Seq, e.Size())
-	case e.Msg == nil:
-		return // out of order, and so of no store
 	default:
 		p.tail.push(e)
 	}

@@ -469,20 +469,24 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 }
 
 // Restore puts back what an earlier process had of the session: in flight under id,
-// or with id 0 at the end of the queue. Entries come in the order of their Seq. An
-// identifier that is in use already is as none.
-func (s *Session) Restore(e Entry, id uint16, state State) {
+// or with id 0 at the end of the queue, without its message. Entries come in the
+// order of their Seq. One whose identifier a later one has was acknowledged, since it
+// was used again: it is taken out, and returned as over.
+func (s *Session) Restore(e Entry, id uint16, state State) (over Entry, some bool) {
 	s.lastSeq = max(s.lastSeq, e.Seq)
-	if _, used := s.Outgoing(id); id == 0 || used || e.Msg == nil {
+	if id == 0 {
+		e.SetSize(e.Size())
 		s.Enqueue(e)
-		return
+		return Entry{}, false
 	}
+	over, some = s.Forget(id)
 	t := s.moving()
 	o := t.inflight.add(id - 1)
 	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.State = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, state
 	o.set(outDup) // it may have been sent
 	s.lastID = id
 	t.inflightBytes += e.Msg.Size()
+	return over, some
 }
 
 // SetLastSeq says that entries were numbered up to seq.
