@@ -25,7 +25,7 @@ func (s *Server) openControl(cfg *config.Config) error {
 	if s.read != nil {
 		o.Reload = s.ReloadFiles
 	}
-	if s.disk != nil {
+	if s.disk.Load() != nil {
 		o.Store = &keeper{s: s}
 	}
 	c, err := control.Open(o)
@@ -49,6 +49,7 @@ func (s *Server) status(started time.Time) control.Status {
 	st := control.Status{
 		Version: s.version, Started: started.UTC(), UptimeSeconds: int64(time.Since(started) / time.Second), Configuration: cfg.File,
 		Connections: m.Connections.Load(), Sessions: m.Sessions.Load(), Subscriptions: m.Subscriptions.Load(),
+		Store: s.storeState(),
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]

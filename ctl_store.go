@@ -27,7 +27,7 @@ type storeBackup struct{ *disk.Snapshot }
 // Backup implements control.Store.
 func (k *keeper) Backup() (control.Backup, error) {
 	began := time.Now()
-	snap, err := k.s.disk.Snapshot()
+	snap, err := k.s.disk.Load().Snapshot()
 	if errors.Is(err, disk.ErrSnapshot) {
 		return nil, &control.Error{Status: http.StatusConflict, Code: "backup_running", Message: err.Error()}
 	}
@@ -59,18 +59,20 @@ func (k *keeper) RotateKey(key []byte) (configured bool, err error) {
 		}
 		key = named
 	}
-	same, e := k.s.disk.Opens(key)
+	st := k.s.disk.Load()
+	same, e := st.Opens(key)
 	switch {
 	case e != nil:
 		return false, e
 	case same:
 		return false, &control.Error{Status: http.StatusConflict, Code: "same_key", Message: "that is the key that the store has already"}
 	}
-	if err := k.s.disk.RotateKey(key); err != nil {
+	k.s.storeKeys.add(key) // before: it may fail when the new one is on the disk
+	if err := st.RotateKey(key); err != nil {
 		return false, err
 	}
 	if err != nil {
 		return false, nil
 	}
-	return k.s.disk.Opens(named)
+	return st.Opens(named)
 }

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sallyport/audit"
@@ -28,6 +29,7 @@ import (
 	"sallyport/metrics"
 	"sallyport/security"
 	"sallyport/security/authn"
+	"sallyport/store"
 	"sallyport/store/disk"
 )
 
@@ -47,9 +49,11 @@ type Server struct {
 
 	version      string
 	decisions    security.Decisions
-	control      *control.Server // nil without control.socket
-	storeOptions disk.Options    // of storage.type disk
-	disk         *disk.Store     // nil with another
+	control      *control.Server            // nil without control.socket
+	storeOptions disk.Options               // of storage.type disk
+	disk         atomic.Pointer[disk.Store] // the present one; nil: state is in memory
+	storeKeys    storeKeys                  // those after that of storeOptions
+	tending      chan struct{}              // closed when nobody is to open the store again
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time
@@ -176,6 +180,10 @@ func (s *Server) openEngine() error {
 	eo.Decisions = &s.decisions
 	s.broker = broker.New(eo)
 	s.sayStore(st, begin)
+	if swap, ok := st.(*store.Swap); ok {
+		s.tending = make(chan struct{})
+		s.serving.Go(func() { s.tendStore(swap, s.tending) })
+	}
 	s.logs.publishTo(s.broker)
 	return nil
 }
@@ -287,6 +295,9 @@ func (s *Server) Stop() error {
 	s.stopped = true
 	s.mu.Unlock()
 	s.log.Info("stopping")
+	if s.tending != nil {
+		close(s.tending)
+	}
 	s.closeControl()
 	for _, d := range s.doors {
 		if err := d.Close(); err != nil {

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,7 +26,7 @@ var ErrStoreInUse = errors.New("another broker uses this store")
 // storeOptions translates the storage section of a configuration for a disk, and
 // reads the key.
 func storeOptions(c *config.Storage) (disk.Options, error) {
-	o := disk.Options{Dir: c.Dir, Interval: c.Interval}
+	o := disk.Options{Dir: c.Dir, Interval: c.Interval, MinFree: int64(c.MinFree)}
 	switch c.Durability {
 	case config.DurabilityInterval:
 		o.Durability = disk.Interval
@@ -33,7 +35,6 @@ func storeOptions(c *config.Storage) (disk.Options, error) {
 	default:
 		o.Durability = disk.Always
 	}
-	// TODO(5): o.MinFree = int64(c.MinFree), once disk.Options has it.
 	if c.Encryption == nil {
 		return o, nil
 	}
@@ -158,8 +159,95 @@ func (s *Server) openStore() (store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	s.disk = st
-	return st, nil
+	s.disk.Store(st)
+	return store.NewSwap(st), nil
+}
+
+// Between two attempts to open a store again that has failed.
+const (
+	reopenFirst = time.Second
+	reopenLast  = 30 * time.Second
+)
+
+// tendStore opens the store again whenever it has failed, until stop is closed.
+func (s *Server) tendStore(swap *store.Swap, stop <-chan struct{}) {
+	for {
+		st := s.disk.Load()
+		select {
+		case <-stop:
+			return
+		case <-st.Failed():
+		}
+		s.log.Error("what has to be kept is refused until the store can be opened again", "dir", s.storeOptions.Dir)
+		for wait := reopenFirst; ; wait = min(2*wait, reopenLast) {
+			select {
+			case <-stop:
+				return
+			case <-time.After(wait):
+			}
+			again, err := s.reopen(st)
+			if err != nil {
+				s.log.Error("the store can't be opened again yet", "error", err)
+				continue
+			}
+			begin := time.Now()
+			s.disk.Store(again)
+			s.broker.Reopen(func() { swap.Put(again) })
+			_ = st.Close() // it has said why it failed
+			s.sayStore(again, begin)
+			break
+		}
+	}
+}
+
+// reopen opens a store again that has failed. It may have done so while its key was
+// changed: then nobody knows which one it is.
+func (s *Server) reopen(st *disk.Store) (again *disk.Store, err error) {
+	opt := s.storeOptions
+	for _, opt.Key = range s.storeKeys.all(opt.Key) {
+		if again, err = st.Reopen(opt); !errors.Is(err, disk.ErrWrongKey) {
+			break
+		}
+	}
+	return again, err
+}
+
+// storeKeys are the last keys that the store was to change to since the start.
+type storeKeys struct {
+	mu   sync.Mutex // guards the field below
+	keys [][]byte   // the later first
+}
+
+const storeKeysKept = 8
+
+func (k *storeKeys) add(key []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys = append([][]byte{key}, k.keys[:min(storeKeysKept-1, len(k.keys))]...)
+}
+
+// all are the keys to try, the likeliest first; first is that of the start.
+func (k *storeKeys) all(first []byte) [][]byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append(slices.Clone(k.keys), first)
+}
+
+// storeState says how the store is, for the status.
+func (s *Server) storeState() string {
+	st := s.disk.Load()
+	if st == nil {
+		return "memory"
+	}
+	select {
+	case <-st.Failed():
+		return "failed"
+	default:
+	}
+	if st.Full() {
+		return "full"
+	}
+	return "disk"
 }
 
 // held reports whether err comes from the lock of a store's folder.

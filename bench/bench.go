@@ -48,6 +48,7 @@ const (
 	Subscriptions = "subscriptions" // Count filters on Subscribers connections, then traffic to them
 	Retained      = "retained"      // Count retained messages, replayed to a new subscriber
 	Offline       = "offline"       // Count messages queued for a session that is away
+	Queues        = "queues"        // Count messages of Publishers queued for Subscribers sessions that are away
 )
 
 // Options is one run. Run refuses what is out of bounds.
@@ -78,13 +79,13 @@ type Options struct {
 	Messages int           // of each publisher; 0: as many as Duration allows
 
 	Pairs       int // of P2P
-	Publishers  int // of FanIn
-	Subscribers int // of FanOut and Subscriptions
+	Publishers  int // of FanIn and Queues
+	Subscribers int // of FanOut, Subscriptions and Queues
 	Connections int // of Connect and Idle
 	Concurrency int // of Connect and Idle: connections being opened at a time
 	Topics      int // of P2P, FanIn and FanOut: how many a publisher sends to in rotation; 0: 1
 	Fresh       int // of Topics' messages, how many percent go to a topic that was never used before
-	Count       int // of Subscriptions, Retained and Offline
+	Count       int // of Subscriptions, Retained, Offline and Queues
 	// Clients is how many clients Connect lets reconnect in turn, after each has
 	// connected once without being measured; 0: every connection is a client that
 	// the broker hasn't seen.
@@ -95,6 +96,9 @@ type Options struct {
 	// Churn is how many subscriptions a second are made and given up on other
 	// connections beside the messages of P2P, FanIn, FanOut and Subscriptions.
 	Churn float64
+	// Kept says that the sessions of the subscribers of P2P, FanIn and FanOut are
+	// such as outlive their connections; the run ends them.
+	Kept bool
 	// Settle is how long the broker is left alone before its memory is read.
 	Settle time.Duration
 
@@ -168,8 +172,8 @@ func (o *Options) check() error {
 		return errors.New("a user name has one %d at most")
 	case o.TopicPrefix == "" || len(o.TopicPrefix) > 1024 || strings.ContainsAny(o.TopicPrefix, "+#\x00") || strings.HasSuffix(o.TopicPrefix, "/"):
 		return errors.New("the topic prefix is a topic without wildcards and final slash")
-	case o.Scenario == Offline && o.QoS == 0:
-		return errors.New("offline needs QoS 1 or 2: a queue of QoS 0 messages is no broker's duty")
+	case (o.Scenario == Offline || o.Scenario == Queues) && o.QoS == 0:
+		return errors.New(o.Scenario + " needs QoS 1 or 2: a queue of QoS 0 messages is no broker's duty")
 	}
 	return nil
 }
@@ -217,6 +221,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		err = r.retained(ctx)
 	case Offline:
 		err = r.offline(ctx)
+	case Queues:
+		err = r.queues(ctx)
 	default:
 		err = fmt.Errorf("unknown scenario %q", o.Scenario)
 	}

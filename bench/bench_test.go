@@ -193,7 +193,7 @@ func TestConnectAndIdleCountConnections(t *testing.T) {
 }
 
 func TestConnectRefusedEndsTheRun(t *testing.T) {
-	for _, scenario := range []string{P2P, Connect, Idle, Retained, Offline, Subscriptions} {
+	for _, scenario := range []string{P2P, Connect, Idle, Retained, Offline, Queues, Subscriptions} {
 		inEachForm(t, scenario, func(t *testing.T, b *clienttest.Broker, o Options) {
 			b.Connack = func(*packet.Connect) packet.Connack { return packet.Connack{Code: packet.NotAuthorized} }
 			o.QoS = 1
@@ -213,11 +213,11 @@ func TestRefusedSubscriptionEndsTheRun(t *testing.T) {
 	}
 }
 
-func TestSubscriptionsRetainedAndOffline(t *testing.T) {
-	for _, scenario := range []string{Subscriptions, Retained, Offline} {
+func TestSubscriptionsRetainedOfflineAndQueues(t *testing.T) {
+	for _, scenario := range []string{Subscriptions, Retained, Offline, Queues} {
 		for _, v := range []packet.Version{packet.V311, packet.V5} {
 			for qos := byte(0); qos <= 2; qos++ {
-				if scenario == Offline && qos == 0 {
+				if (scenario == Offline || scenario == Queues) && qos == 0 {
 					continue
 				}
 				inEachForm(t, scenario, func(t *testing.T, b *clienttest.Broker, o Options) {
@@ -281,6 +281,7 @@ func TestRunRefusesWhatIsOutOfBounds(t *testing.T) {
 		{"empty prefix", func(o *Options) { o.TopicPrefix = "" }},
 		{"unknown scenario", func(o *Options) { o.Scenario = "flood" }},
 		{"offline at QoS 0", func(o *Options) { o.Scenario = Offline }},
+		{"queues at QoS 0", func(o *Options) { o.Scenario = Queues }},
 		{"more fresh topics than messages", func(o *Options) { o.Topics, o.Fresh = 10, 101 }},
 		{"fresh topics among one", func(o *Options) { o.Fresh = 10 }},
 		{"negative churn", func(o *Options) { o.Churn = -1 }},

@@ -33,7 +33,7 @@ func (r *run) offline(ctx context.Context) error {
 	r.Progress(fmt.Sprintf("queueing %d messages", r.Count))
 	r.settle(ctx)
 	before := r.sample()
-	if err := l.send(ctx, p, r.Count); err != nil {
+	if err := l.send(ctx, r.Count); err != nil {
 		return err
 	}
 	after := r.sample()
@@ -54,12 +54,17 @@ func (r *run) offline(ctx context.Context) error {
 	if err := v.batch(); err != nil { // what came with the CONNACK
 		return err
 	}
-	if err := l.drain(ctx, v, s); err != nil {
+	if err := l.drain(ctx, s); err != nil {
 		return err
 	}
 	err = l.verdict()
 	r.report.Latency, r.report.Rate = nil, 0 // the age of a queued message is no latency
 	return err
+}
+
+// discardAll is discard for n sessions.
+func (r *run) discardAll(ctx context.Context, n int, hello func(i int) *packet.Connect) {
+	_ = r.each(ctx, n, func(i int) error { r.discard(ctx, hello(i)); return nil }) // nothing fails
 }
 
 // discard ends a kept session of the run; hello cleans. Failure leaves a session that expires.
@@ -71,8 +76,8 @@ func (r *run) discard(ctx context.Context, hello *packet.Connect) {
 		return
 	}
 	c := &rawConn{Conn: nc, version: r.Version, limit: 64 << 10}
+	defer c.Close()
 	if c.handshake(ctx, hello) == nil {
-		c.bye()
+		c.awaitBye()
 	}
-	nc.Close()
 }

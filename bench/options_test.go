@@ -37,7 +37,7 @@ func TestEveryClientHasAUserNameOfItsOwn(t *testing.T) {
 		scenario string
 		users    int
 		want     int
-	}{{P2P, 0, 4}, {FanIn, 0, 6}, {P2P, 3, 3}, {Connect, 0, 20}, {Connect, 7, 7}, {Retained, 0, 2}, {Offline, 0, 2}, {Subscriptions, 0, 6}} {
+	}{{P2P, 0, 4}, {FanIn, 0, 6}, {P2P, 3, 3}, {Connect, 0, 20}, {Connect, 7, 7}, {Retained, 0, 2}, {Offline, 0, 2}, {Queues, 0, 10}, {Subscriptions, 0, 6}} {
 		b := clienttest.Start(t)
 		seen := guests(b)
 		o := small(b, tt.scenario)

@@ -38,6 +38,9 @@ type publisher struct {
 	stirred   atomic.Bool   // in the mail of its loop
 	wake      chan struct{} // capacity 1: one of the above has grown
 	dueAt     func(n uint64) int64
+
+	acks   *histogram // of how long acknowledgements take, which come in order; shared; nil: nobody asks
+	sentAt []int64    // with acks: when the messages under way were sent
 }
 
 // newPublisher makes one; its fields may be changed until it runs.
@@ -127,6 +130,9 @@ func (p *publisher) fill(out []byte) []byte {
 		if p.dueAt != nil {
 			s.at = p.dueAt(number)
 		}
+		if p.acks != nil {
+			p.sentAt[number%uint64(len(p.sentAt))] = s.at
+		}
 		s.sequence = number
 		out = p.t.append(out, &s, uint16(number%0xffff+1), p.topic(number))
 	}
@@ -207,9 +213,27 @@ func (p *publisher) take(data []byte) (used int, err error) {
 		used += n + h.Length
 	}
 	if acked > 0 {
+		if p.acks != nil {
+			p.timeAcks(acked)
+		}
 		p.acked.Add(acked)
 	}
 	return used, nil
+}
+
+// timeAcks records how long the next n acknowledgements took.
+func (p *publisher) timeAcks(n uint64) {
+	first, now, from := p.acked.Load(), p.r.now(), p.r.measureFrom.Load()
+	if first+n > p.sent.Load() { // who publishes has written sentAt before
+		return // of what nobody sent
+	}
+	p.acks.mu.Lock()
+	defer p.acks.mu.Unlock()
+	for i := first; i < first+n; i++ {
+		if at := p.sentAt[i%uint64(len(p.sentAt))]; at >= from {
+			p.acks.record(now - at)
+		}
+	}
 }
 
 // answer takes one packet and appends what it calls for to answers; done is

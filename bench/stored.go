@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/packet"
@@ -29,24 +30,39 @@ func (r *run) numbered(ctx context.Context, level string, receivers int, retain 
 	})
 }
 
-// send publishes n messages with p and waits until they are acknowledged; at
-// QoS 0, until the broker has answered a ping sent behind them.
-func (l *load) send(ctx context.Context, p *publisher, n int) error {
+// send publishes n messages, dealt to the publishers, and waits until they are
+// acknowledged; at QoS 0, until the broker has answered a ping sent behind them.
+func (l *load) send(ctx context.Context, n int) error {
 	r := l.r
-	p.limit, p.pings, p.stop = uint64(n), true, l.stop
-	looping, err := l.startLoops(ctx, r.now(), []*publisher{p}, nil)
+	l.timeAcks()
+	for i, p := range l.pubs {
+		p.limit, p.pings, p.stop = uint64(shareOf(n, len(l.pubs), i)), true, l.stop
+	}
+	looping, err := l.startLoops(ctx, r.now(), l.pubs, nil)
 	if err != nil {
 		return err
 	}
 	if !looping {
 		r.report.Generator = "goroutines"
-		r.goroutine("publisher", func() error { return p.publish(ctx) })
-		r.goroutine("publisher", p.acknowledge)
+		for _, p := range l.pubs {
+			r.goroutine("publisher", func() error { return p.publish(ctx) })
+			r.goroutine("publisher", p.acknowledge)
+		}
 	}
-	over := func() bool { return p.ponged.Load() && (p.t.idAt < 0 || p.acked.Load() >= p.limit) }
-	err = r.until(ctx, over, func() uint64 { return p.acked.Load() + p.sent.Load() })
+	acked := func() (n uint64) {
+		for _, p := range l.pubs {
+			n += p.acked.Load()
+		}
+		return n
+	}
+	over := func() bool {
+		return !slices.ContainsFunc(l.pubs, func(p *publisher) bool {
+			return !p.ponged.Load() || p.t.idAt >= 0 && p.acked.Load() < p.limit
+		})
+	}
+	err = r.until(ctx, over, func() uint64 { return acked() + l.sent() })
 	if errors.Is(err, errStalled) {
-		return fmt.Errorf("the broker acknowledged %d of %d messages", p.acked.Load(), n)
+		return fmt.Errorf("the broker acknowledged %d of %d messages", acked(), n)
 	}
 	return err
 }
@@ -59,11 +75,11 @@ func (r *run) retained(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, v := l.pubs[0], l.receivers[0]
+	v := l.receivers[0]
 	r.Progress(fmt.Sprintf("storing %d retained messages", r.Count))
 	r.settle(ctx)
 	before := r.sample()
-	if err := l.send(ctx, p, r.Count); err != nil {
+	if err := l.send(ctx, r.Count); err != nil {
 		return err
 	}
 	after := r.sample()
@@ -78,7 +94,7 @@ func (r *run) retained(ctx context.Context) error {
 	if err := v.subscribe(ctx, r.prefix+"/r/+"); err != nil {
 		return err
 	}
-	if err := l.drain(ctx, v, s); err != nil {
+	if err := l.drain(ctx, s); err != nil {
 		return err
 	}
 	err = l.verdict()
@@ -87,14 +103,16 @@ func (r *run) retained(ctx context.Context) error {
 	return errors.Join(err, r.clear(context.WithoutCancel(ctx)))
 }
 
-// drain reads what is due to v until all has come or nothing more does.
-func (l *load) drain(ctx context.Context, v *receiver, s span) error {
-	looping, err := l.startLoops(ctx, l.r.now(), nil, []*receiver{v})
+// drain reads what is due to the receivers until all has come or nothing more does.
+func (l *load) drain(ctx context.Context, s span) error {
+	looping, err := l.startLoops(ctx, l.r.now(), nil, l.receivers)
 	if err != nil {
 		return err
 	}
 	if !looping {
-		l.r.goroutine("subscriber", v.receive)
+		for _, v := range l.receivers {
+			l.r.goroutine("subscriber", v.receive)
+		}
 	}
 	err = l.r.until(ctx, func() bool { return l.delivered() >= l.sent() }, l.delivered)
 	l.end(s)

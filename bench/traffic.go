@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"sallyport/packet"
 )
 
 // maxHistograms bounds the histograms of a run: receivers share them.
@@ -24,8 +26,14 @@ func (r *run) traffic(ctx context.Context) error {
 	}
 	before := r.sample()
 	l := newLoad(r, uint64(subs), histograms(groups*subs))
+	if r.Kept {
+		defer r.discardAll(context.WithoutCancel(ctx), groups*subs, func(i int) *packet.Connect { return r.hello(groups*pubs+i, "s", i, true) })
+	}
 	if err := l.open(ctx, groups, pubs, subs); err != nil {
 		return err
+	}
+	if r.Kept {
+		l.timeAcks()
 	}
 	connections := groups * (pubs + subs)
 	r.report.Connections = connections
@@ -50,6 +58,7 @@ type load struct {
 	pubs       []*publisher
 	receivers  []*receiver
 	histograms []*histogram
+	acks       *histogram // from sending to the end of the exchange; nil: not timed
 
 	stop       chan struct{} // closed: publishers send no more
 	stopOnce   sync.Once
@@ -87,7 +96,7 @@ func (l *load) open(ctx context.Context, groups, pubs, subs int) error {
 	}
 	return r.each(ctx, groups*subs, func(i int) error {
 		group := i / subs
-		c, err := r.open(ctx, r.hello(groups*pubs+i, "s", i, true))
+		c, err := r.open(ctx, r.hello(groups*pubs+i, "s", i, !r.Kept))
 		if err != nil {
 			return fmt.Errorf("connect subscriber %d: %w", i, err)
 		}
@@ -221,6 +230,17 @@ func (l *load) delivered() (n uint64) {
 	return n
 }
 
+// timeAcks measures how long acknowledgements take.
+func (l *load) timeAcks() {
+	if l.r.QoS == 0 {
+		return
+	}
+	l.acks = new(histogram)
+	for _, p := range l.pubs {
+		p.acks, p.sentAt = l.acks, make([]int64, p.window)
+	}
+}
+
 // acked reports whether every message has been acknowledged.
 func (l *load) acked() bool {
 	for _, p := range l.pubs {
@@ -278,5 +298,9 @@ func (l *load) verdict() error {
 		all.merge(h)
 	}
 	rep.Latency = all.latency()
+	if l.acks != nil && l.acks.total > 0 {
+		rep.set("acknowledged_p50_us", float64(l.acks.quantile(.5))/1e3)
+		rep.set("acknowledged_p99_us", float64(l.acks.quantile(.99))/1e3)
+	}
 	return nil
 }

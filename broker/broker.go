@@ -153,8 +153,10 @@ type Broker struct {
 	opt          Options
 	gate         *security.Gate
 	store        store.Store
-	durable      bool // store outlives the process: it has to be told of sessions' messages
-	pages        bool // store is a store.Pager
+	durable      bool          // store outlives the process: it has to be told of sessions' messages
+	pages        bool          // store is a store.Pager
+	bounded      store.Bounded // store, or nil
+	reopening    atomic.Bool   // see Reopen
 	log          *slog.Logger
 	audit        audit.Log
 	metrics      metrics.Broker
@@ -222,6 +224,7 @@ func New(opt Options) *Broker {
 	_, memory := opt.Store.(*store.Memory)
 	b.durable = !memory // no other may be taken for it: a wrapper may well keep something
 	_, b.pages = opt.Store.(store.Pager)
+	b.bounded, _ = opt.Store.(store.Bounded)
 	b.internal = &security.Principal{Realm: "sallyport", Name: "$SYS", Internal: true}
 	b.internalFrom = originOf(b.internal)
 	b.reg.init()

@@ -193,6 +193,15 @@ func (cl *client) take(c *Conn, after *aftermath) (a *attached, err error, again
 		return nil, nil, true
 	}
 	owner := ownerOf(who)
+	if expiry := min(sessionExpiryAsked(p), c.lis.Limits.SessionExpiry); expiry > 0 && b.durable {
+		switch {
+		case b.reopening.Load():
+			return nil, &packet.Error{Code: packet.ServerUnavailable, Text: "the store is being opened again"}, false
+		case b.full() && (cl.session == nil || p.CleanStart):
+			b.metrics.Limits.Reached("min_free")
+			return nil, &packet.Error{Code: packet.QuotaExceeded, Text: "the disk is nearly full"}, false
+		}
+	}
 	if cl.session != nil && !cl.principal.Same(who) && !b.opt.OwnedByClientID {
 		b.audit.Record(audit.SessionForeign, c.who(slog.String("owner", cl.principal.Name), slog.String("owner_realm", cl.principal.Realm))...)
 		return nil, &packet.Error{Code: packet.NotAuthorized, Text: "the session belongs to another principal; session_owner: client_id allows this"}, false

@@ -50,6 +50,9 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		c.finishPublish(&p, packet.QuotaExceeded, "")
 		return nil
 	}
+	if (p.QoS > 0 || p.Retain) && c.b.full() {
+		return c.refuseFull(&p)
+	}
 	in := &c.turn.in
 	*in = inbound{
 		topic: name, payload: p.Payload, qos: p.QoS, retain: p.Retain, expiryAt: -1, origin: c.from(),
@@ -70,6 +73,21 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		return c.publishAtLeastOnce(permit, in, &p)
 	}
 	return c.publishExactlyOnce(permit, in, &p)
+}
+
+// full reports whether the store has no room for anything new.
+func (b *Broker) full() bool { return b.bounded != nil && b.bounded.Full() }
+
+// refuseFull refuses a message for which the store has no room: at QoS 0 without a
+// word, before MQTT 5 with the end of the connection, so that it comes again.
+func (c *Conn) refuseFull(p *packet.Publish) error {
+	c.b.metrics.Limits.Reached("min_free") // the store has logged it, once
+	c.b.metrics.PublishDropped.Add(1)
+	if p.QoS > 0 && c.version < packet.V5 {
+		return &leave{ending{code: packet.QuotaExceeded, reason: "the disk is nearly full"}}
+	}
+	c.finishPublish(p, packet.QuotaExceeded, "")
+	return nil
 }
 
 // checkPublish judges what the CONNACK promised.

@@ -80,6 +80,11 @@ func (c *Conn) subscribe(f *packet.Subscription, sub *session.Subscription, into
 		c.limit("subscriptions")
 		return c.subackCode(f, packet.QuotaExceeded), nil
 	}
+	if cl.stored() && c.b.full() {
+		cl.mu.Unlock()
+		c.b.metrics.Limits.Reached("min_free")
+		return c.subackCode(f, packet.QuotaExceeded), nil
+	}
 	old := s.Subs.Set(sub)
 	if old != nil {
 		old.Removed = true

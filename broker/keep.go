@@ -180,7 +180,7 @@ func (cl *client) page() {
 	}
 	go func() {
 		const most = 1024 // entries at a time
-		read, err := p.Page(s.Number, first, last, most, session.PageBytes)
+		read, err := p.Page(s.Number, first, last, most, session.ReadBytes)
 		if err != nil {
 			cl.b.log.Error("messages that wait can't be read from the store", "client", cl.id, "error", err)
 			return // Hungry asks no more: what can't be read stays where it is
@@ -191,23 +191,23 @@ func (cl *client) page() {
 			entries[i] = cl.entryOf(&read[i])
 			bytes += entries[i].Size()
 		}
-		if len(read) == most || bytes >= session.PageBytes {
+		if len(read) == most || bytes >= session.ReadBytes {
 			last = read[len(read)-1].Seq
 		}
 		t := cl.b.takeTurn()
 		defer cl.b.endTurn(t)
-		cl.b.guardedIn(t, func() { cl.paged(t, s, first, last, entries).pay(t) })
+		cl.b.guardedIn(t, func() { cl.paged(t, s, last, entries).pay(t) })
 	}()
 }
 
 // paged takes messages that were read from the store.
-func (cl *client) paged(t *turn, s *session.Session, first, last uint64, read []session.Entry) dues {
+func (cl *client) paged(t *turn, s *session.Session, last uint64, read []session.Entry) dues {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.session != s {
 		return dues{}
 	}
-	s.PageIn(first, last, read)
+	s.PageIn(last, read)
 	cl.account()
 	cl.pump(t)
 	return cl.owed(cl.live && s.Room())

@@ -18,11 +18,11 @@ func (b *Broker) restore() {
 		return
 	}
 	kept, last := r.Restore()
-	b.sessions.Store(last)
+	b.sessions.Store(max(b.sessions.Load(), last))
 	t := turn{now: b.now()}
 	var over store.Batch
 	for _, k := range kept {
-		if !k.Group && !b.restoreSession(&t, k) {
+		if !k.Group && !b.restoreSession(&t, k, &over) {
 			over.Add(store.Op{Kind: store.DeleteSession, Session: k.Number})
 		}
 	}
@@ -36,8 +36,8 @@ func (b *Broker) restore() {
 }
 
 // restoreSession makes one session; false if it is over, since it was to end with its
-// connection or there is nobody whom it may belong to.
-func (b *Broker) restoreSession(t *turn, kept *store.Restored) bool {
+// connection or there is nobody whom it may belong to. What of it is over is added to over.
+func (b *Broker) restoreSession(t *turn, kept *store.Restored, over *store.Batch) bool {
 	if kept.Expiry == 0 {
 		return false
 	}
@@ -76,9 +76,11 @@ func (b *Broker) restoreSession(t *turn, kept *store.Restored) bool {
 	defer cl.mu.Unlock()
 	for i := range kept.Entries {
 		k := &kept.Entries[i]
-		s.Restore(cl.entryOf(k), k.PacketID, k.State)
+		if e, some := s.Restore(cl.entryOf(k), k.PacketID, k.State); some {
+			cl.forget(over, e)
+		}
 	}
-	s.Restored(kept.LastSeq)
+	s.SetLastSeq(kept.LastSeq)
 	for _, id := range kept.Incoming {
 		s.AddIncoming(id)
 	}

@@ -2,10 +2,14 @@ package broker
 
 import (
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"sallyport/packet"
+	"sallyport/store"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // overDisk runs a case in virtual time over a store on a disk.
@@ -238,5 +242,112 @@ func TestARetainedMessageInFlightIsThereAfterALossOfPower(t *testing.T) {
 			}
 			c.finish(m)
 		}
+	})
+}
+
+// room is a store that may be full.
+type room struct {
+	store.Store
+	full atomic.Bool
+}
+
+func (r *room) Full() bool { return r.full.Load() }
+
+func TestAFullStoreTakesNothingNew(t *testing.T) {
+	r := &room{}
+	way{bubble: true, store: func() store.Store { r.Store = slowStore(nil)(); return r }}.run(t, nil, func(x *bed) {
+		kept5 := x.connect(packet.V5, "kept", kept(100))
+		kept5.subscribe(filter("t", 2))
+		p5, p3 := x.connect(packet.V5, "p5"), x.connect(packet.V311, "p3")
+		p5.publishes("t", "1", 1, false)
+		one := kept5.message()
+		r.full.Store(true)
+		for qos := range byte(2) {
+			if code := p5.publishes("t", "no", qos+1, false); code != packet.QuotaExceeded {
+				t.Errorf("QoS %d: 0x%02x", qos+1, byte(code))
+			}
+		}
+		p5.publishes("r", "no", 0, true)
+		if _, there := x.b.store.Retained("r"); there {
+			t.Error("a retained message was taken")
+		}
+		p5.publishes("t", "QoS 0", 0, false)
+		kept5.ack(packet.PUBACK, one.id) // what makes room is taken
+		if m := kept5.message(); m.payload != "QoS 0" {
+			t.Errorf("%+v", m)
+		}
+		if codes := kept5.subscribe(filter("u", 1)); codes[0] != packet.QuotaExceeded {
+			t.Errorf("SUBACK %x", codes)
+		}
+		if codes := p5.subscribe(filter("u", 1)); codes[0] != 1 {
+			t.Errorf("SUBACK of a session that is not kept: %x", codes)
+		}
+		if _, ack := x.tryConnect(packet.V5, "new", kept(100)); ack.Code != packet.QuotaExceeded {
+			t.Errorf("CONNACK 0x%02x", byte(ack.Code))
+		}
+		x.connect(packet.V5, "kept", kept(100)) // one that is there may come back
+		p3.send(p3.pub(packet.PublishOut{Topic: "t", Payload: []byte("no"), QoS: 1, PacketID: 1}))
+		p3.closed()
+		r.full.Store(false)
+		if code := p5.publishes("t", "2", 1, false); code != 0 {
+			t.Errorf("with room again: 0x%02x", byte(code))
+		}
+		if n := x.b.metrics.Limits.Count("min_free"); n != 6 {
+			t.Errorf("min_free was reached %d times, want 6", n)
+		}
+	})
+}
+
+func TestAStoreIsReopenedWithWhatWasAcknowledged(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	var first *onDisk
+	var swap *store.Swap
+	way{bubble: true, store: func() store.Store {
+		first = openDisk(fs, fs) // its goroutines are the bubble's
+		swap = store.NewSwap(first)
+		return swap
+	}}.run(t, nil, func(x *bed) {
+		c := x.connect(packet.V5, "c", kept(100))
+		c.subscribe(filter("t", 1), filter("$share/g/s", 1))
+		c.drop()
+		live := x.connect(packet.V5, "live", kept(100))
+		live.subscribe(filter("t", 1))
+		clean := x.connect(packet.V5, "clean")
+		clean.subscribe(filter("t", 1))
+		pub := x.connect(packet.V5, "pub")
+		pub.publishes("t", "1", 1, true)
+		pub.publishes("s", "shared", 1, false)
+		live.gets("1")
+		clean.gets("1")
+		x.settle()
+		after := fs.CrashClone(vfs.CrashCloneCfg{})
+		x.b.Reopen(func() { swap.Put(openDisk(after, after)) })
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		live.leaves(packet.ServerBusy)
+		if n := x.b.metrics.Sessions.Load(); n != 4 { // c, live, clean, pub
+			t.Errorf("%d sessions", n)
+		}
+		pub.publishes("t", "2", 1, false)
+		clean.gets("2")
+		live, ack := x.tryConnect(packet.V5, "live", kept(100))
+		if !ack.SessionPresent {
+			t.Error("the session is not there")
+		}
+		live.gets("2")
+		c = x.connect(packet.V5, "c", kept(100))
+		c.gets("1")
+		got := []string{}
+		for range 2 {
+			m := c.message()
+			got = append(got, m.payload)
+			c.finish(m)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"2", "shared"}) {
+			t.Errorf("%q", got)
+		}
+		c.nothing()
 	})
 }

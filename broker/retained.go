@@ -33,7 +33,7 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 	if len(in.payload) == 0 {
 		name := in.message().Topic
 		b.store.Unretain(name)
-		if b.durable {
+		if b.durable && !in.internal() {
 			batch.Add(store.Op{Kind: store.DeleteRetained, Topic: name})
 		}
 		return true
@@ -43,11 +43,15 @@ func (b *Broker) keepRetained(in *inbound, batch *store.Batch) bool {
 	}
 	m := in.message()
 	b.store.Retain(m)
-	if b.durable {
+	if b.durable && !in.internal() {
 		batch.Add(store.Op{Kind: store.PutRetained, Topic: m.Topic})
 	}
 	return true
 }
+
+// internal reports whether the broker itself publishes the message: what it says of
+// itself is of this process alone, and no store keeps it.
+func (in *inbound) internal() bool { return in.origin != nil && in.origin.Internal }
 
 // beyondRetained names the limit of retained messages that in would cross, empty
 // if none. What it takes the place of is looked for only where that matters.

@@ -16,6 +16,9 @@ type Status struct {
 	Connections   int64            `json:"connections"` // those before CONNECT included
 	Sessions      int64            `json:"sessions"`
 	Subscriptions int64            `json:"subscriptions"`
+	// Store is where state is kept: memory, or disk; or full or failed, as long as the
+	// disk takes nothing new.
+	Store string `json:"store"`
 	// PolicyGeneration counts the rules that were in force, these included.
 	PolicyGeneration  uint64 `json:"policy_generation"`
 	ShadowDifferences int64  `json:"shadow_differences"`

@@ -36,6 +36,15 @@ func (q *fifo) pop() Entry {
 	return e
 }
 
+// cut leaves the first n entries.
+func (q *fifo) cut(n int) {
+	for i := uint32(n); i < q.n; i++ {
+		*q.at(i) = Entry{}
+	}
+	q.n = uint32(n)
+	q.shrink()
+}
+
 // unpop puts e back in front.
 func (q *fifo) unpop(e *Entry) {
 	if int(q.n) == len(q.ring) {

@@ -2,135 +2,204 @@ package session
 
 // PageBytes is how much of a queue's messages is held at each of its ends where
 // a store has the rest.
-const PageBytes = 32 << 10
+const PageBytes = 4 << 10
 
-// paging says which entries of a queue are without their message: in front of
-// them are some that have theirs, to be sent next, and so have the last ones, which
-// may not be kept yet.
+// ReadBytes is how much of them is to be read at a time. It is more, since only who
+// is connected reads, and each time has its cost.
+const ReadBytes = 32 << 10
+
+// paging is the part of a long queue that a store has: it lies between the entries
+// of traffic.queue, which are sent next, and those of tail, which may not be kept yet.
+// Of what lies between only the places are known.
 type paging struct {
-	front      int // entries before the first that is without
-	paged      int // entries without their message
-	pagedBytes int
-	frontBytes int
+	runs       []run
+	n, bytes   int // of all runs
+	tail       fifo
+	frontBytes int  // of traffic.queue
 	reading    bool // a page is being read
 }
 
-// popped notes that e was taken from the head of the queue.
-func (p *paging) popped(e *Entry) {
-	switch {
-	case p.paged == 0:
-	case p.front > 0:
-		p.front--
-		p.frontBytes -= e.Size()
+// run is entries whose Seq go up by one.
+type run struct {
+	first    uint64
+	n, bytes int
+}
+
+// take takes the first entry of the first run away, whose size is not known but on
+// average, and returns that.
+func (p *paging) take() (seq uint64, size int) {
+	r := &p.runs[0]
+	seq, size = r.first, r.bytes/r.n
+	r.first++
+	r.n--
+	r.bytes -= size
+	p.n--
+	p.bytes -= size
+	if r.n == 0 {
+		p.runs = p.runs[1:]
+	}
+	return seq, size
+}
+
+// put adds an entry at the end of the last run.
+func (p *paging) put(seq uint64, size int) {
+	if i := len(p.runs) - 1; i >= 0 && p.runs[i].first+uint64(p.runs[i].n) == seq {
+		p.runs[i].n++
+		p.runs[i].bytes += size
+	} else {
+		p.runs = append(p.runs, run{seq, 1, size})
+	}
+	p.n++
+	p.bytes += size
+}
+
+// waiting is the number of entries in the queue.
+func (t *traffic) waiting() int {
+	n := t.queue.len()
+	if t.paging != nil {
+		n += t.paging.n + t.paging.tail.len()
+	}
+	return n
+}
+
+// push puts e at the end of the queue.
+func (t *traffic) push(e *Entry) {
+	if e.Msg == nil && t.paging == nil {
+		t.paging = &paging{} // it is restored, and what follows it may be whole
+	}
+	switch p := t.paging; {
+	case p == nil:
+		t.queue.push(e)
+	case e.Msg == nil: // before anything new
+		p.put(e.Seq, e.Size())
 	default:
-		p.paged--
-		p.pagedBytes -= e.Size()
+		p.tail.push(e)
 	}
-	if p.paged == 0 {
-		p.front, p.frontBytes, p.pagedBytes = 0, 0, 0
+	t.queueBytes += e.Size()
+}
+
+// pop takes the head of the queue, which is there.
+func (t *traffic) pop() Entry {
+	p := t.paging
+	if t.queue.len() == 0 { // with the head in the store
+		seq, size := p.take()
+		t.queueBytes -= size
+		t.unpage()
+		return Entry{Seq: seq, size: uint32(size), QoS: 1}
+	}
+	e := t.queue.pop()
+	t.queueBytes -= e.Size()
+	if p != nil {
+		p.frontBytes -= e.Size()
+	}
+	return e
+}
+
+func (t *traffic) unpop(e *Entry) {
+	t.queue.unpop(e)
+	t.queueBytes += e.Size()
+	if t.paging != nil {
+		t.paging.frontBytes += e.Size()
 	}
 }
 
-// unpopped notes that an entry with its message was put back at the head.
-func (p *paging) unpopped() {
-	if p.paged > 0 {
-		p.front++ // its bytes are few
+// unpage makes one queue of what is left when nothing lies in the store alone.
+func (t *traffic) unpage() {
+	p := t.paging
+	if p == nil || p.n > 0 {
+		return
 	}
-}
-
-// recount finds out where the entries without their message are.
-func (p *paging) recount(q *fifo) {
-	*p = paging{reading: p.reading}
-	for i := range q.n {
-		e := q.at(i)
-		switch {
-		case e.Msg == nil:
-			p.paged++
-			p.pagedBytes += e.Size()
-		case p.paged == 0:
-			p.front++
-			p.frontBytes += e.Size()
-		}
+	for p.tail.len() > 0 {
+		e := p.tail.pop()
+		t.queue.push(&e)
 	}
-	if p.paged == 0 {
-		p.front, p.frontBytes = 0, 0
-	}
+	t.paging = nil
 }
 
 // PageOut lets go of messages that a store has, where the queue holds more than it
 // needs: it keeps PageBytes at its head and at its end. Most calls do nothing.
 func (s *Session) PageOut() {
 	t := s.traffic
-	if t == nil || t.queueBytes-t.pagedBytes < 3*PageBytes {
+	if t == nil {
 		return
 	}
-	if t.paged == 0 {
-		t.front, t.frontBytes = 0, 0
-		for t.front < t.queue.len() && t.frontBytes < PageBytes {
-			t.frontBytes += t.queue.at(uint32(t.front)).Size()
-			t.front++
+	p := t.paging
+	if p == nil {
+		if t.queueBytes < 3*PageBytes {
+			return
+		}
+		if p = t.split(); p == nil {
+			return
 		}
 	}
-	rest := t.queueBytes - t.pagedBytes - t.frontBytes // at the end
-	for at := t.front + t.paged; at < t.queue.len() && rest > PageBytes; at++ {
-		e := t.queue.at(uint32(at))
-		if e.Msg == nil || !e.Msg.Kept() || e.Held() {
+	rest := t.queueBytes - p.bytes - p.frontBytes
+	for p.tail.len() > 0 && rest > PageBytes {
+		e := p.tail.peek()
+		if !e.Msg.Kept() || e.Held() {
 			break
 		}
 		size := e.Msg.Size()
-		e.SetStored(e.Msg.Ref.Load(), size)
-		e.Via = nil // it is in the store, too
-		t.paged++
-		t.pagedBytes += size
+		p.put(e.Seq, size)
+		p.tail.pop()
 		rest -= size
 	}
-	if t.paged == 0 {
-		t.front, t.frontBytes = 0, 0
+	t.unpage()
+}
+
+// split leaves PageBytes in the queue and puts what follows into the tail; nil if
+// there is nothing, or the store does not have it yet.
+func (t *traffic) split() *paging {
+	front, bytes := 0, 0
+	for front < t.queue.len() && bytes < PageBytes {
+		bytes += t.queue.at(uint32(front)).Size()
+		front++
 	}
+	if front >= t.queue.len() {
+		return nil
+	}
+	if e := t.queue.at(uint32(front)); !e.Msg.Kept() || e.Held() {
+		return nil
+	}
+	p := &paging{frontBytes: bytes}
+	for i := front; i < t.queue.len(); i++ {
+		p.tail.push(t.queue.at(uint32(i)))
+	}
+	t.queue.cut(front)
+	t.paging = p
+	return p
 }
 
 // Hungry reports whether messages have to be read from the store, and which: those
 // of the entries from first to last. Until PageIn is called it does so no more.
 func (s *Session) Hungry() (first, last uint64, yes bool) {
-	t := s.traffic
-	if t == nil || t.paged == 0 || t.reading || t.frontBytes > PageBytes/2 {
+	if s.traffic == nil || s.paging == nil || s.paging.n == 0 || s.paging.reading || s.paging.frontBytes > ReadBytes/4 {
 		return 0, 0, false
 	}
-	t.reading = true
-	return t.queue.at(uint32(t.front)).Seq, t.queue.at(uint32(t.front + t.paged - 1)).Seq, true
+	p := s.paging
+	p.reading = true
+	return p.runs[0].first, p.runs[0].first + uint64(p.runs[0].n) - 1, true
 }
 
-// PageIn takes what was read, in order, when Hungry has asked for entries from
-// first on; last is the last of which it is known whether they are there. Entries up to
-// it that are missing are over.
-func (s *Session) PageIn(first, last uint64, read []Entry) {
+// PageIn takes what was read, in order, when Hungry had asked for it: all that there
+// is up to last. What is missing is over.
+func (s *Session) PageIn(last uint64, read []Entry) {
 	t := s.traffic
-	if t == nil || !t.reading {
+	if t == nil || t.paging == nil || !t.paging.reading {
 		return
 	}
-	t.reading = false
-	for t.paged > 0 {
-		e := t.queue.at(uint32(t.front))
-		if e.Seq > last {
-			return
-		}
-		for len(read) > 0 && read[0].Seq < e.Seq {
+	p := t.paging
+	p.reading = false
+	for p.n > 0 && p.runs[0].first <= last {
+		seq, size := p.take()
+		t.queueBytes -= size
+		for len(read) > 0 && read[0].Seq < seq {
 			read = read[1:]
 		}
-		size := e.Size()
-		if len(read) > 0 && read[0].Seq == e.Seq {
-			e.Msg, e.Via = read[0].Msg, read[0].Via
-			t.queueBytes += e.Size() - size
-		} else if e.Seq >= first {
-			e.Msg = &Message{ExpiryAt: -1, Expires: 1} // which Next takes out
-			t.queueBytes += e.Size() - size
-		} else {
-			return
+		if len(read) > 0 && read[0].Seq == seq {
+			t.queue.push(&read[0])
+			t.queueBytes += read[0].Size()
+			p.frontBytes += read[0].Size()
 		}
-		t.paged--
-		t.pagedBytes -= size
-		t.front++
-		t.frontBytes += e.Size()
 	}
-	t.front, t.frontBytes = 0, 0
+	t.unpage()
 }

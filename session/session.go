@@ -59,8 +59,7 @@ type Entry struct {
 	Msg    *Message
 	Via    *Via
 	Seq    uint64 // its place in the session, for the store; a later one's is higher
-	ref    uint64 // of Msg, where that is nil
-	size   uint32 // likewise
+	size   uint32 // of Msg, where that is nil
 	QoS    byte
 	Retain bool // retain flag as it will be sent
 }
@@ -74,21 +73,19 @@ func (e *Entry) Size() int {
 }
 
 // Stored is where the store has the message apart from the entry; 0 for nowhere.
-func (e *Entry) Stored() uint64 {
-	ref := e.ref
-	if e.Msg != nil {
-		ref = e.Msg.Ref.Load()
+// known is false for an entry without its Msg.
+func (e *Entry) Stored() (ref uint64, known bool) {
+	if e.Msg == nil {
+		return 0, false
 	}
-	if ref == Inline {
-		return 0
+	if ref = e.Msg.Ref.Load(); ref == Inline {
+		ref = 0
 	}
-	return ref
+	return ref, true
 }
 
-// SetStored makes e an entry without its Msg, which has a Ref and a size.
-func (e *Entry) SetStored(ref uint64, size int) {
-	e.Msg, e.ref, e.size = nil, ref, uint32(size)
-}
+// SetSize makes e an entry without its Msg, which has this size.
+func (e *Entry) SetSize(size int) { e.Msg, e.size = nil, uint32(size) }
 
 // Held reports whether the entry may not be sent yet: see Message.Hold.
 func (e *Entry) Held() bool { return e.QoS == 2 && e.Msg != nil && e.Msg.held() }
@@ -174,7 +171,7 @@ type traffic struct {
 
 	incoming *IDs // QoS 2 ids received and not released; nil: none yet
 
-	paging // of the queue
+	paging *paging // nil: the whole queue is in queue
 }
 
 // moving is the session's traffic, which begins if it hasn't.
@@ -214,7 +211,7 @@ func (s *Session) Queued() (messages, bytes int) {
 	if s.traffic == nil {
 		return 0, 0
 	}
-	return s.queue.len(), s.queueBytes
+	return s.waiting(), s.queueBytes
 }
 
 // InFlight is the number of unacknowledged outgoing messages and their bytes.
@@ -236,8 +233,11 @@ func (s *Session) Count() (messages, bytes int) {
 	if t == nil {
 		return 0, 0
 	}
-	held := t.queueBytes - t.pagedBytes + t.inflightBytes
-	messages, bytes = t.queue.len()-int(t.counted), held-t.countedBytes
+	held := t.queueBytes + t.inflightBytes
+	if t.paging != nil {
+		held -= t.paging.bytes
+	}
+	messages, bytes = t.waiting()-int(t.counted), held-t.countedBytes
 	if messages == 0 && held > 0 && bytes <= CountStep && bytes >= -CountStep {
 		bytes = 0
 	}
@@ -261,7 +261,7 @@ func (s *Session) Room() bool {
 
 // Idle reports whether Next has nothing to yield.
 func (s *Session) Idle() bool {
-	return s.traffic == nil || s.again == 0 && s.queue.len() == 0
+	return s.traffic == nil || s.again == 0 && s.waiting() == 0
 }
 
 // Fits reports whether a queue of at most so many messages and bytes has room for
@@ -273,9 +273,7 @@ func (s *Session) Fits(size, messages, bytes int) bool {
 
 // Enqueue puts e at the end of the queue. It checks no bounds: see Fits.
 func (s *Session) Enqueue(e Entry) {
-	t := s.moving()
-	t.queue.push(&e)
-	t.queueBytes += e.Size()
+	s.moving().push(&e)
 }
 
 // DropOldest removes and returns the oldest queued entry.
@@ -286,24 +284,18 @@ func (s *Session) DropOldest() (Entry, bool) {
 	return s.traffic.pop(), true
 }
 
-// pop takes the head of the queue.
-func (t *traffic) pop() Entry {
-	e := t.queue.pop()
-	t.queueBytes -= e.Size()
-	t.popped(&e)
-	return e
-}
-
 // DropHeld removes the queued entries that m holds and returns how many there were and their bytes.
 func (s *Session) DropHeld(m *Message) (n, bytes int) {
 	if s.traffic == nil {
 		return 0, 0
 	}
 	n, bytes = s.queue.removeHeld(m)
-	s.queueBytes -= bytes
-	if n > 0 {
-		s.recount(&s.queue)
+	if p := s.paging; p != nil {
+		p.frontBytes -= bytes
+		more, moreBytes := p.tail.removeHeld(m)
+		n, bytes = n+more, bytes+moreBytes
 	}
+	s.queueBytes -= bytes
 	for _, id := range s.prepared(m) {
 		s.Forget(id)
 		n, bytes = n+1, bytes+m.Size()
@@ -342,9 +334,6 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 	}
 	for s.queue.len() > 0 {
 		e := s.queue.peek()
-		if e.Msg == nil {
-			return Send{}, false // see Hungry
-		}
 		if e.Msg.Expired(now) {
 			drop(s.traffic.pop())
 			continue
@@ -369,12 +358,6 @@ func (s *Session) Next(now int64, drop func(Entry)) (snd Send, ok bool) {
 	return Send{}, false
 }
 
-func (t *traffic) unpop(e *Entry) {
-	t.queue.unpop(e)
-	t.queueBytes += e.Size()
-	t.unpopped()
-}
-
 // Prepare puts e in flight without sending it, since its identifier has to be kept
 // first: Next yields it, in its turn, once Ready was called, or if held is false once
 // its message is not held any more. ok is as with Track.
@@ -394,7 +377,7 @@ func (s *Session) Prepare(e Entry, held bool) (id uint16, ok bool) {
 
 // CanPrepare reports whether there is room for Prepare, with nothing in the queue before.
 func (s *Session) CanPrepare() bool {
-	return s.quota > 0 && (s.traffic == nil || s.queue.len() == 0 && s.inflight.n < maxInFlight)
+	return s.quota > 0 && (s.traffic == nil || s.waiting() == 0 && s.inflight.n < maxInFlight)
 }
 
 // PrepareNext is Prepare, held, for the entry at the head of the queue, if Next would
@@ -403,7 +386,7 @@ func (s *Session) PrepareNext(now int64) (e Entry, id uint16, ok bool) {
 	if s.traffic == nil || s.queue.len() == 0 || s.quota == 0 {
 		return Entry{}, 0, false
 	}
-	if h := s.queue.peek(); h.Msg == nil || h.QoS != 2 || h.Held() || h.Msg.Expired(now) {
+	if h := s.queue.peek(); h.QoS != 2 || h.Held() || h.Msg.Expired(now) {
 		return Entry{}, 0, false
 	}
 	e = s.traffic.pop()
@@ -486,29 +469,28 @@ func (s *Session) Track(e Entry) (id uint16, ok bool) {
 }
 
 // Restore puts back what an earlier process had of the session: in flight under id,
-// or with id 0 at the end of the queue. Entries come in the order of their Seq, and
-// Restored after them. An identifier that is in use already is as none.
-func (s *Session) Restore(e Entry, id uint16, state State) {
+// or with id 0 at the end of the queue, without its message. Entries come in the
+// order of their Seq. One whose identifier a later one has was acknowledged, since it
+// was used again: it is taken out, and returned as over.
+func (s *Session) Restore(e Entry, id uint16, state State) (over Entry, some bool) {
 	s.lastSeq = max(s.lastSeq, e.Seq)
-	if _, used := s.Outgoing(id); id == 0 || used || e.Msg == nil {
+	if id == 0 {
+		e.SetSize(e.Size())
 		s.Enqueue(e)
-		return
+		return Entry{}, false
 	}
+	over, some = s.Forget(id)
 	t := s.moving()
 	o := t.inflight.add(id - 1)
 	o.Msg, o.Via, o.Seq, o.QoS, o.Retain, o.State = e.Msg, e.Via, e.Seq, e.QoS, e.Retain, state
 	o.set(outDup) // it may have been sent
 	s.lastID = id
 	t.inflightBytes += e.Msg.Size()
+	return over, some
 }
 
-// Restored ends what Restore has begun. lastSeq is the highest Seq that there was.
-func (s *Session) Restored(lastSeq uint64) {
-	s.lastSeq = max(s.lastSeq, lastSeq)
-	if t := s.traffic; t != nil {
-		t.recount(&t.queue)
-	}
-}
+// SetLastSeq says that entries were numbered up to seq.
+func (s *Session) SetLastSeq(seq uint64) { s.lastSeq = max(s.lastSeq, seq) }
 
 // SetLastID says which identifier was assigned last: the next one is above it.
 func (s *Session) SetLastID(id uint16) { s.lastID = id }
@@ -556,7 +538,7 @@ func (s *Session) Trim() {
 	if s.Incoming() == 0 {
 		t.incoming = nil
 	}
-	if t.queue.len() == 0 && t.inflight.n == 0 && t.incoming == nil && t.countedBytes == 0 && t.counted == 0 {
+	if t.waiting() == 0 && t.inflight.n == 0 && t.incoming == nil && t.countedBytes == 0 && t.counted == 0 {
 		s.traffic = nil
 	}
 }

@@ -396,24 +396,37 @@ func TestWhatIsRestoredGoesOnWhereItWas(t *testing.T) {
 	s.Restore(Entry{Msg: message("a"), QoS: 1, Seq: 7}, 40, AwaitAck)
 	s.Restore(Entry{Msg: message("b"), QoS: 2, Seq: 9}, 41, AwaitComp)
 	s.Restore(Entry{Msg: message("c"), QoS: 1, Seq: 12}, 0, AwaitAck)
-	s.Restore(Entry{Msg: message("d"), QoS: 1, Seq: 13}, 41, AwaitAck) // its identifier is another's
+	s.Restore(Entry{Msg: message("x"), QoS: 1, Seq: 13}, 50, AwaitAck)
+	// A later one has its identifier: so it was acknowledged.
+	if over, some := s.Restore(Entry{Msg: message("d"), QoS: 1, Seq: 14}, 50, AwaitAck); !some || over.Seq != 13 {
+		t.Errorf("%+v %v is over", over, some)
+	}
+	s.SetLastSeq(20)
 	s.AddIncoming(5)
-	if n, _ := s.InFlight(); n != 2 {
-		t.Fatalf("%d in flight, want 2", n)
+	if n, _ := s.InFlight(); n != 3 {
+		t.Fatalf("%d in flight, want 3", n)
 	}
 	s.Attach(packet.V5, 10)
+	c := message("c")
 	for i, want := range []struct {
 		payload      string
 		id           uint16
 		dup, release bool
-	}{{"a", 40, true, false}, {"b", 41, false, true}, {"c", 42, false, false}, {"d", 43, false, false}} {
+	}{{"a", 40, true, false}, {"b", 41, false, true}, {"d", 50, true, false}, {"c", 51, false, false}} {
+		if want.payload == "c" { // it has to be read first
+			first, last, hungry := s.Hungry()
+			if _, ok := s.Next(0, nil); ok || !hungry || first != 12 || last != 12 {
+				t.Errorf("entries %d to %d are to be read, %v", first, last, hungry)
+			}
+			s.PageIn(12, []Entry{{Msg: c, QoS: 1, Seq: 12}})
+		}
 		got, ok := s.Next(0, nil)
 		if !ok || string(got.Msg.Payload) != want.payload || got.ID != want.id || got.Dup != want.dup || got.Release != want.release {
 			t.Errorf("packet %d: %+v %v, want %+v", i, got, ok, want)
 		}
 	}
-	if seq := s.NextSeq(); seq != 14 {
-		t.Errorf("the next entry is number %d, want 14", seq)
+	if seq := s.NextSeq(); seq != 21 {
+		t.Errorf("the next entry is number %d, want 21", seq)
 	}
 	if !s.HasIncoming(5) {
 		t.Error("an identifier that was received is forgotten")

@@ -21,10 +21,26 @@ type broker struct {
 	guarded   bool   // clients present a name and a password
 	driver    string // of Sallyport; "" is the default
 	extra     bool   // only if it is asked for
+	storage   string // its durability on a disk; "" keeps nothing. Only with -disk
+	rows      kind   // it takes part in
 	// command is what to start, given the rendered configuration.
 	command func(w *workbench, s settings, config string) []string
 	// prepare sees to it that the program is there and says its version.
 	prepare func(ctx context.Context, w *workbench) (version string, err error)
+}
+
+// kind says which rows a broker takes part in.
+type kind int
+
+const (
+	volatile kind = iota // those where nothing is kept
+	both
+	durable // those about what is kept
+)
+
+// takes reports whether b takes part in r.
+func (b broker) takes(r row) bool {
+	return r.without[b.id] == "" && (b.rows == both || r.kept == (b.rows == durable))
 }
 
 // settings is what a configuration is filled in with.
@@ -35,6 +51,9 @@ type settings struct {
 	Users     string // password file
 	Cert, Key string
 	Dir       string // for its own files, in memory if possible
+	Store     string // for what it keeps on a disk; "" if nothing
+
+	Durability string
 }
 
 // errMissing leaves a broker out of the comparison; the text says what to do.
@@ -42,12 +61,15 @@ var errMissing = errors.New("not here")
 
 func brokers() []broker {
 	return []broker{
-		{id: "guarded", title: "Sallyport", config: "sallyport-guarded.yaml", guarded: true, command: serve, prepare: sallyportVersion},
+		{id: "guarded", title: "Sallyport", config: "sallyport-guarded.yaml", guarded: true, rows: both, command: serve, prepare: sallyportVersion},
+		{id: "disk", title: "Sallyport, disk", config: "sallyport-guarded.yaml", guarded: true, storage: "always", rows: both, command: serve, prepare: sallyportVersion},
+		{id: "interval", title: "Sallyport, disk, interval", config: "sallyport-guarded.yaml", guarded: true, storage: "interval", rows: durable, command: serve, prepare: sallyportVersion},
+		{id: "os", title: "Sallyport, disk, os", config: "sallyport-guarded.yaml", guarded: true, storage: "os", rows: durable, command: serve, prepare: sallyportVersion},
 		{id: "goroutine", title: "Sallyport, driver goroutine", config: "sallyport-guarded.yaml", guarded: true, driver: "goroutine", extra: true,
 			command: serve, prepare: sallyportVersion},
 		{id: "open", title: "Sallyport, open", config: "sallyport-open.yaml", command: serve, prepare: sallyportVersion},
-		{id: "mosquitto", title: "Mosquitto", config: "mosquitto.conf", prepare: mosquittoVersion,
-			command: func(w *workbench, _ settings, config string) []string { return []string{w.mosquitto, "-c", config} }},
+		{id: "mosquitto", title: "Mosquitto", config: "mosquitto.conf", prepare: mosquittoVersion, command: mosquitto},
+		{id: "persistence", title: "Mosquitto, persistence", config: "mosquitto.conf", storage: "autosave", rows: durable, prepare: mosquittoVersion, command: mosquitto},
 		{id: "mochi", title: "mochi-mqtt", prepare: buildPeer("mochi", "./mochi", "github.com/mochi-mqtt/server/v2"),
 			command: func(w *workbench, s settings, _ string) []string {
 				args := []string{w.path("mochi"), "-address", fmt.Sprintf("127.0.0.1:%d", s.Port), fmt.Sprintf("-deep=%t", s.Deep)}
@@ -65,6 +87,10 @@ func brokers() []broker {
 
 func serve(w *workbench, _ settings, config string) []string {
 	return []string{w.path("sallyport"), "serve", "-c", config}
+}
+
+func mosquitto(w *workbench, _ settings, config string) []string {
+	return []string{w.mosquitto, "-c", config}
 }
 
 func brokerIDs() (ids []string) {
@@ -86,8 +112,11 @@ func (w *workbench) prepare(ctx context.Context, ids string) ([]broker, error) {
 	var ready []broker
 	w.versions, w.missing, w.templates = make(map[string]string), make(map[string]string), make(map[string]*template.Template)
 	for _, b := range all {
-		if ids == "" && b.extra || ids != "" && !slices.Contains(strings.Split(ids, ","), b.id) {
+		if ids == "" && (b.extra || b.storage != "" && w.disk == "") || ids != "" && !slices.Contains(strings.Split(ids, ","), b.id) {
 			continue
+		}
+		if b.storage != "" && w.disk == "" {
+			return nil, fmt.Errorf("%s needs -disk, which says where", b.id)
 		}
 		version, err := b.prepare(ctx, w)
 		if err == nil {

@@ -48,7 +48,7 @@ func TestRowsAreWellFormed(t *testing.T) {
 }
 
 func TestUnknownRowsAndBrokersAreRefused(t *testing.T) {
-	if _, err := chooseRows("p2p0,nosuch", false); err == nil {
+	if _, err := chooseRows("p2p0,nosuch", false, false); err == nil {
 		t.Error("an unknown row was taken")
 	}
 	if _, err := new(workbench).prepare(t.Context(), "nosuch"); err == nil {
@@ -57,16 +57,52 @@ func TestUnknownRowsAndBrokersAreRefused(t *testing.T) {
 }
 
 func TestQuickIsAPart(t *testing.T) {
-	all, _ := chooseRows("", false)
-	quick, _ := chooseRows("", true)
+	all, _ := chooseRows("", false, false)
+	quick, _ := chooseRows("", true, false)
 	if len(quick) == 0 || len(quick) >= len(all) {
 		t.Errorf("quick has %d of %d rows", len(quick), len(all))
 	}
 }
 
+func TestRowsAboutWhatIsKeptNeedADisk(t *testing.T) {
+	isKept := func(r row) bool { return r.kept }
+	without, _ := chooseRows("", false, false)
+	with, _ := chooseRows("", false, true)
+	if slices.ContainsFunc(without, isKept) || !slices.ContainsFunc(with, isKept) {
+		t.Error("-disk does not choose them")
+	}
+	if named, err := chooseRows("lone", false, false); err != nil || len(named) != 1 {
+		t.Errorf("by name: %v, %v", named, err)
+	}
+	if _, err := new(workbench).prepare(t.Context(), "disk"); err == nil || !strings.Contains(err.Error(), "-disk") {
+		t.Errorf("a broker with a disk that nobody named: %v", err)
+	}
+}
+
+func TestWhoTakesPart(t *testing.T) {
+	rows := map[string]row{"plain": {}, "kept": {kept: true}, "not for nats": {without: map[string]string{"nats": noV5}}}
+	want := map[string]string{
+		"plain":        "guarded disk goroutine open mosquitto mochi nats",
+		"kept":         "guarded disk interval os persistence",
+		"not for nats": "guarded disk goroutine open mosquitto mochi",
+	}
+	for name, r := range rows {
+		var got []string
+		for _, b := range brokers() {
+			if b.takes(r) {
+				got = append(got, b.id)
+			}
+		}
+		if strings.Join(got, " ") != want[name] {
+			t.Errorf("%s: %v, want %s", name, got, want[name])
+		}
+	}
+}
+
 func TestConfigurationsAreFilledIn(t *testing.T) {
 	for _, b := range brokers() {
-		for _, s := range []settings{{Port: 4711, Dir: "d", Users: "u"}, {Port: 4711, Users: "u", TLS: true, Deep: true, Cert: "c.pem", Key: "k.pem", Dir: "d"}} {
+		for _, s := range []settings{{Port: 4711, Dir: "d", Users: "u"}, {Port: 4711, Users: "u", TLS: true, Deep: true, Cert: "c.pem", Key: "k.pem", Dir: "d"},
+			{Port: 4711, Dir: "d", Users: "u", Store: "s.store", Durability: "always"}} {
 			text, err := b.template()
 			if err != nil {
 				t.Errorf("%s: %v", b.id, err)
@@ -80,6 +116,9 @@ func TestConfigurationsAreFilledIn(t *testing.T) {
 				continue
 			}
 			made, _ := os.ReadFile(path)
+			if b.rows != volatile && (s.Store != "") != strings.Contains(string(made), "s.store") {
+				t.Errorf("%s with %+v:\n%s", b.id, s, made)
+			}
 			if strings.Contains(string(made), "{{") || !strings.Contains(string(made), "4711") || s.TLS != strings.Contains(string(made), "k.pem") {
 				t.Errorf("%s with %+v:\n%s", b.id, s, made)
 			}
@@ -164,6 +203,17 @@ func TestMarkdown(t *testing.T) {
 				r.Samples = append(r.Samples, sample{Row: "p2p1v5", Broker: id, Pinned: true, Run: i + 1, Report: report})
 			}
 		}
+	}
+	r.Brokers = append(r.Brokers, "disk", "persistence")
+	for i := range 3 {
+		for b, id := range []string{"guarded", "disk", "persistence"} {
+			report := &bench.Report{Scenario: bench.Queues, PerSecond: float64(100_000 * (b + 1)), Measures: map[string]float64{
+				"broker_cpu_us_per_queued_and_drained_message": float64(b + i + 3), "broker_cpu_us_per_queued_message": 1, perMessage: 2,
+				"queued_per_second": 70_000, "acknowledged_p50_us": 900, "acknowledged_p99_us": 2100}}
+			r.Samples = append(r.Samples, sample{Row: "queues64", Broker: id, Pinned: true, Run: i + 1, Report: report})
+		}
+		plain := &bench.Report{Scenario: bench.P2P, Measures: map[string]float64{perMessage: 11.5}}
+		r.Samples = append(r.Samples, sample{Row: "w1q0", Broker: "disk", Pinned: true, Run: i + 1, Report: plain})
 	}
 	r.Samples[1].Report.Warnings = []string{"the generator used all of its core"}
 	r.Samples[0].Report = &bench.Report{Scenario: bench.P2P, Lost: 1234, Misordered: 2}

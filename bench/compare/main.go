@@ -4,6 +4,7 @@
 //	go run ./bench/compare                    every row, three runs of each broker
 //	go run ./bench/compare -quick             the rows that tell most
 //	go run ./bench/compare -rows p2p0,tls0    these rows
+//	go run ./bench/compare -disk DIR          also with what is kept in that folder
 //	go run ./bench/compare -write             put the tables into docs/performance.md
 //
 // It builds Sallyport, mochi-mqtt and nats-server (the module in bench/peers
@@ -34,6 +35,7 @@ type options struct {
 	warmup        time.Duration
 	quick         bool
 	unpinned      bool
+	disk          string
 	json, from    string
 	write         string
 	keep          bool
@@ -42,12 +44,13 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.rows, "rows", "", "comma-separated `ids` of rows (all; \"none\" for none; -list shows them)")
-	flag.StringVar(&o.brokers, "peers", "", "comma-separated `ids` of brokers: "+strings.Join(brokerIDs(), ",")+" (all but goroutine)")
+	flag.StringVar(&o.brokers, "peers", "", "comma-separated `ids` of brokers: "+strings.Join(brokerIDs(), ",")+" (all but goroutine; of those that keep something on a disk none without -disk)")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row and broker")
 	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond, "how long one run measures")
 	flag.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "how long one run loads before it measures")
 	flag.BoolVar(&o.quick, "quick", false, "only the rows that tell most, one second a run, nothing unpinned")
 	flag.BoolVar(&o.unpinned, "unpinned", true, "repeat some rows with nothing pinned to a core")
+	flag.StringVar(&o.disk, "disk", "", "also measure brokers that keep their state on a disk, in this `folder`, and the rows about what is kept")
 	flag.StringVar(&o.json, "json", "", "write all runs to this `file`, after each row")
 	flag.StringVar(&o.from, "from", "", "begin with the rows in this `file` of -json; what runs now takes their place")
 	flag.BoolFunc("write", "put the tables into docs/performance.md, not on standard output", func(string) error {
@@ -82,6 +85,9 @@ func (o options) command() string {
 	if o.quick {
 		words = append(words, "-quick")
 	}
+	if o.disk != "" {
+		words = append(words, "-disk", "DIR")
+	}
 	if o.rows != "" {
 		words = append(words, "-rows", o.rows)
 	}
@@ -95,7 +101,7 @@ func run(ctx context.Context, o options) error {
 	if o.quick {
 		o.duration, o.warmup, o.unpinned = time.Second, 300*time.Millisecond, false
 	}
-	chosen, err := chooseRows(o.rows, o.quick)
+	chosen, err := chooseRows(o.rows, o.quick, o.disk != "")
 	if err != nil {
 		return err
 	}
@@ -117,7 +123,7 @@ func run(ctx context.Context, o options) error {
 
 // measure runs the chosen rows and puts them into results.
 func measure(ctx context.Context, o options, chosen []row, results *results) error {
-	bench, err := newWorkbench(ctx, o.keep)
+	bench, err := newWorkbench(ctx, o.keep, o.disk)
 	if err != nil {
 		return err
 	}

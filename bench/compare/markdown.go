@@ -57,6 +57,8 @@ func (r *results) markdown() string {
 			fmt.Fprintf(&b, "\n### %s\n\n%s\n\n%s", title, words, t.b.String())
 		}
 	}
+	all := r // r is a part of it from here on
+	r = all.only(func(b broker) bool { return b.storage == "" }, func(w row) bool { return !w.kept })
 	section("Broker CPU", "Microseconds for each delivered message, or for what the row names: the median, and how far the farthest run was from it.",
 		r.figures(cpu))
 	section("Beside Mosquitto", "The same as a ratio to Mosquitto in the same rows; below 1 is less CPU. The last four columns are ratios of figures that were taken "+
@@ -73,15 +75,74 @@ func (r *results) markdown() string {
 	section("Not pinned", "Both sides wherever the system puts them: broker CPU in microseconds a message, and deliveries per second.",
 		r.cells(func(w row) bool { return w.unpinned }, false, (*results).cpuAndRate))
 	section("System calls", "Of the broker, for each delivered message, counted by `strace -c -f -p PID`, which slows it down.", r.figures(calls))
-	b.WriteString(r.notes())
+	section("With a store on a disk", "Broker CPU as above, and what a store on a disk (durability always) makes of it: nothing is kept of what these rows do, "+
+		"but where messages are retained or wait for a session that is away. The aim is 1.05 at most where nothing is kept.",
+		all.only(func(b broker) bool { return b.rows != durable }, func(w row) bool { return !w.kept }).beside("guarded", "disk"))
+	r = all.only(func(b broker) bool { return b.rows != volatile }, func(w row) bool { return w.kept })
+	section("What is kept", "Broker CPU in microseconds for each message, what the store does meanwhile included. The aim is 6 at most for queue and drain. "+
+		"Sallyport without a disk and Mosquitto acknowledge what a crash takes.", r.figures(cpu))
+	section("Acknowledgements of what is kept", "From sending to PUBACK (QoS 2: PUBCOMP): p50 / p99 in microseconds, medians of the runs; with a window above 1 mostly the queue that it makes.",
+		r.cells(func(row) bool { return true }, true, (*results).acks))
+	section("Rates of what is kept", "Messages a second: deliveries; where there are two, queued (or retained) and drained (or read).",
+		r.cells(func(row) bool { return true }, true, (*results).twoRates))
+	b.WriteString(all.notes())
 	return b.String()
+}
+
+// only is the results of some brokers and rows.
+func (r *results) only(which func(broker) bool, rowed func(row) bool) *results {
+	part, known := *r, make(map[string]bool)
+	for _, w := range rows() {
+		known[w.id] = rowed(w)
+	}
+	for _, b := range brokers() {
+		known["broker "+b.id] = which(b)
+	}
+	part.Brokers = slices.DeleteFunc(slices.Clone(r.Brokers), func(id string) bool { return !known["broker "+id] })
+	part.Samples = slices.DeleteFunc(slices.Clone(r.Samples), func(v sample) bool { return !known[v.Row] || !known["broker "+v.Broker] })
+	return &part
+}
+
+// beside is a table of CPU figures of two brokers, and how many times the first's
+// the second's is.
+func (r *results) beside(a, b string) *table {
+	if !slices.Contains(r.Brokers, a) || !slices.Contains(r.Brokers, b) {
+		return nil
+	}
+	t := newTable("case", title(a), title(b), "ratio")
+	r.each(cpu, func(w row, g figure, title string) {
+		x, y := r.statOf(w, g, a), r.statOf(w, g, b)
+		if x.n > 0 && y.n > 0 {
+			t.line([]string{title, cpu.write(x.median), cpu.write(y.median), ratio(y.median, x.median)})
+		}
+	})
+	return t
+}
+
+// acks is how long acknowledgements took.
+func (r *results) acks(w row, broker string, _ bool) string {
+	p50, p99 := r.statOf(w, figure{measure: "acknowledged_p50_us"}, broker), r.statOf(w, figure{measure: "acknowledged_p99_us"}, broker)
+	if p50.n == 0 {
+		return "-"
+	}
+	return thousands(p50.median) + " / " + thousands(p99.median)
+}
+
+// twoRates is the rate of the first phase, if there is one, and of deliveries.
+func (r *results) twoRates(w row, broker string, pinned bool) string {
+	for _, measure := range []string{"queued_per_second", "stored_per_second"} {
+		if s := r.statOf(w, figure{measure: measure}, broker); s.n > 0 {
+			return thousands(s.median) + " / " + r.rate(w, broker, pinned)
+		}
+	}
+	return r.rate(w, broker, pinned)
 }
 
 func (r *results) heading() string {
 	m := r.Machine
 	var versions []string
 	for _, id := range r.Brokers {
-		if id != "open" && id != "goroutine" { // the same program
+		if !slices.Contains([]string{"open", "goroutine", "disk", "interval", "os", "persistence"}, id) { // the same program
 			versions = append(versions, r.name(id))
 		}
 	}

@@ -17,6 +17,7 @@ type row struct {
 	traced    bool              // under strace
 	fresh     bool              // a new process for each run, because memory is measured or nothing may be known
 	devices   bool              // guarded: only device secrets, since the memory that hashing a password leaves would hide by how much it grows
+	kept      bool              // about what brokers keep: part of -disk alone
 	latency   bool              // the time it takes is worth a table
 	quick     bool              // part of -quick
 	unpinned  bool              // repeated with nothing pinned
@@ -80,7 +81,7 @@ func perMessageOf(y yardstick) []figure { return []figure{{measure: perMessage, 
 
 // rows lists every case, in the order of the tables.
 func rows() []row {
-	return slices.Concat(pairs(), fans(), encrypted(), connections(), stored(), traced())
+	return slices.Concat(pairs(), fans(), encrypted(), connections(), stored(), kept(), traced())
 }
 
 func pairs() []row {
@@ -190,6 +191,30 @@ func stored() []row {
 	}
 }
 
+// kept are rows in which everything outlives the broker, where it keeps anything.
+func kept() []row {
+	together := []figure{
+		{title: "queue and drain", measure: "broker_cpu_us_per_queued_and_drained_message", unit: cpu, known: yardstick{goal: 6}},
+		{title: "queue", measure: "broker_cpu_us_per_queued_message", unit: cpu},
+		{title: "drain", measure: perMessage, unit: cpu},
+	}
+	const queues = "queues --publishers 64 -q 1 --window 100 --count 200000 --subscribers "
+	rows := []row{
+		{id: "queues64", title: "64 publishers, 64 sessions that are away", args: load(queues + "64"), figures: together},
+		{id: "queues1000", title: "64 publishers, 1,000 sessions that are away", args: load(queues + "1000"), figures: together},
+		{id: "lone", title: "1 pair, QoS 1, window 1, kept session", args: load("p2p --pairs 1 --window 1 -q 1 --kept"), figures: perMessageOf(yardstick{})},
+		{id: "kept1", title: "100 pairs, QoS 1, window 100, kept sessions", args: load("p2p --pairs 100 --window 100 -q 1 --kept"), figures: perMessageOf(yardstick{})},
+		{id: "kept2", title: "100 pairs, QoS 2, window 100, kept sessions", args: load("p2p --pairs 100 --window 100 -q 2 --kept"), figures: perMessageOf(yardstick{})},
+		{id: "keptretained", title: "100,000 retained messages, QoS 1", args: load("retained --count 100000 -q 1 --window 100 --settle 1s"),
+			figures: []figure{{title: "publish", measure: "broker_cpu_us_per_stored_message", unit: cpu}}},
+	}
+	for i := range rows {
+		r := &rows[i]
+		r.kept, r.fresh, r.deep, r.devices = true, true, true, true
+	}
+	return rows
+}
+
 // traced rows count system calls; strace slows a broker down, so that nothing
 // else is measured in them.
 func traced() []row {
@@ -211,14 +236,20 @@ func idleSizes(limit uint64) (low, high int) {
 	return high * 5 / 19, high
 }
 
-// chooseRows finds rows by their ids; "" is all of them (or those of -quick).
-func chooseRows(ids string, quick bool) ([]row, error) {
+// chooseRows finds rows by their ids; "" is all of them (or those of -quick), those
+// about what is kept only with -disk.
+func chooseRows(ids string, quick, disk bool) ([]row, error) {
 	all := rows()
 	switch {
 	case ids == "none":
 		return nil, nil
 	case ids == "":
-		return slices.DeleteFunc(all, func(r row) bool { return quick && !r.quick }), nil
+		return slices.DeleteFunc(all, func(r row) bool {
+			if r.kept {
+				return !disk
+			}
+			return quick && !r.quick
+		}), nil
 	}
 	var chosen []row
 	for id := range strings.SplitSeq(ids, ",") {

@@ -63,7 +63,7 @@ func (s *schedule) settings(r row) []bool {
 // taking is the brokers that can do the row.
 func (s *schedule) taking(r row) (taking []broker) {
 	for _, b := range s.brokers {
-		if r.without[b.id] == "" {
+		if b.takes(r) {
 			taking = append(taking, b)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 type workbench struct {
 	dir       string
 	store     string // for what brokers keep, in memory if possible
+	disk      string // for what they keep on a disk; "" for nothing
 	keep      bool
 	pin       bool   // there is taskset, and a second core
 	mosquitto string // its program
@@ -38,7 +39,7 @@ const (
 	generatorCore = "1"
 )
 
-func newWorkbench(ctx context.Context, keep bool) (*workbench, error) {
+func newWorkbench(ctx context.Context, keep bool, disk string) (*workbench, error) {
 	if runtime.GOOS != "linux" {
 		return nil, errors.New("needs Linux: what a broker uses is read from /proc")
 	}
@@ -54,6 +55,12 @@ func newWorkbench(ctx context.Context, keep bool) (*workbench, error) {
 	if w.store, err = os.MkdirTemp("/dev/shm", "sallyport-compare-"); err != nil {
 		w.store = filepath.Join(w.dir, "store")
 		w.say("no /dev/shm: nats-server keeps its streams in %s", w.store)
+	}
+	if disk != "" {
+		if w.disk, err = os.MkdirTemp(disk, "sallyport-compare-"); err != nil {
+			w.close()
+			return nil, err
+		}
 	}
 	_, err = exec.LookPath("taskset")
 	w.pin = err == nil && runtime.NumCPU() >= 2
@@ -156,8 +163,11 @@ func (w *workbench) say(format string, a ...any) { fmt.Fprintf(os.Stderr, format
 // close removes what the workbench made.
 func (w *workbench) close() {
 	if w.keep {
-		w.say("left behind: %s %s", w.dir, w.store)
+		w.say("left behind: %s %s %s", w.dir, w.store, w.disk)
 		return
+	}
+	if w.disk != "" {
+		os.RemoveAll(w.disk)
 	}
 	os.RemoveAll(w.store)
 	os.RemoveAll(w.dir)
@@ -185,6 +195,12 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Driver: b.driver, Users: r.users(), Cert: w.files.CertFile, Key: w.files.KeyFile, Dir: filepath.Join(w.store, name)}
 	if err := os.MkdirAll(set.Dir, 0o700); err != nil {
 		return nil, err
+	}
+	if b.storage != "" {
+		set.Store, set.Durability = filepath.Join(w.disk, name), b.storage
+		if err := os.Mkdir(set.Store, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	config := w.path(name + filepath.Ext(b.config))
 	if t := w.templates[b.id]; t != nil {
@@ -215,6 +231,9 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 		cancel()
 		<-ended
 		os.RemoveAll(set.Dir)
+		if set.Store != "" && !w.keep {
+			os.RemoveAll(set.Store)
+		}
 	}
 	if err := s.await(ctx, ended); err != nil {
 		s.stop()

@@ -15,7 +15,7 @@ import (
 
 // benchCmd is "sallyport bench".
 type benchCmd struct {
-	Scenario string `arg:"" optional:"" default:"p2p" enum:"p2p,fan-in,fan-out,connect,idle,subscriptions,retained,offline" help:"One of ${enum} (${default})."`
+	Scenario string `arg:"" optional:"" default:"p2p" enum:"p2p,fan-in,fan-out,connect,idle,subscriptions,retained,offline,queues" help:"One of ${enum} (${default})."`
 
 	serverFlags
 	credentialFlags
@@ -29,7 +29,7 @@ type benchCmd struct {
 	PID         int    `name:"pid" placeholder:"PID" help:"The broker's process: report its CPU and memory (Linux)."`
 	JSON        bool   `name:"json" help:"Print the report as JSON."`
 
-	QoS         byte          `short:"q" name:"qos" group:"load" default:"0" placeholder:"QOS" help:"Quality of service (${default}; offline: 1)."`
+	QoS         byte          `short:"q" name:"qos" group:"load" default:"0" placeholder:"QOS" help:"Quality of service (${default}; offline, queues: 1)."`
 	Payload     int           `group:"load" default:"64" placeholder:"BYTES" help:"Payload (${default}, at least 28)."`
 	Window      int           `group:"load" default:"64" placeholder:"N" help:"Messages of one publisher under way (${default})."`
 	Rate        float64       `group:"load" placeholder:"N" help:"Messages (connect: connections) per second in all; without it the loop is closed."`
@@ -37,8 +37,8 @@ type benchCmd struct {
 	Warmup      time.Duration `group:"load" default:"1s" placeholder:"TIME" help:"Time before measuring (${default})."`
 	Messages    int           `group:"load" placeholder:"N" help:"Messages of each publisher, in place of a duration."`
 	Pairs       int           `group:"load" default:"10" placeholder:"N" help:"Pairs of p2p (${default})."`
-	Publishers  int           `group:"load" default:"100" placeholder:"N" help:"Publishers of fan-in (${default})."`
-	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out and subscriptions (${default})."`
+	Publishers  int           `group:"load" default:"100" placeholder:"N" help:"Publishers of fan-in and queues (${default})."`
+	Subscribers int           `group:"load" default:"100" placeholder:"N" help:"Subscribers of fan-out and subscriptions, sessions of queues (${default})."`
 	Connections int           `group:"load" default:"1000" placeholder:"N" help:"Connections of connect and idle (${default})."`
 	Clients     int           `group:"load" placeholder:"N" help:"N clients reconnect in turn, after each has connected once unmeasured (connect; else every connection is a new client)."`
 	SlopeFrom   int           `name:"slope-from" group:"load" placeholder:"N" help:"Memory per connection is the growth from N connections on (idle; a quarter of them)."`
@@ -46,6 +46,7 @@ type benchCmd struct {
 	Topics      int           `group:"load" default:"1" placeholder:"N" help:"Topics that a publisher sends to in rotation (${default})."`
 	Fresh       int           `group:"load" placeholder:"PERCENT" help:"Send this share of the messages to topics that were never used before, with --topics."`
 	Churn       float64       `group:"load" placeholder:"N" help:"Subscribe and unsubscribe N times a second on other connections meanwhile."`
+	Kept        bool          `group:"load" help:"Subscribers have sessions that outlive their connections (p2p, fan-in, fan-out)."`
 	Settle      time.Duration `group:"load" default:"1s" placeholder:"TIME" help:"Leave the broker alone before its memory is read (${default}; needs --pid)."`
 	Count       int           `group:"load" default:"10000" placeholder:"N" help:"Subscriptions, retained or queued messages (${default})."`
 }
@@ -127,14 +128,14 @@ func (c *benchCmd) options(e *env) (bench.Options, error) {
 		return bench.Options{}, err
 	}
 	qos := c.QoS
-	if c.Scenario == bench.Offline && qos == 0 {
+	if (c.Scenario == bench.Offline || c.Scenario == bench.Queues) && qos == 0 {
 		qos = 1
 	}
 	if strings.Count(hello.Username, "%d") == 0 && c.Users > 0 {
 		return bench.Options{}, usageError("example: -u load-%d --users 200", "--users needs %%d in the user name")
 	}
 	return bench.Options{
-		Users: c.Users, Clients: c.Clients, SlopeFrom: c.SlopeFrom, Fresh: c.Fresh, Churn: c.Churn, Settle: c.Settle, Self: c.Self,
+		Users: c.Users, Clients: c.Clients, SlopeFrom: c.SlopeFrom, Fresh: c.Fresh, Churn: c.Churn, Kept: c.Kept, Settle: c.Settle, Self: c.Self,
 		Scenario: c.Scenario, Version: version, QoS: qos,
 		Username: hello.Username, Password: hello.Password, TopicPrefix: c.TopicPrefix,
 		Payload: c.Payload, Window: c.Window, Rate: c.Rate, Duration: c.Duration, Warmup: c.Warmup, Messages: c.Messages,

@@ -170,6 +170,7 @@ func (*ctlStatusCmd) Run(e *env, c *ctlCmd) error {
 	p.line("%s, up %s", st.Version, (time.Duration(st.UptimeSeconds) * time.Second).String())
 	p.line("configuration %s, policy generation %d", st.Configuration, st.PolicyGeneration)
 	p.line("%d connections, %d sessions, %d subscriptions", st.Connections, st.Sessions, st.Subscriptions)
+	p.line("store: %s", st.Store)
 	for _, l := range st.Listeners {
 		p.line("listener %s: %s on %s, policies %s", l.Name, l.Transport, strings.Join(l.Addresses, " "), listOr(l.Policies, "none"))
 		if len(l.Shadow) > 0 {

@@ -147,7 +147,7 @@ func retain(s *Store, op *store.Op) {
 type changes struct {
 	*rand.Rand
 	seq     uint64
-	ended   [6]uint64 // sessions of each client
+	ended   [6]uint64                  // sessions of each client
 	waiting map[uint64][]session.Entry // by session, what was put and not deleted
 }
 
@@ -308,4 +308,27 @@ func powerLoss(t *testing.T, durability Durability, seed uint64) (lost, kept int
 		lost = sure - found
 	}
 	return lost, min(found, sure)
+}
+
+// TestTheEndOfTheProcessLosesNothing looks at what the system has of the files,
+// synced or not, while the store is open: that is what a killed process leaves.
+func TestTheEndOfTheProcessLosesNothing(t *testing.T) {
+	for _, d := range []Durability{Always, Interval, System} {
+		fs := vfs.NewCrashableMem()
+		s := open(t, Options{FS: fs, Durability: d, Interval: time.Hour})
+		commit(t, s, store.Op{Kind: store.PutSession, Session: 1, Client: "a", Owner: owner, Expiry: 9})
+		left := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+		synced := fs.CrashClone(vfs.CrashCloneCfg{})
+		closed(t, s)
+		for _, c := range []struct {
+			fs   *vfs.MemFS
+			want int
+		}{{left, 1}, {synced, map[Durability]int{Always: 1}[d]}} {
+			again := open(t, Options{FS: c.fs})
+			if n := len(restored(again)); n != c.want {
+				t.Errorf("durability %d: %d sessions, want %d", d, n, c.want)
+			}
+			closed(t, again)
+		}
+	}
 }

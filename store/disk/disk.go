@@ -55,14 +55,15 @@ type Options struct {
 	FS         vfs.FS // nil: the system's
 	Durability Durability
 	Interval   time.Duration // of Interval; 0: 100 ms
-	CacheBytes int64         // of Pebble's block cache; 0: 16 MiB
+	CacheBytes int64         // of Pebble's block cache; 0: 8 MiB
+	MinFree    int64         // bytes of free space below which Full is true; 0: it never is
 	Log        *slog.Logger  // nil: nothing is logged
 	Key        []byte        // of KeySize bytes: everything is encrypted (seal.go); nil: nothing is
 }
 
 const (
 	defaultInterval = 100 * time.Millisecond
-	defaultCache    = 16 << 20
+	defaultCache    = 8 << 20
 )
 
 // Store is a store.Store on a disk. Retained messages are held in memory as well.
@@ -72,6 +73,9 @@ type Store struct {
 	opt           Options
 	hashKey       [32]byte
 	seal          *sealer // nil: the store is not encrypted
+	files         *failStop
+	lock          *pebble.Lock // of the folder
+	space         space
 	restored      []*store.Restored
 	lastSession   uint64      // number, as of then
 	snapshot      atomic.Bool // there is one
@@ -132,6 +136,10 @@ func Open(opt Options) (*Store, error) {
 	fs.armed.Store(true)
 	s.start(s.run)
 	s.start(s.tell)
+	if s.opt.MinFree > 0 {
+		s.look()
+		s.start(s.watchSpace)
+	}
 	if s.opt.Durability == Interval {
 		s.start(s.sync)
 	}
@@ -149,7 +157,8 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail, snapshot: opt.FS.PathJoin(opt.Dir, snapshotDir)}
+	fs := &failStop{FS: opt.FS, fail: s.fail, lazy: opt.Durability != Always, snapshot: opt.FS.PathJoin(opt.Dir, snapshotDir)}
+	s.files = fs
 	tree := &pebble.Options{
 		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
 		EventListener: &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) { // Pebble's own would be Fatalf
@@ -159,14 +168,32 @@ func openTree(opt Options) (*Store, *failStop, error) {
 			}
 		}},
 	}
-	if opt.Key != nil { // what is sealed can't be compressed
-		tree.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
-	}
+	shape(tree, opt.Key != nil)
 	s.db, err = pebble.Open(opt.Dir, tree)
 	if err = errors.Join(err, unlocked(lock)); err != nil {
 		return nil, nil, err
 	}
+	s.lock = lock // for Reopen
 	return s, fs, nil
+}
+
+// shape chooses how the tree is kept. Nearly all that is written is deleted soon,
+// and the larger the piece that is gathered in memory the more of it never becomes
+// a table; what does is merged late. With Pebble's own choices half of the CPU of
+// filling long queues is merging, and a tenth compressing what will be merged again.
+func shape(o *pebble.Options, sealed bool) {
+	o.MemTableSize = 8 << 20
+	o.L0CompactionThreshold, o.L0StopWritesThreshold = 8, 32
+	o.LBaseMaxBytes = 256 << 20
+	o.TargetFileSizes[0] = 8 << 20
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
+		c := pebble.DBCompressionNone
+		if !sealed { // what is sealed can't be compressed
+			last := len(c.Levels) - 1
+			c.Name, c.Levels[last] = "last level", pebble.DBCompressionFastest.Levels[last]
+		}
+		return c
+	})
 }
 
 // defaults fills in what was left out.
@@ -230,7 +257,8 @@ type rec struct {
 	kind  recKind
 	key   []byte
 	value []byte // for recRange: the end
-	sid   uint64 // for recUnuse
+	sid   uint64 // for recUnuse, as seq: 0 for all of the session
+	seq   uint64
 }
 
 type recKind uint8
@@ -239,7 +267,7 @@ const (
 	recSet recKind = iota
 	recDelete
 	recRange
-	recUnuse // a session ends that waits for messages written apart
+	recUnuse // a session waits no more for messages written apart
 	recVoid  // it was undone in its own group
 )
 
@@ -342,7 +370,7 @@ func (s *Store) write(g *group) error {
 		case recRange:
 			err = b.DeleteRange(r.key, r.value, nil)
 		case recUnuse:
-			err = s.unuseAll(b, g, r.sid)
+			err = s.unuseAll(g, r.sid, r.seq)
 		}
 		if err != nil {
 			return errors.Join(err, b.Close())
@@ -351,11 +379,8 @@ func (s *Store) write(g *group) error {
 	if b.Count() == 0 {
 		return b.Close()
 	}
-	how := pebble.NoSync
-	if s.opt.Durability == Always {
-		how = pebble.Sync
-	}
-	return errors.Join(s.db.Apply(b, how), b.Close())
+	s.took(b.Len())
+	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close()) // see failStop.lazy
 }
 
 // sync keeps, once in an interval, what was written in it.
@@ -371,6 +396,7 @@ func (s *Store) sync() {
 		if s.broken() {
 			return
 		}
+		s.files.due.Store(true)
 		if err := s.db.LogData(nil, pebble.Sync); err != nil {
 			s.fail(err)
 			return
@@ -392,6 +418,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+	s.files.dead.Store(true)
 	var done []func(error)
 	if s.writing != nil {
 		done = s.writing.done
@@ -433,6 +460,7 @@ func (s *Store) Close() error {
 	go func() {
 		var err error
 		if s.opt.Durability != Always {
+			s.files.due.Store(true)
 			err = s.db.LogData(nil, pebble.Sync)
 		}
 		done <- errors.Join(err, s.db.Close())

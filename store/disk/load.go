@@ -258,7 +258,7 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	case whole:
 		out.Msg = r.message(&l.s.origins)
 	default:
-		out.SetStored(session.Inline, r.skipMessage())
+		out.SetSize(r.skipMessage())
 	}
 	if err = cmp.Or(err, r.end()); err != nil {
 		return err
@@ -282,7 +282,7 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 	}
 	l.s.uses[ref]++
 	if !whole {
-		out.SetStored(ref, m.size)
+		out.SetSize(m.size)
 		return nil
 	}
 	if m.msg == nil {

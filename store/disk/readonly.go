@@ -23,7 +23,9 @@ func admit(opt *Options) (*pebble.Lock, *sealer, error) {
 		return nil, nil, ErrKeySize
 	}
 	if _, err := opt.FS.Stat(opt.Dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+		if err := opt.FS.MkdirAll(opt.Dir, 0o700); err != nil {
+			return nil, nil, err
+		}
 	}
 	lock, err := pebble.LockDirectory(opt.Dir, opt.FS)
 	if err != nil {

@@ -19,7 +19,14 @@ func (s *Store) RotateKey(key []byte) error {
 	case len(key) != KeySize:
 		return ErrKeySize
 	}
-	return s.aside(func() error { return rewrap(s.db, s.seal, key) })
+	return s.aside(func() error {
+		err := rewrap(s.db, s.seal, key)
+		if err == nil && s.files.lazy {
+			s.files.due.Store(true)
+			err = s.db.LogData(nil, pebble.Sync)
+		}
+		return err
+	})
 }
 
 // aside does what waits for Pebble, which never returns once the store has failed.

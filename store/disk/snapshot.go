@@ -45,6 +45,9 @@ func (s *Store) Snapshot() (*Snapshot, error) {
 	opt := Options{Dir: s.opt.FS.PathJoin(s.opt.Dir, snapshotDir), FS: s.opt.FS, CacheBytes: 1 << 20, Log: s.opt.Log}
 	out := &Snapshot{opt: opt, end: func() error {
 		defer s.snapshot.Store(false)
+		if s.files.dead.Load() {
+			return nil // the folder may be another store's by now, which has removed it
+		}
 		return s.removeSnapshot()
 	}}
 	err := s.removeSnapshot()

@@ -200,6 +200,48 @@ func TestADiskThatIsFullFailsTheSnapshotAlone(t *testing.T) {
 	}
 }
 
+// A backup of a store that has failed must not take away that of the one opened after it.
+func TestASnapshotOfAFailedStoreLeavesThatOfTheNextAlone(t *testing.T) {
+	dir := t.TempDir()
+	var ill atomic.Bool
+	opt := Options{Dir: dir, FS: errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if ill.Load() && op.Kind == errorfs.OpFileSyncData {
+			return syscall.EIO
+		}
+		return nil
+	}))}
+	s, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, secretChange(1)...)
+	old, err := s.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ill.Store(true)
+	s.Commit(&store.Batch{Ops: secretChange(2)}, func(error) {})
+	<-s.Failed()
+	ill.Store(false)
+	if _, err := s.Snapshot(); err == nil {
+		t.Error("a store that has failed makes a snapshot")
+	}
+	again, err := s.Reopen(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := again.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Error(err)
+	}
+	taken(t, next)
+	closed(t, again)
+	_ = s.Close() // it has said why it failed
+}
+
 func TestAFrozenStoreIsReadWithoutItsKeyAndStaysAsItIs(t *testing.T) {
 	for _, key := range [][]byte{nil, testKey} {
 		mem := filled(t, key)

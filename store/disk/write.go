@@ -5,8 +5,6 @@ import (
 
 	"sallyport/session"
 	"sallyport/store"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // gather adds a batch to the next group. The caller holds s.mu.
@@ -205,15 +203,25 @@ func (s *Store) deleteEntry(sid uint64, k *kept, e *session.Entry) {
 		}
 		return
 	}
+	ref, known := e.Stored()
+	if !known && k.aparts > 0 {
+		s.record(rec{kind: recUnuse, sid: sid, seq: e.Seq}) // before it is deleted
+		s.next.goes(at)
+	}
 	s.delete(keyOf(kindEntry, sid, e.Seq))
-	if ref := e.Stored(); ref != 0 {
+	if ref != 0 {
 		k.aparts--
-		if s.next.gone == nil {
-			s.next.gone = make(map[place]struct{})
-		}
-		s.next.gone[at] = struct{}{}
+		s.next.goes(at)
 		s.unuse(ref)
 	}
+}
+
+// goes notes that what is at a place, and may be written apart, is counted no more.
+func (g *group) goes(at place) {
+	if g.gone == nil {
+		g.gone = make(map[place]struct{})
+	}
+	g.gone[at] = struct{}{}
 }
 
 // unuse takes one session off those that wait for a message that is written apart.
@@ -250,14 +258,18 @@ func (s *Store) deleteSession(sid uint64, k *kept) {
 }
 
 // unuseAll is unuse for all that a session waited for when the group before this
-// one was written. The caller is the committer, and holds no lock.
-func (s *Store) unuseAll(b *pebble.Batch, g *group, sid uint64) error {
+// one was written, or if seq is not 0, for that entry. The caller is the committer, and holds no lock.
+func (s *Store) unuseAll(g *group, sid, seq uint64) error {
 	var refs []uint64
-	err := s.within(key(kindEntry, sid), key(kindEntry, sid+1), func(k []byte, r *reader) (bool, error) {
+	from, to := key(kindEntry, sid), key(kindEntry, sid+1)
+	if seq != 0 {
+		from, to = keyOf(kindEntry, sid, seq), keyOf(kindEntry, sid, seq+1)
+	}
+	err := s.within(from, to, func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
 			return false, errRecord
 		}
-		if _, gone := g.gone[place{sid, binary.BigEndian.Uint64(k[9:])}]; gone {
+		if _, gone := g.gone[place{sid, binary.BigEndian.Uint64(k[9:])}]; gone && seq == 0 {
 			return true, nil
 		}
 		if _, _, _, ref := r.entry(); ref != 0 {
@@ -270,13 +282,12 @@ func (s *Store) unuseAll(b *pebble.Batch, g *group, sid uint64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// With the next group, in which another session may have ended its wait.
 	for _, ref := range refs {
-		if s.uses[ref]--; s.uses[ref] <= 0 {
-			delete(s.uses, ref)
-			if err := b.Delete(key(kindMessage, ref), nil); err != nil {
-				return err
-			}
+		if k := s.sessions[sid]; k != nil {
+			k.aparts--
 		}
+		s.unuse(ref)
 	}
 	return nil
 }
