@@ -265,15 +265,20 @@ func TestStoreCheckAndDumpTellOfDamage(t *testing.T) {
 	if err != nil || len(tables) == 0 {
 		t.Fatal(tables, err)
 	}
-	for _, table := range tables {
-		data, err := os.ReadFile(table)
+	var data []byte // of the largest: in a small one every block is needed at once
+	table := ""
+	for _, name := range tables {
+		d, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		data[len(data)/2] ^= 1
-		if err := os.WriteFile(table, data, 0o600); err != nil {
-			t.Fatal(err)
+		if len(d) > len(data) {
+			data, table = d, name
 		}
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(table, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		args []string
