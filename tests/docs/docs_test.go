@@ -270,10 +270,10 @@ var commandLine = regexp.MustCompile(`(?:^|[ /])sallyport ([a-z]+)([^\n]*)`)
 func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	sallyport := binary(t)
 	known := map[string]map[string]bool{}
-	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "bench", "version"} {
+	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "backup", "restore", "bench", "version"} {
 		known[verb] = help(t, sallyport, verb)
 	}
-	for _, sub := range []string{"explain", "retained purge"} {
+	for _, sub := range []string{"explain", "retained purge", "store rotate-key"} {
 		maps.Copy(known["ctl"], help(t, sallyport, "ctl "+sub))
 	}
 	for _, sub := range []string{"test", "diff"} {
