@@ -65,6 +65,9 @@ func (c *Conn) attach(authData []byte) {
 	if c.ended.Load() {
 		// The end came before the client was known to it.
 		if cl := c.client.Load(); cl != nil {
+			if a != nil { // what it has begun and ended is so
+				c.b.commit(&a.batch, func(error) {})
+			}
 			cl.detach(c, ending{reason: "the connection ended while the client connected"})
 		}
 		return
@@ -80,16 +83,21 @@ func (c *Conn) attach(authData []byte) {
 	}
 	a.authData = authData
 	c.phase = authenticating
-	resume := c.await()
-	accept := func(_ *turn, err error) { resume(func() { c.accept(a, err) }) }
 	if a.handing == nil {
-		c.keep(&a.batch, accept)
+		c.keepAttached(a)
 		return
 	}
+	resume := c.await()
 	go func() {
 		<-a.handing
-		c.b.commit(&a.batch, func(err error) { accept(nil, err) })
+		resume(func() { c.keepAttached(a) })
 	}()
+}
+
+// keepAttached has kept what attach has changed, and answers then.
+func (c *Conn) keepAttached(a *attached) {
+	resume := c.await()
+	c.keep(&a.batch, func(_ *turn, err error) { resume(func() { c.accept(a, err) }) })
 }
 
 // accept sends the CONNACK and lets the session flow.

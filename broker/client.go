@@ -169,6 +169,11 @@ func (b *Broker) attach(c *Conn) (*attached, error) {
 		if err != nil && cl.unused() {
 			b.reg.remove(cl)
 		}
+		if a != nil {
+			// An earlier session ends for good with what begins this one.
+			a.batch.Ops = append(after.batch.Ops, a.batch.Ops...)
+			after.batch = store.Batch{}
+		}
 		cl.settle(c.turn, &after)
 		return a, err
 	}

@@ -58,16 +58,11 @@ func (k *keeping) handOver() {
 		return
 	}
 	done, conns := k.done, k.conns
-	b.commit(&k.batch, func(err error) {
-		if len(done) == 0 {
-			return
-		}
-		t := b.takeTurn()
-		defer b.endTurn(t)
-		for _, f := range done {
-			b.guardedIn(t, func() { f(t, err) })
-		}
-	})
+	if len(done) == 0 {
+		b.store.Commit(&k.batch, nil) // a store that fails says so itself
+	} else {
+		b.commit(&k.batch, func(err error) { b.kept(done, err) })
+	}
 	ops := k.batch
 	ops.Reset()
 	*k = keeping{}
@@ -76,6 +71,15 @@ func (k *keeping) handOver() {
 	}
 	for _, c := range conns {
 		c.handedOver()
+	}
+}
+
+// kept tells all who wait for a batch what became of it, in one turn.
+func (b *Broker) kept(done []func(t *turn, err error), err error) {
+	t := b.takeTurn()
+	defer b.endTurn(t)
+	for _, f := range done {
+		b.guardedIn(t, func() { f(t, err) })
 	}
 }
 
@@ -207,7 +211,9 @@ func (cl *client) paged(t *turn, s *session.Session, last uint64, read []session
 	if cl.session != s {
 		return dues{}
 	}
-	s.PageIn(last, read)
+	if n := s.PageIn(last, read); n > 0 {
+		cl.b.log.Error("messages that wait are not in the store", "client", shown(cl.id), "count", n)
+	}
 	cl.account()
 	cl.pump(t)
 	return cl.owed(cl.live && s.Room())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -62,15 +63,16 @@ type actor struct {
 	acked   []string // payloads, taken by the broker
 	have    []string // payloads that arrived
 	pending map[uint16]bool
+	away    bool
 }
 
 // tick sends what may be sent, up to a window.
 func (a *actor) tick(rnd *rand.Rand) {
-	for a.topic != "" && len(a.open) < 4 && rnd.IntN(4) > 0 {
+	for a.topic != "" && len(a.open) < 20 && rnd.IntN(8) > 0 {
 		a.made++
 		id := uint16(a.made)
 		qos := byte(1 + a.made%2)
-		s := &sending{id: id, qos: qos, payload: fmt.Sprintf("%s/%d/%d", a.topic, qos, a.made)}
+		s := &sending{id: id, qos: qos, payload: fmt.Sprintf("%s/%d/%d/%s", a.topic, qos, a.made, strings.Repeat("x", rnd.IntN(900)))}
 		a.open = append(a.open, s)
 		a.publish(s, false)
 	}
@@ -140,7 +142,7 @@ func (a *actor) hears() {
 // TestPowerLossUnderTheWholeBroker cuts the power at random operations of the disk
 // while clients publish and receive. What they were told before counts.
 func TestPowerLossUnderTheWholeBroker(t *testing.T) {
-	rounds := 60
+	rounds := 100
 	if testing.Short() {
 		rounds = 10
 	}
@@ -175,19 +177,23 @@ func powerLoss(t *testing.T, seed uint64) {
 			}
 		}
 		synctest.Wait()
-		o.left.Store(1 + rnd.Int64N(150))
+		o.left.Store(1 + rnd.Int64N(400))
 		var after *vfs.MemFS
 		for after == nil {
 			for _, a := range all {
-				a.hears()
-				a.tick(rnd)
-				if rnd.IntN(30) == 0 { // and its connection may be lost as well
+				if !a.away {
+					a.hears()
+					a.tick(rnd)
+				}
+				// And its connection may be lost as well, for a while.
+				if !a.away && rnd.IntN(30) == 0 {
 					_ = a.conn.Close()
 					synctest.Wait()
 					a.hears()
-					if len(o.after) > 0 {
-						continue
-					}
+					a.away = true
+				}
+				if a.away && rnd.IntN(2+10*len(a.id)*int(a.id[0]&1)) == 0 && len(o.after) == 0 {
+					a.away = false
 					a.peer = x.open(packet.V5)
 					a.sendConnect(a.id, kept(10000))
 					if synctest.Wait(); len(a.in) > 0 { // else the power has failed
@@ -206,7 +212,9 @@ func powerLoss(t *testing.T, seed uint64) {
 		}
 		synctest.Wait()
 		for _, a := range all {
-			a.hears() // what was sent before the end
+			if !a.away {
+				a.hears() // what was sent before the end
+			}
 		}
 		for _, p := range x.peers {
 			_ = p.conn.Close() // what comes now nobody hears
@@ -264,12 +272,12 @@ func judge(t *testing.T, seed uint64, all []*actor) {
 		got := count(who)
 		for _, m := range acked {
 			if got[m] == 0 {
-				t.Errorf("seed %d: %s never got %s", seed, who, m)
+				t.Errorf("seed %d: %s never got %.20s", seed, who, m)
 			}
 		}
 		for m, n := range got {
 			if n > 1 && m[5] == '2' {
-				t.Errorf("seed %d: %s got %s %d times", seed, who, m, n)
+				t.Errorf("seed %d: %s got %.20s %d times", seed, who, m, n)
 			}
 		}
 	}
@@ -286,7 +294,7 @@ func judge(t *testing.T, seed uint64, all []*actor) {
 				t.Fatal(err)
 			}
 			if n < last[m[:6]] {
-				t.Errorf("seed %d: %s got %s after %d", seed, a.id, m, last[m[:6]])
+				t.Errorf("seed %d: %s got %.20s after %d", seed, a.id, m, last[m[:6]])
 			}
 			last[m[:6]] = n
 		}

@@ -21,7 +21,7 @@ func (b *Broker) restore() {
 	b.sessions.Store(max(b.sessions.Load(), last))
 	t := turn{now: b.now()}
 	var over store.Batch
-	for _, k := range kept {
+	for _, k := range slices.Backward(kept) { // of two sessions of a client the later one counts
 		if !k.Group && !b.restoreSession(&t, k, &over) {
 			over.Add(store.Op{Kind: store.DeleteSession, Session: k.Number})
 		}

@@ -181,11 +181,11 @@ func (s *Session) Hungry() (first, last uint64, yes bool) {
 }
 
 // PageIn takes what was read, in order, when Hungry had asked for it: all that there
-// is up to last. What is missing is over.
-func (s *Session) PageIn(last uint64, read []Entry) {
+// is up to last. What is missing is over; it returns how many that are.
+func (s *Session) PageIn(last uint64, read []Entry) (missing int) {
 	t := s.traffic
 	if t == nil || t.paging == nil || !t.paging.reading {
-		return
+		return 0
 	}
 	p := t.paging
 	p.reading = false
@@ -199,7 +199,10 @@ func (s *Session) PageIn(last uint64, read []Entry) {
 			t.queue.push(&read[0])
 			t.queueBytes += read[0].Size()
 			p.frontBytes += read[0].Size()
+		} else {
+			missing++
 		}
 	}
 	t.unpage()
+	return missing
 }

@@ -61,6 +61,9 @@ func (m *Memory) unretain(name string) {
 
 // Commit calls done before it returns.
 func (m *Memory) Commit(_ *Batch, done func(error)) {
+	if done == nil {
+		return
+	}
 	if m.closed.Load() {
 		done(ErrClosed)
 		return

@@ -74,28 +74,30 @@ type Store struct {
 	hashKey       [32]byte
 	seal          *sealer // nil: the store is not encrypted
 	files         *failStop
+	loose         atomic.Bool  // something was written without an fsync
 	lock          *pebble.Lock // of the folder
 	space         space
 	restored      []*store.Restored
 	lastSession   uint64      // number, as of then
 	snapshot      atomic.Bool // there is one
 
-	mu       sync.Mutex // guards the fields below
-	wake     *sync.Cond // there is a group, or the end
-	sessions map[uint64]*kept
-	lastMID  uint64
-	uses     map[uint64]int32 // of messages that are written apart: sessions that wait for it
-	origins  origins
-	next     *group   // what is gathered while the one before is written
-	writing  *group   // what is being written; nil: nothing is
-	untold   []*group // what was written, and not completed yet
-	closed   bool
-	failed   error
-	running  int // goroutines
+	mu        sync.Mutex // guards the fields below
+	wake      *sync.Cond // there is a group, or the end
+	sessions  map[uint64]*kept
+	lastMID   uint64
+	uses      map[uint64]int32                     // of messages that are written apart: sessions that wait for it
+	published map[*session.Origin]*[hashBytes]byte // publishers that are written
+	next      *group                               // what is gathered while the one before is written
+	writing   *group                               // what is being written; nil: nothing is
+	spare     *group                               // with room of one that is over; nil: none
+	untold    []*group                             // what was written, and not completed yet
+	closed    bool
+	failed    error
+	running   int // goroutines
 
 	pages   chan struct{} // a place for each Page under way
 	reading sync.Mutex    // guards the field below
-	readers origins       // of messages that Page reads
+	readers publishers    // of messages that Page reads
 
 	stop  chan struct{} // closed by Close
 	broke chan struct{} // closed when the store fails
@@ -140,7 +142,7 @@ func Open(opt Options) (*Store, error) {
 		s.look()
 		s.start(s.watchSpace)
 	}
-	if s.opt.Durability == Interval {
+	if s.opt.Durability != System {
 		s.start(s.sync)
 	}
 	return s, nil
@@ -153,7 +155,7 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &Store{Memory: store.NewMemory(), opt: opt, seal: seal, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), next: &group{}, pages: make(chan struct{}, pagesAtOnce), stop: make(chan struct{}), broke: make(chan struct{})}
+	s := &Store{Memory: store.NewMemory(), opt: opt, seal: seal, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), published: make(map[*session.Origin]*[hashBytes]byte), next: &group{}, pages: make(chan struct{}, pagesAtOnce), stop: make(chan struct{}), broke: make(chan struct{})}
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
@@ -235,12 +237,13 @@ func (s *Store) Restore() (kept []*store.Restored, last uint64) {
 
 // group is what one fsync keeps.
 type group struct {
-	recs  []rec
-	bytes int
-	puts  map[place]put      // messages for sessions
-	gone  map[place]struct{} // messages written apart that a session does not wait for any more
-	msgs  []*session.Message // what is ready to be read when it is written
-	done  []func(error)
+	buf  []byte // keys and values of recs
+	recs []rec
+	sync bool               // somebody waits for it, or for what must not come undone
+	puts map[place]put      // messages for sessions
+	gone map[place]struct{} // messages written apart that a session does not wait for any more
+	msgs []*session.Message // what is ready to be read when it is written
+	done []func(error)
 }
 
 // place is a message in a session.
@@ -255,8 +258,9 @@ type put struct {
 // rec is one change of the tree.
 type rec struct {
 	kind  recKind
-	key   []byte
-	value []byte // for recRange: the end
+	key   int // where in the group's buf it begins,
+	value int // and its value; for recRange: the end of the range
+	end   int
 	sid   uint64 // for recUnuse, as seq: 0 for all of the session
 	seq   uint64
 }
@@ -277,14 +281,15 @@ func (g *group) empty() bool { return len(g.recs) == 0 && len(g.done) == 0 }
 func (s *Store) Commit(b *store.Batch, done func(error)) {
 	s.mu.Lock()
 	switch {
-	case s.closed:
+	case s.closed, s.failed != nil:
+		err := store.ErrClosed
+		if !s.closed {
+			err = s.failed
+		}
 		s.mu.Unlock()
-		done(store.ErrClosed)
-		return
-	case s.failed != nil:
-		err := s.failed
-		s.mu.Unlock()
-		done(err)
+		if done != nil {
+			done(err)
+		}
 		return
 	case b.Empty() && s.next.empty() && s.writing == nil && len(s.untold) == 0:
 		s.mu.Unlock()
@@ -292,9 +297,24 @@ func (s *Store) Commit(b *store.Batch, done func(error)) {
 		return
 	}
 	s.gather(b)
-	s.next.done = append(s.next.done, done)
+	if done != nil {
+		s.next.done = append(s.next.done, done)
+	}
+	s.next.sync = s.next.sync || done != nil || !onlyDeletes(b)
 	s.wake.Broadcast()
 	s.mu.Unlock()
+}
+
+// onlyDeletes reports whether nothing but messages that wait no more is in b. When
+// such a batch is lost with the power they are sent once more, which is known to be
+// possible; so it causes no fsync of its own.
+func onlyDeletes(b *store.Batch) bool {
+	for i := range b.Ops {
+		if b.Ops[i].Kind != store.DeleteEntry {
+			return false
+		}
+	}
+	return true
 }
 
 // run writes group after group. It ends with Close, or when the store fails.
@@ -309,7 +329,10 @@ func (s *Store) run() {
 			s.mu.Unlock()
 			return
 		}
-		s.next, s.writing = &group{}, g
+		s.next, s.writing, s.spare = s.spare, g, nil
+		if s.next == nil {
+			s.next = &group{}
+		}
 		s.mu.Unlock()
 		err := s.write(g)
 		s.mu.Lock()
@@ -328,6 +351,20 @@ func (s *Store) run() {
 			return
 		}
 	}
+}
+
+// reuseMost bounds the room that is kept for later groups, in bytes.
+const reuseMost = 1 << 20
+
+// reuse keeps the room of a group that is over. The caller holds s.mu.
+func (s *Store) reuse(g *group) {
+	if s.spare != nil || cap(g.buf) > reuseMost || cap(g.recs) > reuseMost/64 {
+		return
+	}
+	clear(g.msgs)
+	clear(g.done)
+	clear(g.puts)
+	s.spare = &group{buf: g.buf[:0], recs: g.recs[:0], msgs: g.msgs[:0], done: g.done[:0], puts: g.puts}
 }
 
 // tell completes what was written, while more is. It ends as run does.
@@ -351,6 +388,7 @@ func (s *Store) tell() {
 		}
 		s.mu.Lock()
 		s.untold = s.untold[1:]
+		s.reuse(g)
 		s.mu.Unlock()
 		s.wake.Broadcast() // Close may wait for the last
 	}
@@ -358,17 +396,18 @@ func (s *Store) tell() {
 
 // write gives a group to Pebble.
 func (s *Store) write(g *group) error {
-	b := s.db.NewBatchWithSize(g.bytes + 16*len(g.recs) + 64)
+	b := s.db.NewBatchWithSize(len(g.buf) + 16*len(g.recs) + 64)
 	for i := range g.recs {
 		r := &g.recs[i]
+		key, value := g.buf[r.key:r.value:r.value], g.buf[r.value:r.end:r.end]
 		var err error
 		switch r.kind {
 		case recSet:
-			err = s.put(b, r.key, r.value)
+			err = s.put(b, key, value)
 		case recDelete:
-			err = b.Delete(r.key, nil)
+			err = b.Delete(key, nil)
 		case recRange:
-			err = b.DeleteRange(r.key, r.value, nil)
+			err = b.DeleteRange(key, value, nil)
 		case recUnuse:
 			err = s.unuseAll(g, r.sid, r.seq)
 		}
@@ -380,12 +419,24 @@ func (s *Store) write(g *group) error {
 		return b.Close()
 	}
 	s.took(b.Len())
-	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close()) // see failStop.lazy
+	how := pebble.Sync // see failStop.lazy
+	if !g.sync && s.opt.Durability == Always {
+		how = pebble.NoSync // a later one takes it along, or sync
+		s.loose.Store(true)
+	}
+	return errors.Join(s.db.Apply(b, how), b.Close())
 }
+
+// looseFor is how long, with Always, what nobody waits for may go without an fsync.
+const looseFor = time.Second
 
 // sync keeps, once in an interval, what was written in it.
 func (s *Store) sync() {
-	tick := time.NewTicker(s.opt.Interval)
+	every := s.opt.Interval
+	if s.opt.Durability == Always {
+		every = looseFor
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -395,6 +446,9 @@ func (s *Store) sync() {
 		}
 		if s.broken() {
 			return
+		}
+		if s.opt.Durability == Always && !s.loose.Swap(false) {
+			continue
 		}
 		s.files.due.Store(true)
 		if err := s.db.LogData(nil, pebble.Sync); err != nil {

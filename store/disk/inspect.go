@@ -79,17 +79,26 @@ func (i *Inspection) unlock() error {
 	return err
 }
 
+// get reads one record as it was before it was sealed.
+func (i *Inspection) get(key []byte) ([]byte, error) {
+	value, err := getterOf(i.db)(key)
+	if err == nil && i.seal != nil && key[0] != kindMeta {
+		value, err = i.seal.open(nil, key, value)
+	}
+	return value, err
+}
+
 // Close ends the inspection.
 func (i *Inspection) Close() error { return i.db.Close() }
 
 // Record is one record of a store. Which fields are set depends on its kind.
 type Record struct {
-	Kind     string // as kindNames has it
-	Session  uint64 // its number, 0 for what belongs to none
-	Client   string // whose session that is
-	Group    bool   // of a session: it is a shared subscription's, and Client its filter
-	Expiry   uint32 // of a session, or of the message of a will
-	Owner    *session.Origin
+	Kind     string          // as kindNames has it
+	Session  uint64          // its number, 0 for what belongs to none
+	Client   string          // whose session that is
+	Group    bool            // of a session: it is a shared subscription's, and Client its filter
+	Expiry   uint32          // of a session, or of the message of a will
+	Owner    *session.Origin // of a session; of a publisher, who it is
 	Sub      *session.Subscription
 	Seq      uint64           // of an entry or a flight
 	QoS      byte             // of an entry
@@ -110,14 +119,14 @@ var kindNames = []struct {
 	name string
 }{
 	{kindSession, "session"}, {kindSubscription, "subscription"}, {kindFlight, "flight"}, {kindMessage, "message"},
-	{kindEntry, "queued"}, {kindIncoming, "incoming"}, {kindWill, "will"}, {kindRetained, "retained"},
+	{kindEntry, "queued"}, {kindIncoming, "incoming"}, {kindWill, "will"}, {kindRetained, "retained"}, {kindOrigin, "publisher"},
 }
 
 // Each visits every record, those of a kind together. It goes on behind a record
 // that can't be read, or does not fit the others, and tells problem of it. An error
 // of visit ends it.
 func (i *Inspection) Each(visit func(*Record) error, problem func(error)) error {
-	v := &visitor{i: i, clients: map[uint64]string{}, flights: map[place]*Record{}, messages: map[uint64]struct{}{}}
+	v := &visitor{i: i, from: publishers{read: i.get}, clients: map[uint64]string{}, flights: map[place]*Record{}, messages: map[uint64]struct{}{}}
 	for _, k := range kindNames {
 		err := i.walk(k.kind, func(key, value []byte, err error) error {
 			var r *Record
@@ -183,7 +192,7 @@ func (i *Inspection) walk(kind byte, read func(key, value []byte, err error) err
 // visitor is what Each knows of the records before.
 type visitor struct {
 	i        *Inspection
-	origins  origins
+	from     publishers
 	clients  map[uint64]string
 	flights  map[place]*Record
 	messages map[uint64]struct{}
@@ -193,7 +202,7 @@ type visitor struct {
 func (v *visitor) relate(kind byte, key []byte, r *Record) error {
 	var err error
 	switch kind {
-	case kindRetained:
+	case kindRetained, kindOrigin:
 		return nil
 	case kindMessage:
 		v.messages[r.apart] = struct{}{}
@@ -245,7 +254,7 @@ func (v *visitor) complete(r *Record) error {
 func (v *visitor) record(key, value []byte) (*Record, error) {
 	out, in := &Record{}, &reader{rest: value}
 	rest := key[1:]
-	if key[0] != kindRetained {
+	if key[0] != kindRetained && key[0] != kindOrigin {
 		if len(rest) < 8 {
 			return nil, errRecord
 		}
@@ -273,13 +282,18 @@ func (v *visitor) record(key, value []byte) (*Record, error) {
 		in.version()
 		at, expiry := in.number(), in.number()
 		out.Expiry = uint32(min(expiry, math.MaxUint32))
-		out.At, out.Message = int64(min(at, math.MaxInt64)), in.message(&v.origins)
+		out.At, out.Message = int64(min(at, math.MaxInt64)), in.message(&v.from)
 	case kindMessage:
 		in.version()
-		out.Message, out.apart, out.Session = in.message(&v.origins), out.Session, 0
+		out.Message, out.apart, out.Session = in.message(&v.from), out.Session, 0
+	case kindOrigin:
+		if in.version(); in.err == nil {
+			out.Owner, err = readOrigin(in.rest)
+			in.rest = nil
+		}
 	case kindRetained:
 		in.version()
-		out.Message = in.message(&v.origins)
+		out.Message = in.message(&v.from)
 	}
 	if err = cmp.Or(err, in.end()); err != nil {
 		return nil, err
@@ -289,7 +303,7 @@ func (v *visitor) record(key, value []byte) (*Record, error) {
 
 // restSizes is how long a key is behind its kind and its first number.
 var restSizes = map[byte]int{
-	kindSession: 0, kindSubscription: hashBytes, kindEntry: 8, kindFlight: 8, kindIncoming: 2, kindWill: 0, kindMessage: 0, kindRetained: hashBytes,
+	kindSession: 0, kindSubscription: hashBytes, kindEntry: 8, kindFlight: 8, kindIncoming: 2, kindWill: 0, kindMessage: 0, kindRetained: hashBytes, kindOrigin: hashBytes,
 }
 
 func (v *visitor) session(out *Record, in *reader) error {
@@ -309,14 +323,14 @@ func (v *visitor) session(out *Record, in *reader) error {
 		return nil
 	}
 	var err error
-	out.Owner, err = v.origins.read(origin)
+	out.Owner, err = readOrigin(origin)
 	return err
 }
 
 func (v *visitor) entry(out *Record, in *reader) {
 	e, id, share, apart := in.entry()
 	if in.err == nil && apart == 0 {
-		e.Msg = in.message(&v.origins)
+		e.Msg = in.message(&v.from)
 	}
 	out.PacketID = id
 	out.QoS, out.Retain, out.SubIDs, out.Share, out.Message, out.apart = e.QoS, e.Retain, e.Via.IDs(), share, e.Msg, apart

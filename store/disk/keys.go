@@ -17,21 +17,30 @@ const (
 	kindWill         = 'w' // session
 	kindMessage      = 'p' // number of a message that several sessions wait for
 	kindRetained     = 'r' // hash of the topic
+	kindOrigin       = 'o' // hash of a publisher
 )
 
 // hashBytes is how much of a hash a key holds.
 const hashBytes = 16
 
 func key(kind byte, id uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 17), kind), id)
+	return appendKey(make([]byte, 0, 17), kind, id)
 }
 
 func keyOf(kind byte, sid, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(key(kind, sid), seq)
 }
 
-func incomingKey(sid uint64, id uint16) []byte {
-	return binary.BigEndian.AppendUint16(key(kindIncoming, sid), id)
+func appendKey(b []byte, kind byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, kind), id)
+}
+
+func appendKeyOf(b []byte, kind byte, sid, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(appendKey(b, kind, sid), seq)
+}
+
+func appendIncomingKey(b []byte, sid uint64, id uint16) []byte {
+	return binary.BigEndian.AppendUint16(appendKey(b, kindIncoming, sid), id)
 }
 
 // hash is a name as keys hold it: who has the disk and not its key can't tell which it is.

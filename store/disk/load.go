@@ -73,6 +73,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 // loading is what a store is read into.
 type loading struct {
 	s        *Store
+	from     publishers
 	sessions map[uint64]*loaded
 	messages map[uint64]*apart
 }
@@ -99,7 +100,7 @@ type apart struct {
 // are enough. What belongs to nothing, which only a fault of the broker leaves
 // behind, is passed over.
 func (s *Store) load() error {
-	l := &loading{s: s, sessions: make(map[uint64]*loaded), messages: make(map[uint64]*apart)}
+	l := &loading{s: s, from: publishers{read: s.get, used: make(map[[hashBytes]byte]struct{})}, sessions: make(map[uint64]*loaded), messages: make(map[uint64]*apart)}
 	for _, part := range []struct {
 		kind byte
 		read func(id uint64, rest []byte, r *reader) error
@@ -118,9 +119,30 @@ func (s *Store) load() error {
 	return s.discard(l)
 }
 
-// discard takes messages away that nobody waits for.
+// discard takes messages away that nobody waits for, publishers that have none, and
+// flights of what does not wait any more: another message may get the place.
 func (s *Store) discard(l *loading) error {
 	b := s.db.NewBatch()
+	err := s.within([]byte{kindOrigin}, []byte{kindOrigin + 1}, func(k []byte, _ *reader) (bool, error) {
+		var h [hashBytes]byte
+		if copy(h[:], k[1:]); len(k) != 1+hashBytes {
+			return false, errRecord
+		}
+		if _, used := l.from.used[h]; used {
+			return true, nil
+		}
+		return true, b.Delete(k, nil)
+	})
+	if err != nil {
+		return errors.Join(err, b.Close())
+	}
+	for sid, in := range l.sessions {
+		for seq := range in.flights {
+			if err := b.Delete(keyOf(kindFlight, sid, seq), nil); err != nil {
+				return errors.Join(err, b.Close())
+			}
+		}
+	}
 	for id := range l.messages {
 		if s.uses[id] == 0 {
 			if err := b.Delete(key(kindMessage, id), nil); err != nil {
@@ -181,7 +203,7 @@ func (l *loading) session(id uint64, rest []byte, r *reader) error {
 	out.Expiry = uint32(expiry)
 	if len(origin) > 0 {
 		var err error
-		if out.Owner, err = l.s.origins.read(origin); err != nil {
+		if out.Owner, err = readOrigin(origin); err != nil {
 			return err
 		}
 	}
@@ -205,7 +227,7 @@ func (l *loading) subscription(id uint64, _ []byte, r *reader) error {
 
 func (l *loading) message(id uint64, rest []byte, r *reader) error {
 	r.version()
-	m := &apart{size: r.skipMessage()}
+	m := &apart{size: r.skipMessage(&l.from)}
 	if err := r.end(); err != nil || len(rest) > 0 || id == 0 {
 		return cmp.Or(err, errRecord)
 	}
@@ -230,7 +252,6 @@ func (l *loading) flight(id uint64, rest []byte, r *reader) error {
 		in.flights = make(map[uint64]flight)
 	}
 	in.flights[seq] = flight{binary.BigEndian.Uint16(r.rest), state}
-	mark(&in.k.flown, seq)
 	return nil
 }
 
@@ -248,6 +269,8 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	out.Seq = seq
 	if f, flies := in.flights[seq]; flies {
 		out.PacketID, out.State = f.id, f.state
+		delete(in.flights, seq)
+		mark(&in.k.flown, seq)
 	}
 	whole := out.PacketID != 0 || in.r.Group // it is needed at once
 	var err error
@@ -256,9 +279,9 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	case ref != 0:
 		err = l.apart(&out, ref, whole)
 	case whole:
-		out.Msg = r.message(&l.s.origins)
+		out.Msg = r.message(&l.from)
 	default:
-		out.SetSize(r.skipMessage())
+		out.SetSize(r.skipMessage(&l.from))
 	}
 	if err = cmp.Or(err, r.end()); err != nil {
 		return err
@@ -286,7 +309,7 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 		return nil
 	}
 	if m.msg == nil {
-		if m.msg, err = l.s.message(ref, &l.s.origins); err != nil {
+		if m.msg, err = l.s.message(ref, &l.from); err != nil {
 			return err
 		}
 	}
@@ -295,7 +318,7 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 }
 
 // message reads a message that has a record of its own.
-func (s *Store) message(ref uint64, origins *origins) (*session.Message, error) {
+func (s *Store) message(ref uint64, from *publishers) (*session.Message, error) {
 	k := key(kindMessage, ref)
 	v, err := s.get(k)
 	if err != nil {
@@ -303,7 +326,7 @@ func (s *Store) message(ref uint64, origins *origins) (*session.Message, error) 
 	}
 	r := &reader{rest: v}
 	r.version()
-	m := r.message(origins)
+	m := r.message(from)
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("record %x: %w", k, err)
 	}
@@ -327,7 +350,7 @@ func (l *loading) incoming(id uint64, rest []byte, r *reader) error {
 func (l *loading) will(id uint64, rest []byte, r *reader) error {
 	r.version()
 	at, expiry := r.number(), r.number()
-	m := r.message(&l.s.origins)
+	m := r.message(&l.from)
 	if err := r.end(); err != nil || len(rest) > 0 || at > math.MaxInt64 || expiry > math.MaxUint32 {
 		return cmp.Or(err, errRecord)
 	}
@@ -340,7 +363,7 @@ func (l *loading) will(id uint64, rest []byte, r *reader) error {
 
 func (l *loading) retained(_ uint64, hash []byte, r *reader) error {
 	r.version()
-	m := r.message(&l.s.origins)
+	m := r.message(&l.from)
 	if err := r.end(); err != nil || len(hash) != hashBytes {
 		return cmp.Or(err, errRecord)
 	}

@@ -10,9 +10,23 @@ import (
 func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.RestoredEntry, err error) {
 	s.pages <- struct{}{}
 	defer func() { <-s.pages }()
+	s.mu.Lock()
+	if s.closed || s.failed != nil {
+		s.mu.Unlock()
+		return nil, store.ErrClosed
+	}
+	s.running++ // Close waits
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.running--
+		s.mu.Unlock()
+		s.wake.Broadcast()
+	}()
 	// One publisher is one Origin, for all messages that are read: s.readers.
 	s.reading.Lock()
 	defer s.reading.Unlock()
+	s.readers.read = s.get
 	err = s.within(keyOf(kindEntry, sid, first), keyOf(kindEntry, sid, last+1), func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
 			return false, errRecord

@@ -39,7 +39,7 @@ func appendText[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// appendMessage encodes m with its publisher.
+// appendMessage encodes m with the hash of its publisher.
 func appendMessage(b []byte, m *session.Message, origin []byte) []byte {
 	flags := byte(0)
 	if m.Retain {
@@ -180,18 +180,18 @@ func (r *reader) end() error {
 }
 
 // message reads what appendMessage wrote, as a message of its own.
-func (r *reader) message(origins *origins) *session.Message {
+func (r *reader) message(from *publishers) *session.Message {
 	flags, qos := r.byte(), r.byte()
 	topic, payload, props := r.text(), r.text(), r.text()
 	var expires, at uint64
 	if flags&msgExpires != 0 {
 		expires, at = r.number(), r.number()
 	}
-	var from *session.Origin
+	var origin *session.Origin
 	if flags&msgOrigin != 0 {
-		text := r.text()
+		hash := r.text()
 		if r.err == nil {
-			from, r.err = origins.read(text)
+			origin, r.err = from.find(hash)
 		}
 	}
 	// The offset is that of four bytes within the properties.
@@ -203,12 +203,12 @@ func (r *reader) message(origins *origins) *session.Message {
 	}
 	m := session.NewMessage(string(topic), payload, props)
 	m.QoS, m.Retain, m.Will = qos, flags&msgRetain != 0, flags&msgWill != 0
-	m.Expires, m.ExpiryAt, m.Origin = int64(expires), int(at)-1, from
+	m.Expires, m.ExpiryAt, m.Origin = int64(expires), int(at)-1, origin
 	return m
 }
 
 // skipMessage passes over a message, and is what its Message.Size would be.
-func (r *reader) skipMessage() int {
+func (r *reader) skipMessage(from *publishers) int {
 	flags, _ := r.byte(), r.byte()
 	topic, payload, props := r.text(), r.text(), r.text()
 	if flags&msgExpires != 0 {
@@ -216,7 +216,9 @@ func (r *reader) skipMessage() int {
 		r.number()
 	}
 	if flags&msgOrigin != 0 {
-		r.text()
+		if hash := r.text(); r.err == nil {
+			_, r.err = from.use(hash)
+		}
 	}
 	return session.SizeOf(len(topic), len(payload), len(props))
 }
@@ -253,44 +255,60 @@ func (r *reader) entry() (e session.Entry, id uint16, share string, apart uint64
 	return e, id, share, apart
 }
 
-// origins encodes publishers, of which most messages share one, and reads them.
-type origins struct {
-	texts map[*session.Origin][]byte
-	of    map[string]*session.Origin
+// publishers reads who published messages; those of one publisher share it.
+type publishers struct {
+	of   map[[hashBytes]byte]*session.Origin
+	read func(key []byte) ([]byte, error) // reads a record
+	used map[[hashBytes]byte]struct{}     // those that were asked for; nil: that is not noted
 }
 
-// originsKept bounds how many are remembered.
-const originsKept = 4096
+// publishersRead bounds how many are remembered where not all are.
+const publishersRead = 1 << 14
 
-func (o *origins) text(of *session.Origin) ([]byte, error) {
-	if of == nil {
-		return nil, nil
+// use notes that a message is of the publisher with a hash.
+func (p *publishers) use(hash []byte) (h [hashBytes]byte, err error) {
+	if copy(h[:], hash); len(hash) != hashBytes {
+		return h, errRecord
 	}
-	if t, known := o.texts[of]; known {
-		return t, nil
+	if p.used != nil {
+		p.used[h] = struct{}{}
 	}
-	t, err := json.Marshal(of)
+	return h, nil
+}
+
+// find is the publisher with a hash.
+func (p *publishers) find(hash []byte) (*session.Origin, error) {
+	h, err := p.use(hash)
 	if err != nil {
 		return nil, err
 	}
-	if o.texts == nil || len(o.texts) >= originsKept {
-		o.texts = make(map[*session.Origin][]byte)
+	if o, known := p.of[h]; known {
+		return o, nil
 	}
-	o.texts[of] = t
-	return t, nil
+	rec, err := p.read(append([]byte{kindOrigin}, h[:]...))
+	if err != nil {
+		return nil, fmt.Errorf("its publisher is missing: %w", err)
+	}
+	r := &reader{rest: rec}
+	r.version()
+	if r.err != nil {
+		return nil, r.err
+	}
+	o, err := readOrigin(r.rest)
+	if err != nil {
+		return nil, err
+	}
+	if p.of == nil || p.used == nil && len(p.of) >= publishersRead {
+		p.of = make(map[[hashBytes]byte]*session.Origin)
+	}
+	p.of[h] = o
+	return o, nil
 }
 
-func (o *origins) read(text []byte) (*session.Origin, error) {
-	if of, known := o.of[string(text)]; known {
-		return of, nil
-	}
-	of := new(session.Origin)
-	if err := json.Unmarshal(text, of); err != nil {
+func readOrigin(text []byte) (*session.Origin, error) {
+	o := new(session.Origin)
+	if err := json.Unmarshal(text, o); err != nil {
 		return nil, errRecord // whose text may hold what nobody is to read in a log
 	}
-	if o.of == nil || len(o.of) >= originsKept {
-		o.of = make(map[string]*session.Origin)
-	}
-	o.of[string(text)] = of
-	return of, nil
+	return o, nil
 }

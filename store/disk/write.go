@@ -2,6 +2,8 @@ package disk
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"net/netip"
 
 	"sallyport/session"
 	"sallyport/store"
@@ -36,7 +38,11 @@ func (s *Store) gather(b *store.Batch) {
 // before, and comes after.
 func (s *Store) retained(topic string) {
 	if m, there := s.Memory.Retained(topic); there {
-		s.set(s.retainedKey(topic), s.appendMessage([]byte{recordVersion}, m))
+		from := s.publisher(m.Origin)
+		b, k := s.next.open()
+		b = s.hash(append(b, kindRetained), topic)
+		v := len(b)
+		s.next.set(appendMessage(append(b, recordVersion), m, from), k, v)
 	} else {
 		s.delete(s.retainedKey(topic))
 	}
@@ -83,20 +89,26 @@ func (s *Store) change(k *kept, op *store.Op, uses map[*session.Message]int) {
 	case store.SetFlight:
 		k.queue = true
 		mark(&k.flown, op.Entry.Seq)
-		v := binary.BigEndian.AppendUint16([]byte{recordVersion, byte(op.State)}, op.PacketID)
-		s.set(keyOf(kindFlight, sid, op.Entry.Seq), v)
+		b, k := s.next.open()
+		b = appendKeyOf(b, kindFlight, sid, op.Entry.Seq)
+		v := len(b)
+		s.next.set(binary.BigEndian.AppendUint16(append(b, recordVersion, byte(op.State)), op.PacketID), k, v)
 	case store.DeleteEntry:
 		s.deleteEntry(sid, k, &op.Entry)
 	case store.AddIncoming:
 		k.ids = true
-		s.set(incomingKey(sid, op.PacketID), []byte{recordVersion})
+		b, k := s.next.open()
+		b = appendIncomingKey(b, sid, op.PacketID)
+		v := len(b)
+		s.next.set(append(b, recordVersion), k, v)
 	case store.DeleteIncoming:
-		s.delete(incomingKey(sid, op.PacketID))
+		b, k := s.next.open()
+		s.next.delete(appendIncomingKey(b, sid, op.PacketID), k)
 	case store.PutWill:
 		k.will = true
 		v := binary.AppendUvarint([]byte{recordVersion}, uint64(op.At))
 		v = binary.AppendUvarint(v, uint64(op.Expiry))
-		s.set(key(kindWill, sid), s.appendMessage(v, op.Message))
+		s.set(key(kindWill, sid), appendMessage(v, op.Message, s.publisher(op.Message.Origin)))
 	case store.DeleteWill:
 		s.delete(key(kindWill, sid))
 	}
@@ -120,11 +132,15 @@ func (s *Store) putEntry(k *kept, op *store.Op, n int) {
 	if ref != 0 && s.uses[ref] == 0 {
 		ref = session.Inline // nobody waits for it any more, and so it is gone
 	}
+	from := s.publisher(e.Msg.Origin)
 	if ref == 0 && n > 1 {
 		s.lastMID++
 		ref = s.lastMID
 		e.Msg.Ref.Store(ref)
-		s.set(key(kindMessage, ref), s.appendMessage([]byte{recordVersion}, e.Msg))
+		b, k := s.next.open()
+		b = appendKey(b, kindMessage, ref)
+		v := len(b)
+		s.next.set(appendMessage(append(b, recordVersion), e.Msg, from), k, v)
 	}
 	if s.next.puts == nil {
 		s.next.puts = make(map[place]put)
@@ -134,13 +150,17 @@ func (s *Store) putEntry(k *kept, op *store.Op, n int) {
 		e.Msg.Ref.Store(session.Inline)
 	}
 	s.next.puts[at] = put{len(s.next.recs), ref}
+	b, begin := s.next.open()
+	b = appendKeyOf(b, kindEntry, at.sid, at.seq)
+	v := len(b)
+	b = appendEntry(b, e, op.PacketID, ref)
 	if ref == 0 {
-		s.set(keyOf(kindEntry, at.sid, at.seq), s.appendMessage(appendEntry(nil, e, op.PacketID, 0), e.Msg))
+		b = appendMessage(b, e.Msg, from)
 	} else {
 		k.aparts++
 		s.uses[ref]++
-		s.set(keyOf(kindEntry, at.sid, at.seq), appendEntry(nil, e, op.PacketID, ref))
 	}
+	s.next.set(b, begin, v)
 	if l := s.next.msgs; len(l) == 0 || l[len(l)-1] != e.Msg {
 		s.next.msgs = append(l, e.Msg)
 	}
@@ -189,7 +209,8 @@ func (s *Store) deleteEntry(sid uint64, k *kept, e *session.Entry) {
 		if delete(k.flown, e.Seq); len(k.flown) == 0 {
 			k.flown = nil
 		}
-		s.delete(keyOf(kindFlight, sid, e.Seq))
+		b, k := s.next.open()
+		s.next.delete(appendKeyOf(b, kindFlight, sid, e.Seq), k)
 	}
 	if k.goes(e.Seq) {
 		return
@@ -205,10 +226,11 @@ func (s *Store) deleteEntry(sid uint64, k *kept, e *session.Entry) {
 	}
 	ref, known := e.Stored()
 	if !known && k.aparts > 0 {
-		s.record(rec{kind: recUnuse, sid: sid, seq: e.Seq}) // before it is deleted
+		s.next.add(rec{kind: recUnuse, sid: sid, seq: e.Seq}) // before it is deleted
 		s.next.goes(at)
 	}
-	s.delete(keyOf(kindEntry, sid, e.Seq))
+	b, begin := s.next.open()
+	s.next.delete(appendKeyOf(b, kindEntry, sid, e.Seq), begin)
 	if ref != 0 {
 		k.aparts--
 		s.next.goes(at)
@@ -241,7 +263,7 @@ func (s *Store) deleteSession(sid uint64, k *kept) {
 				s.unuse(p.ref)
 			}
 		}
-		s.record(rec{kind: recUnuse, sid: sid}) // before the range: it reads what is there
+		s.next.add(rec{kind: recUnuse, sid: sid}) // before the range: it reads what is there
 	}
 	s.delete(key(kindSession, sid))
 	for _, r := range []struct {
@@ -249,7 +271,12 @@ func (s *Store) deleteSession(sid uint64, k *kept) {
 		had  bool
 	}{{kindSubscription, k.subs}, {kindEntry, k.queue}, {kindFlight, k.queue}, {kindIncoming, k.ids}} {
 		if r.had {
-			s.record(rec{kind: recRange, key: key(r.kind, sid), value: key(r.kind, sid+1)})
+			b, k := s.next.open()
+			b = appendKey(b, r.kind, sid)
+			v := len(b)
+			b = appendKey(b, r.kind, sid+1)
+			s.next.add(rec{kind: recRange, key: k, value: v, end: len(b)})
+			s.next.buf = b
 		}
 	}
 	if k.will {
@@ -292,27 +319,74 @@ func (s *Store) unuseAll(g *group, sid, seq uint64) error {
 	return nil
 }
 
-func (s *Store) set(key, value []byte) { s.record(rec{kind: recSet, key: key, value: value}) }
-func (s *Store) delete(key []byte)     { s.record(rec{kind: recDelete, key: key}) }
+// open is where the next record of the group begins, to be built in place.
+func (g *group) open() (b []byte, begin int) { return g.buf, len(g.buf) }
 
-func (s *Store) record(r rec) {
-	s.next.recs = append(s.next.recs, r)
-	s.next.bytes += len(r.key) + len(r.value)
+// set closes a record of b, whose key begins at key and ends where its value begins.
+func (g *group) set(b []byte, key, value int) {
+	g.buf = b
+	g.add(rec{kind: recSet, key: key, value: value, end: len(b)})
 }
 
-func (s *Store) appendMessage(b []byte, m *session.Message) []byte {
-	return appendMessage(b, m, s.origin(m.Origin))
+// delete closes a record that is but a key.
+func (g *group) delete(b []byte, key int) {
+	g.buf = b
+	g.add(rec{kind: recDelete, key: key, value: len(b), end: len(b)})
 }
 
-// origin is a publisher as it is written. One that can't be encoded is nobody, to
-// whom nothing is allowed.
+func (g *group) add(r rec) { g.recs = append(g.recs, r) }
+
+func (s *Store) set(key, value []byte) {
+	b, begin := s.next.open()
+	b = append(b, key...)
+	v := len(b)
+	s.next.set(append(b, value...), begin, v)
+}
+
+func (s *Store) delete(key []byte) {
+	b, begin := s.next.open()
+	s.next.delete(append(b, key...), begin)
+}
+
+// origin is who owns a session as it is written. One that can't be encoded is nobody,
+// to whom nothing is allowed.
 func (s *Store) origin(o *session.Origin) []byte {
-	text, err := s.origins.text(o)
+	if o == nil {
+		return nil
+	}
+	text, err := json.Marshal(o)
 	if err != nil {
-		s.opt.Log.Error("a publisher can't be kept", "client", o.ClientID, "error", err)
-		text, _ = s.origins.text(&session.Origin{ClientID: o.ClientID})
+		s.opt.Log.Error("a client can't be kept", "client", o.ClientID, "error", err)
+		text, _ = json.Marshal(&session.Origin{ClientID: o.ClientID}) // which can
 	}
 	return text
+}
+
+// publishersKept bounds how many publishers are known to be written. One that is not
+// known is written again, which changes nothing.
+const publishersKept = 1 << 16
+
+// publisher is the hash of who published a message, under which it is written: once,
+// however many messages and connections it has. The port of its address is left out,
+// since it makes another publisher of each connection, and says nothing.
+func (s *Store) publisher(o *session.Origin) []byte {
+	if o == nil {
+		return nil
+	}
+	if h, known := s.published[o]; known {
+		return h[:]
+	}
+	plain := *o
+	plain.Addr = netip.AddrPortFrom(o.Addr.Addr(), 0)
+	text := s.origin(&plain)
+	h := new([hashBytes]byte)
+	copy(h[:], s.hash(nil, string(text)))
+	s.set(append([]byte{kindOrigin}, h[:]...), append([]byte{recordVersion}, text...))
+	if len(s.published) >= publishersKept {
+		clear(s.published)
+	}
+	s.published[o] = h
+	return h[:]
 }
 
 // The bits of a subscription's options.

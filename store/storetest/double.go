@@ -52,6 +52,9 @@ func New(opt Options) *Double {
 // Commit implements store.Store: done is called later, never on the caller's stack,
 // except with ErrClosed.
 func (d *Double) Commit(b *store.Batch, done func(error)) {
+	if done == nil {
+		done = func(error) {}
+	}
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
