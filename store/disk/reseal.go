@@ -41,9 +41,11 @@ type copying struct {
 	batch    *pebble.Batch
 	progress func(int64)
 	n        int64
+	from     publishers
 }
 
 func (c *copying) all(from *Inspection) error {
+	c.from.read = from.get
 	for _, k := range kindNames {
 		err := from.walk(k.kind, func(key, value []byte, err error) error {
 			if err == nil {
@@ -89,6 +91,7 @@ func (c *copying) commit(how *pebble.WriteOptions) error {
 }
 
 // keyOf is the key of a record in the new store, whose hashes are of another secret.
+// That of a publisher stays as it is: no more than that is asked of it.
 func (c *copying) keyOf(key, value []byte) ([]byte, error) {
 	in := &reader{rest: value}
 	switch key[0] {
@@ -103,7 +106,7 @@ func (c *copying) keyOf(key, value []byte) ([]byte, error) {
 		return c.to.hash(append([]byte(nil), key[:9]...), sub.Filter), nil
 	case kindRetained:
 		in.version()
-		m := in.message(&c.to.origins)
+		m := in.message(&c.from)
 		if err := in.end(); err != nil {
 			return nil, err
 		}
