@@ -184,9 +184,6 @@ func TestEverythingIsThereAgain(t *testing.T) {
 			t.Fatalf("%d retained", n)
 		}
 		alike(t, m, kept)
-		if m.Origin != a.Will.Origin {
-			t.Error("a publisher is there twice")
-		}
 		noNamesInKeys(t, s)
 		closed(t, s)
 	}

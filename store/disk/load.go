@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -101,22 +102,36 @@ type apart struct {
 // behind, is passed over.
 func (s *Store) load() error {
 	l := &loading{s: s, from: publishers{read: s.get, used: make(map[[hashBytes]byte]struct{})}, sessions: make(map[uint64]*loaded), messages: make(map[uint64]*apart)}
-	for _, part := range []struct {
-		kind byte
-		read func(id uint64, rest []byte, r *reader) error
-	}{
-		{kindSession, l.session}, {kindSubscription, l.subscription}, {kindFlight, l.flight}, {kindMessage, l.message},
-		{kindEntry, l.entry}, {kindIncoming, l.incoming}, {kindWill, l.will}, {kindRetained, l.retained},
-	} {
-		if err := s.each(part.kind, part.read); err != nil {
-			return err
-		}
+	// Retained messages have nothing to do with the rest, and are read beside it.
+	retained := &loading{s: s, from: publishers{read: s.get, used: make(map[[hashBytes]byte]struct{})}}
+	done := make(chan error, 1)
+	go func() { done <- s.each(kindRetained, retained.retained) }()
+	err := l.sessionsAndQueues()
+	if err = errors.Join(err, <-done); err != nil {
+		return err
 	}
+	maps.Copy(l.from.used, retained.from.used)
 	for _, in := range l.sessions {
 		s.restored = append(s.restored, in.r)
 	}
 	slices.SortFunc(s.restored, func(a, b *store.Restored) int { return cmp.Compare(a.Number, b.Number) })
 	return s.discard(l)
+}
+
+// sessionsAndQueues reads what is of sessions.
+func (l *loading) sessionsAndQueues() error {
+	for _, part := range []struct {
+		kind byte
+		read func(id uint64, rest []byte, r *reader) error
+	}{
+		{kindSession, l.session}, {kindSubscription, l.subscription}, {kindFlight, l.flight}, {kindMessage, l.message},
+		{kindEntry, l.entry}, {kindIncoming, l.incoming}, {kindWill, l.will},
+	} {
+		if err := l.s.each(part.kind, part.read); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // discard takes messages away that nobody waits for, publishers that have none, and
