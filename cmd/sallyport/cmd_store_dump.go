@@ -113,7 +113,7 @@ func (c *storeDumpCmd) Run(e *env) error {
 func (c *storeDumpCmd) line(r *disk.Record) *dumped {
 	d := &dumped{Kind: r.Kind, Client: r.Client, Expiry: r.Expiry, Owner: dumpOwner(r.Owner), Seq: r.Seq, PacketID: r.PacketID, SubscriptionIDs: r.SubIDs, Share: r.Share}
 	switch r.Kind {
-	case "flight", "message":
+	case "flight", "message", "publisher":
 		return nil
 	case "subscription":
 		d.Filter, d.QoS = r.Sub.Filter, &r.Sub.QoS
