@@ -20,7 +20,7 @@ type storeDumpCmd struct {
 
 // Help describes the lines.
 func (*storeDumpCmd) Help() string {
-	return `One JSON object a line: kind is session, subscription, queued, incoming, will or retained. A record that can't be read is told of on standard error, and the exit code is 1 then.
+	return `One JSON object a line: kind is session, subscription, queued, incoming, will, retained or publisher. A record that can't be read is told of on standard error, and the exit code is 1 then.
 
 Examples:
 
@@ -113,7 +113,7 @@ func (c *storeDumpCmd) Run(e *env) error {
 func (c *storeDumpCmd) line(r *disk.Record) *dumped {
 	d := &dumped{Kind: r.Kind, Client: r.Client, Expiry: r.Expiry, Owner: dumpOwner(r.Owner), Seq: r.Seq, PacketID: r.PacketID, SubscriptionIDs: r.SubIDs, Share: r.Share}
 	switch r.Kind {
-	case "flight", "message", "publisher":
+	case "flight", "message":
 		return nil
 	case "subscription":
 		d.Filter, d.QoS = r.Sub.Filter, &r.Sub.QoS

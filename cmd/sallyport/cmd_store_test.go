@@ -159,8 +159,8 @@ func TestStoreCommandsReadAndChangeNothing(t *testing.T) {
 func dumpedLines(t *testing.T, out string, payloads bool) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	if len(lines) != 9 {
-		t.Errorf("%d lines, want 9:\n%s", len(lines), out)
+	if len(lines) != 10 {
+		t.Errorf("%d lines, want 10:\n%s", len(lines), out)
 	}
 	for _, line := range lines {
 		var d dumped
