@@ -20,7 +20,7 @@ type storeDumpCmd struct {
 
 // Help describes the lines.
 func (*storeDumpCmd) Help() string {
-	return `One JSON object a line: kind is session, subscription, queued, incoming, will or retained. A record that can't be read is told of on standard error, and the exit code is 1 then.
+	return `One JSON object a line: kind is session, subscription, queued, incoming, will, retained or publisher. A record that can't be read is told of on standard error, and the exit code is 1 then.
 
 Examples:
 

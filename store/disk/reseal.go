@@ -25,8 +25,8 @@ func Reseal(ctx context.Context, from, to Options, progress func(records int64))
 	}
 	err = s.create()
 	if err == nil {
-		c := &copying{ctx: ctx, to: s, batch: s.db.NewBatch(), progress: progress}
-		err = errors.Join(c.all(i), c.batch.Close())
+		c := &copying{ctx: ctx, from: i, to: s, batch: s.db.NewBatch(), progress: progress, publishers: make(map[[hashBytes]byte][]byte)}
+		err = errors.Join(c.all(), c.batch.Close())
 	}
 	if err = errors.Join(err, s.db.Close(), i.Close()); err != nil {
 		return fmt.Errorf("seal the store anew: %w", oneLine{err})
@@ -37,17 +37,18 @@ func Reseal(ctx context.Context, from, to Options, progress func(records int64))
 // copying is a store that records are added to.
 type copying struct {
 	ctx      context.Context
+	from     *Inspection
 	to       *Store
 	batch    *pebble.Batch
 	progress func(int64)
 	n        int64
-	from     publishers
+
+	publishers map[[hashBytes]byte][]byte // the new hash of each
 }
 
-func (c *copying) all(from *Inspection) error {
-	c.from.read = from.get
+func (c *copying) all() error {
 	for _, k := range kindNames {
-		err := from.walk(k.kind, func(key, value []byte, err error) error {
+		err := c.from.walk(k.kind, func(key, value []byte, err error) error {
 			if err == nil {
 				err = c.add(key, value)
 			}
@@ -64,8 +65,11 @@ func (c *copying) all(from *Inspection) error {
 }
 
 func (c *copying) add(key, value []byte) error {
-	key, err := c.keyOf(key, value)
+	key, err := c.key(key, value)
 	if err != nil {
+		return err
+	}
+	if value, err = c.value(key[0], value); err != nil {
 		return err
 	}
 	if err := c.to.put(c.batch, key, value); err != nil {
@@ -90,9 +94,8 @@ func (c *copying) commit(how *pebble.WriteOptions) error {
 	return nil
 }
 
-// keyOf is the key of a record in the new store, whose hashes are of another secret.
-// That of a publisher stays as it is: no more than that is asked of it.
-func (c *copying) keyOf(key, value []byte) ([]byte, error) {
+// key is the key of a record in the new store, whose hashes are of another secret.
+func (c *copying) key(key, value []byte) ([]byte, error) {
 	in := &reader{rest: value}
 	switch key[0] {
 	case kindSubscription:
@@ -106,11 +109,64 @@ func (c *copying) keyOf(key, value []byte) ([]byte, error) {
 		return c.to.hash(append([]byte(nil), key[:9]...), sub.Filter), nil
 	case kindRetained:
 		in.version()
-		m := in.message(&c.from)
-		if err := in.end(); err != nil {
-			return nil, err
-		}
-		return c.to.retainedKey(m.Topic), nil
+		in.byte()
+		in.byte()
+		topic := in.text()
+		return c.to.retainedKey(string(topic)), in.err
+	case kindOrigin:
+		in.version()
+		return c.to.hash([]byte{kindOrigin}, string(in.rest)), in.err
 	}
 	return key, nil
+}
+
+// value is what a record holds in the new store: a message ends with the hash of its
+// publisher, if it has one.
+func (c *copying) value(kind byte, value []byte) ([]byte, error) {
+	in := &reader{rest: value}
+	switch kind {
+	case kindMessage, kindRetained:
+		in.version()
+	case kindWill:
+		in.version()
+		in.number()
+		in.number()
+	case kindEntry:
+		if _, _, _, apart := in.entry(); apart != 0 {
+			return value, in.end()
+		}
+	default:
+		return value, nil
+	}
+	message := in.rest
+	in.skipMessage(&publishers{})
+	if err := in.end(); err != nil || message[0]&msgOrigin == 0 {
+		return value, err
+	}
+	split := len(value) - hashBytes
+	hash, err := c.publisher([hashBytes]byte(value[split:]))
+	if err != nil {
+		return nil, err
+	}
+	return append(append(make([]byte, 0, len(value)), value[:split]...), hash...), nil
+}
+
+// publisher is the new hash of a publisher.
+func (c *copying) publisher(old [hashBytes]byte) ([]byte, error) {
+	if hash := c.publishers[old]; hash != nil {
+		return hash, nil
+	}
+	text, err := c.from.get(append([]byte{kindOrigin}, old[:]...))
+	if err != nil {
+		return nil, fmt.Errorf("its publisher is missing: %w", err)
+	}
+	key, err := c.key([]byte{kindOrigin}, text)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.publishers) >= publishersRead {
+		clear(c.publishers)
+	}
+	c.publishers[old] = key[1:]
+	return key[1:], nil
 }

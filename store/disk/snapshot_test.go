@@ -295,6 +295,12 @@ func described(t *testing.T, opt Options) (all []string) {
 			if r.Message != nil {
 				line += fmt.Sprintf(" %q %q", r.Message.Topic, r.Message.Payload)
 			}
+			if r.Owner != nil {
+				line += fmt.Sprintf(" %+v", *r.Owner)
+			}
+			if r.Message != nil && r.Message.Origin != nil {
+				line += fmt.Sprintf(" %+v", *r.Message.Origin)
+			}
 			if r.Sub != nil {
 				line += " " + r.Sub.Filter
 			}
@@ -303,6 +309,24 @@ func described(t *testing.T, opt Options) (all []string) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// publisherKeys are the keys under which publishers are written.
+func publisherKeys(t *testing.T, opt Options) map[string]bool {
+	t.Helper()
+	i, err := Inspect(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]bool{}
+	err = i.walk(kindOrigin, func(key, _ []byte, err error) error {
+		keys[string(key)] = true
+		return err
+	})
+	if err := errors.Join(err, i.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 func TestAStoreIsSealedAnew(t *testing.T) {
@@ -326,6 +350,15 @@ func TestAStoreIsSealedAnew(t *testing.T) {
 						}
 					}
 				}
+			}
+			oldKeys, newKeys := publisherKeys(t, old), publisherKeys(t, to)
+			for key := range newKeys {
+				if oldKeys[key] {
+					t.Errorf("a publisher has the key %x in both stores", key)
+				}
+			}
+			if len(newKeys) == 0 {
+				t.Error("there is no publisher: the test shows nothing")
 			}
 			// The new store finds again under its own keys what it is asked to delete.
 			s := open(t, to)
