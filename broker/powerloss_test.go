@@ -142,7 +142,7 @@ func (a *actor) hears() {
 // TestPowerLossUnderTheWholeBroker cuts the power at random operations of the disk
 // while clients publish and receive. What they were told before counts.
 func TestPowerLossUnderTheWholeBroker(t *testing.T) {
-	rounds := 100
+	rounds := 40
 	if testing.Short() {
 		rounds = 10
 	}
