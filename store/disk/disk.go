@@ -201,7 +201,7 @@ func shape(o *pebble.Options, sealed bool) {
 // defaults fills in what was left out.
 func (opt *Options) defaults() {
 	if opt.FS == nil {
-		opt.FS = vfs.Default
+		opt.FS = private{vfs.Default}
 	}
 	if opt.Interval <= 0 {
 		opt.Interval = defaultInterval
