@@ -40,7 +40,7 @@
 //     subscription by its members together. At QoS 1 that is allowed.
 //   - order: of one publisher's messages on one topic at one QoS, one came for
 //     the first time after a later one (MQTT 4.6). Re-deliveries don't count,
-//     nor do shared subscriptions.
+//     nor do shared subscriptions, nor what was first sent before SUBACK.
 //   - retained: a fresh subscriber gets a retained message, or none, that one
 //     acknowledged before was certain to have replaced: by the same publisher,
 //     sent later, or by another, sent after that one's acknowledgement. So of

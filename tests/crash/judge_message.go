@@ -144,6 +144,9 @@ func (j *Judge) deliveredNew(c *client, s *subscription, m *message, e *Event) {
 	if j.once(c.got, eff, m.id, e, c.name) || m.will {
 		return
 	}
+	if s.granted == 0 || m.first < s.granted {
+		return // a later one may have found the subscription, and this one only when it was sent again
+	}
 	l := lane{m.id.Publisher, m.topic, m.qos}
 	if newest := c.newest[l]; m.id.N < newest {
 		by := ID{m.id.Publisher, newest}

@@ -134,6 +134,10 @@ func TestEachBreachIsFound(t *testing.T) {
 			connect("a"), resumed("a"), got("a", "p1", "t", 1)), "order"},
 		{"QoS 1 may come again in the old order", site("t", 1, sent("p1", "t", 1), sent("p2", "t", 1), got("a", "p1", "t", 1), got("a", "p2", "t", 1),
 			got("a", "p1", "t", 1), got("a", "p2", "t", 1)), ""},
+		{"sent before SUBACK, it may come when it is sent again", []Event{
+			up(), connect("p"), begun("p"), connect("a"), begun("a"), ask("a", "t", 1), sent("p1", "t", 1), granted("a", "t", 1),
+			sent("p2", "t", 1), got("a", "p2", "t", 1), down(), up(), connect("p"), resumed("p"), dup(sent("p1", "t", 1)), dup(sent("p2", "t", 1)),
+			connect("a"), resumed("a"), got("a", "p1", "t", 1), got("a", "p2", "t", 1)}, ""},
 		{"there is no order between topics", site("+", 1, sent("p1", "t", 1), sent("p2", "u", 1), got("a", "p2", "u", 1), got("a", "p1", "t", 1)), ""},
 		{"there is no order between publishers", site("t", 1, sent("p1", "t", 1), sent("q1", "t", 1), got("a", "q1", "t", 1), got("a", "p1", "t", 1)), ""},
 		{"there is no order between QoS 1 and 2", site("t", 2, sent("p1", "t", 2), sent("p2", "t", 1), got("a", "p2", "t", 1), got("a", "p1", "t", 2)), ""},

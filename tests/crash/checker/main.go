@@ -117,6 +117,8 @@ func check(ctx context.Context, o options, out io.Writer) (broken bool, err erro
 		if dir, err = os.MkdirTemp("", "crash-"); err != nil {
 			return false, err
 		}
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, err
 	}
 	keep := o.keep || o.dir != ""
 	defer func() {
@@ -150,7 +152,7 @@ func check(ctx context.Context, o options, out io.Writer) (broken bool, err erro
 const (
 	shownViolations = 12
 	shownHistories  = 4
-	shownEvents     = 120
+	shownEvents     = 200
 )
 
 // sum prints what has been, and what was broken with its history.

@@ -266,7 +266,7 @@ func (r *run) shuffle() {
 		if r.rng.IntN(4) == 0 {
 			s.toggle.Store(true)
 		}
-		if i >= 2 && r.rng.IntN(12) == 0 { // the first two keep theirs throughout
+		if i >= 2 && r.rng.IntN(6) == 0 { // the first two keep theirs throughout
 			s.renew.Store(true)
 			s.cut(r.rng.IntN(2) == 0)
 		}

@@ -54,13 +54,13 @@ func (s *subscriber) welcome(c *conn, ack *packet.Connack) (last bool, err error
 	if !ack.SessionPresent {
 		s.held = map[uint16]crash.ID{}
 	}
-	if s.brief { // no place to subscribe
-		return true, c.goodbye(packet.Success)
-	}
 	for _, f := range s.filters {
 		if f.asked = 0; !ack.SessionPresent {
 			f.known = !f.wanted
 		}
+	}
+	if s.brief { // no place to subscribe
+		return true, c.goodbye(packet.Success)
 	}
 	return false, nil
 }
