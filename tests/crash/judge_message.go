@@ -270,23 +270,38 @@ func (j *Judge) Settle() {
 	j.forget()
 }
 
-// forget begins a new stretch of the run.
+// forget begins a new stretch of the run. What was not acknowledged, such as the
+// will of a connection of which it is not known how it ended, may come yet.
 func (j *Judge) forget() {
 	j.Counts.Settled++
 	j.settle = j.seq
-	for id := range j.messages {
+	open := map[ID]*message{}
+	for id, m := range j.messages {
 		j.settled[id.Publisher] = max(j.settled[id.Publisher], id.N)
+		if m.acked == 0 {
+			open[id] = m
+		}
+	}
+	rest := func(got map[ID]int) map[ID]int {
+		left := map[ID]int{}
+		for id := range open {
+			if n := got[id]; n > 0 {
+				left[id] = n
+			}
+		}
+		return left
 	}
 	for _, c := range j.clients {
-		c.got, c.newest = map[ID]int{}, map[lane]int{}
+		c.got, c.newest = rest(c.got), map[lane]int{}
 	}
 	for _, g := range j.groups {
-		g.got = map[ID]int{}
+		g.got = rest(g.got)
 	}
 	for _, r := range j.topics {
 		r.forget()
 	}
-	j.messages, j.open, j.wills = map[ID]*message{}, nil, nil
+	j.messages = open
+	j.open = slices.DeleteFunc(j.open, func(m *message) bool { return m.acked != 0 })
 	if len(j.violations) == 0 { // else the histories are still wanted
 		j.events = j.events[:0]
 	}
