@@ -83,21 +83,22 @@ func (c *Conn) attach(authData []byte) {
 	}
 	a.authData = authData
 	c.phase = authenticating
+	resume := c.await()
+	accept := func(_ *turn, err error) { resume(func() { c.accept(a, err) }) }
 	if a.handing == nil {
-		c.keepAttached(a)
+		c.keep(&a.batch, accept)
 		return
 	}
-	resume := c.await()
+	// What this turn leaves goes first as well. It is kept though the connection may
+	// end meanwhile: an earlier session may end with it.
+	own := c.turnOver()
 	go func() {
 		<-a.handing
-		resume(func() { c.keepAttached(a) })
+		if own != nil {
+			<-own
+		}
+		c.b.commit(&a.batch, func(err error) { accept(nil, err) })
 	}()
-}
-
-// keepAttached has kept what attach has changed, and answers then.
-func (c *Conn) keepAttached(a *attached) {
-	resume := c.await()
-	c.keep(&a.batch, func(_ *turn, err error) { resume(func() { c.accept(a, err) }) })
 }
 
 // accept sends the CONNACK and lets the session flow.
