@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/config"
+	"sallyport/internal/folder"
 	"sallyport/internal/owner"
 	"sallyport/store"
 	"sallyport/store/disk"
@@ -87,7 +88,7 @@ func makeStoreDir(dir string, u ids) error {
 	if err := giveDir(dir, u); err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
-	return syncDir(filepath.Dir(dir))
+	return folder.Sync(filepath.Dir(dir))
 }
 
 // judgeStoreDir refuses a folder that is not the broker's own: whoever may write

@@ -20,8 +20,5 @@ func becomeUser(string) error { return nil }
 // giveDir does nothing: a folder belongs to who made it.
 func giveDir(string, ids) error { return nil }
 
-// syncDir does nothing: this system syncs no folders.
-func syncDir(string) error { return nil }
-
 // writable knows nothing: permissions are not told by a mode here.
 func writable(string) error { return nil }

@@ -78,14 +78,5 @@ func giveDir(dir string, u ids) error {
 	return errors.Join(f.Chown(u.uid, u.gid), f.Close())
 }
 
-// syncDir makes the names in a folder outlive a loss of power.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
 // writable says why this process can make no files in a folder.
 func writable(dir string) error { return syscall.Access(dir, 2|1) }

@@ -17,6 +17,7 @@ func FuzzServe(f *testing.F) {
 	for _, seed := range serveSeeds() {
 		for mode := range byte(6) {
 			f.Add(mode, seed)
+			f.Add(mode|64, seed)
 		}
 	}
 	f.Fuzz(func(t *testing.T, mode byte, data []byte) {
@@ -24,8 +25,12 @@ func FuzzServe(f *testing.F) {
 		lim := testLimits()
 		lim.QueueMessages, lim.OutputBytes, lim.Packet = 20, 10_000, 100_000
 		lis := &Listener{Name: "test", Limits: lim, Auth: &door{}, Enhanced: rounds{}, AllowEmptyClientID: true}
+		st := store.Store(store.NewMemory())
+		if mode&64 != 0 {
+			st = durable{store.NewMemory()}
+		}
 		b := New(Options{
-			Listeners: map[string]*Listener{"test": lis}, Store: store.NewMemory(), Now: func() time.Time { return now },
+			Listeners: map[string]*Listener{"test": lis}, Store: st, Now: func() time.Time { return now },
 			Gate:      security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"test": {denyTopic("secret")}}}),
 			QueueQoS0: mode&8 != 0, MergeOverlapping: mode&16 != 0, RedeliverOnDisconnect: mode&32 != 0,
 		})
@@ -92,6 +97,9 @@ func FuzzServe(f *testing.F) {
 		}
 	})
 }
+
+// durable is a store that the engine takes for one that keeps something, at once.
+type durable struct{ *store.Memory }
 
 func put(t *testing.T, p *Pipe, data []byte) {
 	t.Helper()

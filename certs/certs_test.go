@@ -97,15 +97,15 @@ func (a *authority) crl(t *testing.T, change func(*x509.RevocationList), revoked
 	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }
 
-// folder is where a test keeps its files.
-type folder struct {
+// place is where a test keeps its files.
+type place struct {
 	t   *testing.T
 	dir string
 }
 
-func newFolder(t *testing.T) folder { return folder{t, t.TempDir()} }
+func newFolder(t *testing.T) place { return place{t, t.TempDir()} }
 
-func (f folder) write(name string, data []byte) string {
+func (f place) write(name string, data []byte) string {
 	f.t.Helper()
 	path := filepath.Join(f.dir, name)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -114,7 +114,7 @@ func (f folder) write(name string, data []byte) string {
 	return path
 }
 
-func (f folder) certs(name string, all ...*x509.Certificate) string {
+func (f place) certs(name string, all ...*x509.Certificate) string {
 	f.t.Helper()
 	var data []byte
 	for _, c := range all {
@@ -123,7 +123,7 @@ func (f folder) certs(name string, all ...*x509.Certificate) string {
 	return f.write(name, data)
 }
 
-func (f folder) key(name string, key *ecdsa.PrivateKey) string {
+func (f place) key(name string, key *ecdsa.PrivateKey) string {
 	f.t.Helper()
 	path := filepath.Join(f.dir, name)
 	if err := writeKey(path, key); err != nil {
@@ -173,7 +173,7 @@ func connect(t *testing.T, server, client *tls.Config) (state tls.ConnectionStat
 
 // world is a server with mutual TLS and what a client of it needs.
 type testWorld struct {
-	folder
+	place
 	root    *authority
 	options ServerOptions
 }

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"sallyport/internal/folder"
 )
 
 // writeFile replaces path by data, mode 0600: after a crash it is either the
@@ -30,17 +31,5 @@ func writeFile(path string, data []byte) (err error) {
 	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
-}
-
-// syncDir makes a rename in dir last.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders can't be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return folder.Sync(dir)
 }

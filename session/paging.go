@@ -170,7 +170,7 @@ func (t *traffic) split() *paging {
 }
 
 // Hungry reports whether messages have to be read from the store, and which: those
-// of the entries from first to last. Until PageIn is called it does so no more.
+// of the entries from first to last. Until PageIn or Attach is called it does so no more.
 func (s *Session) Hungry() (first, last uint64, yes bool) {
 	if s.traffic == nil || s.paging == nil || s.paging.n == 0 || s.paging.reading || s.paging.frontBytes > ReadBytes/4 {
 		return 0, 0, false

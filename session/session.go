@@ -201,6 +201,9 @@ func (s *Session) Attach(v packet.Version, window int) {
 		o.set(outAgain)
 	})
 	s.resend, s.again = s.inflight.sent(), int32(s.inflight.n)
+	if s.paging != nil {
+		s.paging.reading = false // what could not be read is asked for again
+	}
 }
 
 // NextSeq numbers an entry.

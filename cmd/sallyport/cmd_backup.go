@@ -12,10 +12,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"sallyport/control"
+	"sallyport/internal/folder"
 	"sallyport/store/backup"
 	"sallyport/store/disk"
 )
@@ -274,7 +274,7 @@ func (o *output) finish() error {
 	if err := os.Rename(o.tmp.Name(), o.path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(o.path))
+	return folder.Sync(filepath.Dir(o.path))
 }
 
 // discard takes away what there is of the file.
@@ -284,16 +284,4 @@ func (o *output) discard() error {
 		return err
 	}
 	return nil
-}
-
-// syncFolder makes what happened to names in a folder last.
-func syncFolder(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // folders can't be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

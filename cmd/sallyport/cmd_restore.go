@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sallyport/internal/folder"
 	"sallyport/store/backup"
 	"sallyport/store/disk"
 )
@@ -142,7 +143,7 @@ func (c *restoreCmd) restore(e *env, p *progress, k *restoreKeys) (h *backup.Hea
 			return nil, err
 		}
 	}
-	if err := syncFolder(dir); err != nil {
+	if err := folder.Sync(dir); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(c.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +152,7 @@ func (c *restoreCmd) restore(e *env, p *progress, k *restoreKeys) (h *backup.Hea
 	if err := os.Rename(dir, c.Dir); err != nil {
 		return nil, err
 	}
-	return h, syncFolder(parent)
+	return h, folder.Sync(parent)
 }
 
 // unpack writes the files of the backup, and reads the store that they are.

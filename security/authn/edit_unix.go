@@ -23,16 +23,3 @@ func keepOwner(f *os.File, old os.FileInfo) error {
 	}
 	return f.Chown(int(was.Uid), int(was.Gid))
 }
-
-// syncDir makes a rename in dir last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
-}

@@ -95,9 +95,8 @@ type Store struct {
 	failed    error
 	running   int // goroutines
 
-	pages   chan struct{} // a place for each Page under way
-	reading sync.Mutex    // guards the field below
-	readers publishers    // of messages that Page reads
+	reading sync.Mutex // one Page at a time; guards the field below
+	readers publishers // of messages that Page reads
 
 	stop  chan struct{} // closed by Close
 	broke chan struct{} // closed when the store fails
@@ -118,9 +117,6 @@ type kept struct {
 	last           uint64
 	missing, early map[uint64]struct{}
 }
-
-// pagesAtOnce bounds the reads of queues that are under way.
-const pagesAtOnce = 4
 
 // Open opens the store in a directory, which it makes if need be, and reads it all.
 func Open(opt Options) (*Store, error) {
@@ -155,7 +151,7 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &Store{Memory: store.NewMemory(), opt: opt, seal: seal, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), published: make(map[*session.Origin]*[hashBytes]byte), next: &group{}, pages: make(chan struct{}, pagesAtOnce), stop: make(chan struct{}), broke: make(chan struct{})}
+	s := &Store{Memory: store.NewMemory(), opt: opt, seal: seal, sessions: make(map[uint64]*kept), uses: make(map[uint64]int32), published: make(map[*session.Origin]*[hashBytes]byte), next: &group{}, stop: make(chan struct{}), broke: make(chan struct{})}
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
@@ -293,7 +289,9 @@ func (s *Store) Commit(b *store.Batch, done func(error)) {
 		return
 	case b.Empty() && s.next.empty() && s.writing == nil && len(s.untold) == 0:
 		s.mu.Unlock()
-		done(nil)
+		if done != nil {
+			done(nil)
+		}
 		return
 	}
 	s.gather(b)

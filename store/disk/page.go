@@ -8,8 +8,6 @@ import (
 
 // Page implements store.Pager.
 func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.RestoredEntry, err error) {
-	s.pages <- struct{}{}
-	defer func() { <-s.pages }()
 	s.mu.Lock()
 	if s.closed || s.failed != nil {
 		s.mu.Unlock()

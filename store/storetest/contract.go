@@ -109,6 +109,7 @@ func closing(t *testing.T, s store.Store) {
 		t.Errorf("%d completed when Close returned, want 20", completed)
 	}
 	var got error
+	s.Commit(batch(1), nil) // nobody waits
 	s.Commit(batch(1), func(err error) { got = err })
 	if got != store.ErrClosed {
 		t.Errorf("a commit after Close: %v, want ErrClosed", got)
