@@ -195,7 +195,7 @@ func (cl *client) page() {
 			entries[i] = cl.entryOf(&read[i])
 			bytes += entries[i].Size()
 		}
-		if len(read) == most || bytes >= session.ReadBytes {
+		if len(read) >= most || bytes >= session.ReadBytes {
 			last = read[len(read)-1].Seq
 		}
 		t := cl.b.takeTurn()

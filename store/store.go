@@ -88,7 +88,8 @@ type Store interface {
 	// reports whether it was. over may not call the store.
 	UnretainIf(topic string, over func(*session.Message) bool) bool
 	// Commit keeps b, which the store doesn't use after it has returned. done may be
-	// nil: nobody waits, and that messages wait no more may be kept a little later.
+	// nil: nobody waits, and that messages were sent or wait no more may be kept a
+	// little later.
 	Commit(b *Batch, done func(error))
 	// Retained returns the retained message of a topic.
 	Retained(topic string) (*session.Message, bool)

@@ -164,7 +164,11 @@ func (c *storeStatsCmd) Run(e *env) error {
 	var p page
 	p.line("%-14s%12s%14s%14s", "", "records", "bytes", "in tables")
 	for _, k := range st.Kinds {
-		p.line("%-14s%12d%14d%14d", k.Kind, k.Records, k.Bytes, k.OnDisk)
+		messages := ""
+		if k.Messages > 0 {
+			messages = "  of " + several(int(k.Messages), "message")
+		}
+		p.line("%-14s%12d%14d%14d%s", k.Kind, k.Records, k.Bytes, k.OnDisk, messages)
 	}
 	p.line("files: %d bytes of tables, %d of the log, %d of others", st.TableBytes, st.LogBytes, st.OtherBytes)
 	if st.Encrypted {

@@ -121,7 +121,7 @@ func TestStoreCommandsReadAndChangeNothing(t *testing.T) {
 		}{
 			{[]string{"check"}, []string{"2 sessions, 1 subscription, 3 queued messages, 1 will, 1 retained message\n", "nothing is wrong"}},
 			{[]string{"check", "--json"}, []string{`"session": 2`, `"problem_count": 0`, `"problems": []`}},
-			{[]string{"stats"}, []string{"queued                   3", fmt.Sprintf("format 1, %sencrypted", map[bool]string{false: "not "}[encrypted])}},
+			{[]string{"stats"}, []string{"queued                   2", "of 3 messages\n", fmt.Sprintf("format 1, %sencrypted", map[bool]string{false: "not "}[encrypted])}},
 			{[]string{"stats", "--json"}, []string{fmt.Sprintf(`"encrypted": %v`, encrypted), `"kind": "retained"`}},
 			{[]string{"dump"}, []string{
 				`{"kind":"session","client":"c1","expiry":3600,"owner":{"client":"c1","realm":"people","user":"alice"}}`,

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -28,6 +29,8 @@ type Stats struct {
 type Size struct {
 	Kind    string `json:"kind"`
 	Records int64  `json:"records"`
+	// Messages is, of queued, how many wait: a record may hold several.
+	Messages int64 `json:"messages,omitempty"`
 	Bytes   int64  `json:"bytes"`   // keys and values as they are written
 	OnDisk  uint64 `json:"on_disk"` // of the tables, about
 }
@@ -36,10 +39,17 @@ type Size struct {
 func (i *Inspection) Stats() (*Stats, error) {
 	s := &Stats{Format: i.format, Encrypted: i.seal != nil}
 	err := i.epochs(s)
+	gone := int64(0)
 	for k := 0; k < len(kindNames) && err == nil; k++ {
 		var size Size
 		size, err = i.size(kindNames[k].kind)
 		size.Kind = kindNames[k].name
+		if kindNames[k].kind == kindGone {
+			gone, size.Messages = size.Messages, 0
+		}
+		if kindNames[k].kind == kindEntry {
+			size.Messages += gone
+		}
 		s.Kinds = append(s.Kinds, size)
 	}
 	if err == nil {
@@ -56,17 +66,37 @@ func (i *Inspection) size(kind byte) (s Size, err error) {
 	if err != nil {
 		return s, err
 	}
+	var buf []byte
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
 		var v []byte
 		v, err = it.ValueAndErr()
-		s.Records++
 		s.Bytes += int64(len(it.Key()) + len(v))
+		if s.Records++; kind != kindEntry && kind != kindGone || err != nil {
+			continue
+		}
+		if i.seal != nil {
+			v, err = i.seal.open(buf[:0], it.Key(), v)
+			buf = v
+		}
+		s.Messages += waiting(kind, &reader{rest: v})
 	}
 	if err = cmp.Or(it.Close(), err); err != nil {
 		return s, err
 	}
 	s.OnDisk, err = i.db.EstimateDiskUsage([]byte{kind}, []byte{kind + 1})
 	return s, err
+}
+
+// waiting is how many messages a record adds to those that wait, or takes away. It is
+// not held against others, and counts nothing where it can't be read.
+func waiting(kind byte, r *reader) (n int64) {
+	if kind == kindEntry {
+		return int64(r.entries())
+	}
+	for _, b := range r.gone() {
+		n -= int64(bits.OnesCount8(b))
+	}
+	return n
 }
 
 func (i *Inspection) epochs(s *Stats) error {

@@ -9,8 +9,9 @@
 //
 // Keys (keys.go) hold numbers and keyed hashes, never a name or a topic. A message
 // that several sessions wait for is written once, and counted in memory; the counts
-// are made anew when the store is opened. A queue is deleted message by message, from
-// where it begins, and as a range only with its session.
+// are made anew when the store is opened. What a group puts into one queue shares
+// records (bundle.go). A queue is deleted record by record, from where it begins, and
+// as a range only with its session.
 //
 // The store fails closed (fs.go): once a file can't be written, every commit that is
 // pending or comes later is refused with ErrFailed, and nothing is tried again on files
@@ -95,6 +96,8 @@ type Store struct {
 	failed    error
 	running   int // goroutines
 
+	scratch []byte // of the committer
+
 	reading sync.Mutex // one Page at a time; guards the field below
 	readers publishers // of messages that Page reads
 
@@ -108,14 +111,19 @@ type kept struct {
 	queue  bool                // messages,
 	ids    bool                // or identifiers
 	will   bool                // or a will
+	noted  bool                // or a record of kindGone
 	aparts int                 // its messages that are written apart
-	flown  map[uint64]struct{} // its messages whose flight has a record, by Seq
+	flown  map[uint64]struct{} // its messages with a record of kindFlight, by Seq
 
 	// Entries are numbered without a gap, but may be put and deleted in any order:
 	// last is the highest Seq that was put, missing those below it that were not yet,
 	// and early those of missing, or above last, that were deleted before.
 	last           uint64
 	missing, early map[uint64]struct{}
+
+	bundles spans // of its messages,
+	runs    spans // and of those that are on their way
+	part    *part // of the present group; nil: none
 }
 
 // Open opens the store in a directory, which it makes if need be, and reads it all.
@@ -233,23 +241,18 @@ func (s *Store) Restore() (kept []*store.Restored, last uint64) {
 
 // group is what one fsync keeps.
 type group struct {
-	buf  []byte // keys and values of recs
-	recs []rec
-	sync bool               // somebody waits for it, or for what must not come undone
-	puts map[place]put      // messages for sessions
-	gone map[place]struct{} // messages written apart that a session does not wait for any more
-	msgs []*session.Message // what is ready to be read when it is written
-	done []func(error)
+	buf   []byte // keys and values of recs
+	recs  []rec
+	sync  bool               // somebody waits for it, or for what must not come undone
+	parts []*part            // what is gathered for each session
+	marks []marked           // bundles of which something goes
+	gone  map[place]struct{} // messages written apart that a session does not wait for any more
+	msgs  []*session.Message // what is ready to be read when it is written
+	done  []func(error)
 }
 
 // place is a message in a session.
 type place struct{ sid, seq uint64 }
-
-// put is where in a group's records a message for a session is.
-type put struct {
-	at  int
-	ref uint64 // 0: it is not written apart
-}
 
 // rec is one change of the tree.
 type rec struct {
@@ -257,8 +260,10 @@ type rec struct {
 	key   int // where in the group's buf it begins,
 	value int // and its value; for recRange: the end of the range
 	end   int
-	sid   uint64 // for recUnuse, as seq: 0 for all of the session
-	seq   uint64
+	sid   uint64 // for recUnuse, as
+	seq   uint64 // 0 for all of the session,
+	first uint64 // and the bundle that seq is in, 0 for none,
+	of    *kept  // and the session if seq is 0
 }
 
 type recKind uint8
@@ -268,10 +273,11 @@ const (
 	recDelete
 	recRange
 	recUnuse // a session waits no more for messages written apart
-	recVoid  // it was undone in its own group
 )
 
-func (g *group) empty() bool { return len(g.recs) == 0 && len(g.done) == 0 }
+func (g *group) empty() bool {
+	return len(g.recs) == 0 && len(g.done) == 0 && len(g.parts) == 0 && len(g.marks) == 0
+}
 
 // Commit implements store.Store.
 func (s *Store) Commit(b *store.Batch, done func(error)) {
@@ -298,17 +304,18 @@ func (s *Store) Commit(b *store.Batch, done func(error)) {
 	if done != nil {
 		s.next.done = append(s.next.done, done)
 	}
-	s.next.sync = s.next.sync || done != nil || !onlyDeletes(b)
+	s.next.sync = s.next.sync || done != nil || !canWait(b)
 	s.wake.Broadcast()
 	s.mu.Unlock()
 }
 
-// onlyDeletes reports whether nothing but messages that wait no more is in b. When
-// such a batch is lost with the power they are sent once more, which is known to be
-// possible; so it causes no fsync of its own.
-func onlyDeletes(b *store.Batch) bool {
+// canWait reports whether nothing is in b, for which nobody waits, but that messages
+// were sent or wait no more. When it is lost with the power they are sent once more,
+// which is known to be possible; so it causes no fsync of its own.
+func canWait(b *store.Batch) bool {
 	for i := range b.Ops {
-		if b.Ops[i].Kind != store.DeleteEntry {
+		op := &b.Ops[i]
+		if op.Kind != store.DeleteEntry && (op.Kind != store.SetFlight || op.State != session.AwaitAck) {
 			return false
 		}
 	}
@@ -331,6 +338,7 @@ func (s *Store) run() {
 		if s.next == nil {
 			s.next = &group{}
 		}
+		s.finish(g)
 		s.mu.Unlock()
 		err := s.write(g)
 		s.mu.Lock()
@@ -359,11 +367,23 @@ func (s *Store) reuse(g *group) {
 	if s.spare != nil || cap(g.buf) > reuseMost || cap(g.recs) > reuseMost/64 {
 		return
 	}
+	clear(g.recs)
+	clear(g.marks)
 	clear(g.msgs)
 	clear(g.done)
-	clear(g.puts)
-	s.spare = &group{buf: g.buf[:0], recs: g.recs[:0], msgs: g.msgs[:0], done: g.done[:0], puts: g.puts}
+	for i, p := range g.parts {
+		if i >= partsKept || cap(p.puts) > spanMost {
+			g.parts[i] = nil
+			continue
+		}
+		clear(p.puts[:cap(p.puts)])
+		*p = part{puts: p.puts[:0], sends: p.sends[:0]}
+	}
+	s.spare = &group{buf: g.buf[:0], recs: g.recs[:0], parts: g.parts[:0], marks: g.marks[:0], msgs: g.msgs[:0], done: g.done[:0]}
 }
+
+// partsKept bounds the sessions for whose messages a later group has room.
+const partsKept = 256
 
 // tell completes what was written, while more is. It ends as run does.
 func (s *Store) tell() {
@@ -395,6 +415,9 @@ func (s *Store) tell() {
 // write gives a group to Pebble.
 func (s *Store) write(g *group) error {
 	b := s.db.NewBatchWithSize(len(g.buf) + 16*len(g.recs) + 64)
+	if err := s.writePuts(b, g.parts); err != nil {
+		return errors.Join(err, b.Close())
+	}
 	for i := range g.recs {
 		r := &g.recs[i]
 		key, value := g.buf[r.key:r.value:r.value], g.buf[r.value:r.end:r.end]
@@ -407,7 +430,7 @@ func (s *Store) write(g *group) error {
 		case recRange:
 			err = b.DeleteRange(key, value, nil)
 		case recUnuse:
-			err = s.unuseAll(g, r.sid, r.seq)
+			err = s.unuseAll(g, r)
 		}
 		if err != nil {
 			return errors.Join(err, b.Close())
@@ -423,6 +446,27 @@ func (s *Store) write(g *group) error {
 		s.loose.Store(true)
 	}
 	return errors.Join(s.db.Apply(b, how), b.Close())
+}
+
+// writePuts adds the messages for sessions to a batch.
+func (s *Store) writePuts(b *pebble.Batch, all []*part) error {
+	buf := s.scratch[:0]
+	for _, p := range all {
+		for i := 0; i < len(p.puts); {
+			end := p.bundleAt(i)
+			buf = appendKeyOf(buf[:0], kindEntry, p.sid, p.puts[i].seq)
+			v := len(buf)
+			buf = appendPuts(buf, p.puts[i:end])
+			if err := s.put(b, buf[:v:v], buf[v:]); err != nil {
+				return err
+			}
+			i = end
+		}
+	}
+	if cap(buf) <= reuseMost {
+		s.scratch = buf
+	}
+	return nil
 }
 
 // looseFor is how long, with Always, what nobody waits for may go without an fsync.

@@ -290,12 +290,11 @@ func TestWhatIsUndoneInItsGroupIsNotWritten(t *testing.T) {
 		{Kind: store.PutEntry, Session: no("a"), Entry: session.Entry{Msg: message("t", "3"), QoS: 1, Seq: 3}},
 		{Kind: store.DeleteEntry, Session: no("a"), Entry: session.Entry{Seq: 3}},
 	}})
+	s.finish(g)
 	s.next = was
 	s.mu.Unlock()
-	for _, r := range g.recs {
-		if r.kind != recVoid {
-			t.Errorf("%+v is written", r)
-		}
+	if len(g.recs) > 0 || len(g.parts) != 1 || len(g.parts[0].puts) > 0 {
+		t.Errorf("%+v is written, and %+v", g.recs, g.parts)
 	}
 	if n := records(t, s, kindEntry); n != 1 {
 		t.Errorf("%d entries, want 1", n)
@@ -317,7 +316,7 @@ func TestASessionEndsWithAllThatIsItsOwn(t *testing.T) {
 	commit(t, s, store.Op{Kind: store.DeleteSession, Session: no("a")},
 		// What comes for a session that is over is nobody's.
 		store.Op{Kind: store.PutEntry, Session: no("a"), Entry: session.Entry{Msg: message("t", "2"), QoS: 1, Seq: 2}})
-	for _, kind := range []byte{kindSession, kindSubscription, kindEntry, kindFlight, kindIncoming, kindWill} {
+	for _, kind := range []byte{kindSession, kindSubscription, kindEntry, kindRun, kindIncoming, kindWill} {
 		if n := records(t, s, kind); n != 1 {
 			t.Errorf("%d records of kind %c, want the other session's", n, kind)
 		}
@@ -345,7 +344,7 @@ func TestAStoreThatCannotBeReadIsRefused(t *testing.T) {
 		{"with a session of a newer form", func(b *pebble.Batch) { b.Set(key(kindSession, 7), []byte{2}, nil) }, "form 2"},
 		{"with a broken key", func(b *pebble.Batch) { b.Set([]byte{kindEntry, 1}, []byte{1}, nil) }, "malformed"},
 		{"whose message is missing", func(b *pebble.Batch) {
-			b.Set(keyOf(kindEntry, 1, 1), appendEntry(nil, &session.Entry{QoS: 1}, 0, 99), nil)
+			b.Set(keyOf(kindEntry, 1, 1), appendPuts(nil, []put{{qos: 1, ref: 99}}), nil)
 		}, "missing"},
 		{"of somebody else's", func(b *pebble.Batch) { b.Delete(formatKey, nil) }, "no store of Sallyport's"},
 	} {
@@ -388,7 +387,7 @@ func TestAFullDiskFailsEveryCommitAndLosesNone(t *testing.T) {
 				}
 				wait.Add(1)
 				s.Commit(&store.Batch{Ops: []store.Op{{Kind: store.PutEntry, Session: no("a"),
-					Entry: session.Entry{Msg: message("t", strings.Repeat("x", 100)), QoS: 1, Seq: uint64(i + 1)}}}}, func(err error) {
+					Entry: session.Entry{Msg: message("t", strings.Repeat("x", 400)), QoS: 1, Seq: uint64(i + 1)}}}}, func(err error) {
 					if err == nil {
 						kept.Add(1)
 					} else if errors.Is(err, ErrFailed) {
@@ -450,9 +449,12 @@ func FuzzRecords(f *testing.F) {
 	sub := session.NewSubscription("$share/g/t", "g", 5)
 	f.Add(appendSubscription(nil, sub))
 	m := message("t", "p")
-	text := make([]byte, hashBytes)
-	f.Add(appendMessage(appendEntry(nil, &session.Entry{QoS: 1, Via: &session.Via{SubIDs: []uint32{1}}}, 9, 0), m, text))
-	f.Add(appendEntry(nil, &session.Entry{QoS: 2}, 0, 9))
+	from := new([hashBytes]byte)
+	one := put{qos: 1, via: &session.Via{SubIDs: []uint32{1}}, id: 9, msg: m, from: from}
+	f.Add(appendPuts(nil, []put{one}))
+	f.Add(appendPuts(nil, []put{{qos: 2, ref: 9}}))
+	f.Add(appendPuts(nil, []put{one, {qos: 2, ref: 9}, one, {qos: 1, msg: message("other", ""), from: from}}))
+	f.Add([]byte{recordVersion, 1, 2, 3})
 	f.Fuzz(func(t *testing.T, rec []byte) {
 		r := &reader{rest: bytes.Clone(rec)}
 		if got := r.subscription(); got != nil {
@@ -463,18 +465,47 @@ func FuzzRecords(f *testing.F) {
 		}
 		o := publishers{read: func([]byte) ([]byte, error) { return []byte("\x01{}"), nil }}
 		r = &reader{rest: bytes.Clone(rec)}
-		e, _, share, apart := r.entry()
-		if r.err == nil && apart == 0 {
-			e.Msg = r.message(&o)
+		var list []put
+		skipped := &reader{rest: bytes.Clone(rec)}
+		n := r.entries()
+		for range skipped.entries() {
+			e, id, share, apart := r.entry()
+			if r.err == nil && apart == 0 {
+				e.Msg = r.message(&o)
+			}
+			size := 0
+			if _, _, _, ref := skipped.entry(); ref == 0 {
+				size = skipped.skipMessage(&o)
+			}
+			if r.err != nil {
+				return
+			}
+			if skipped.err != nil {
+				t.Fatalf("%v of what can be read", skipped.err)
+			}
+			if e.QoS > 2 || len(share) > len(rec) || e.Via != nil && len(e.Via.SubIDs) > len(rec) {
+				t.Errorf("%+v", e)
+			}
+			if e.Msg != nil && (e.Msg.Topic == "" || e.Msg.QoS > 2 || e.Msg.ExpiryAt+4 > len(e.Msg.Props) && e.Msg.ExpiryAt >= 0 || e.Msg.Size() != size) {
+				t.Errorf("%+v", e.Msg)
+			}
+			p := put{ref: apart, msg: e.Msg, via: e.Via, id: id, qos: e.QoS, retain: e.Retain}
+			if e.Msg != nil && e.Msg.Origin != nil {
+				p.from = from
+			}
+			list = append(list, p)
 		}
-		if r.end() != nil {
+		if r.end() != nil || n != len(list) {
 			return
 		}
-		if e.QoS > 2 || len(share) > len(rec) || e.Via != nil && len(e.Via.SubIDs) > len(rec) {
-			t.Errorf("%+v", e)
+		again := &reader{rest: appendPuts(nil, list)}
+		for range again.entries() {
+			if _, _, _, ref := again.entry(); ref == 0 {
+				again.message(&o)
+			}
 		}
-		if e.Msg != nil && (e.Msg.Topic == "" || e.Msg.QoS > 2 || e.Msg.ExpiryAt+4 > len(e.Msg.Props) && e.Msg.ExpiryAt >= 0) {
-			t.Errorf("%+v", e.Msg)
+		if err := again.end(); err != nil {
+			t.Errorf("%+v: %v", list, err)
 		}
 	})
 }

@@ -110,6 +110,8 @@ type Record struct {
 	Message  *session.Message // of an entry, a will, a message that several wait for, or a retained one
 	At       int64            // when a will is due, in nanoseconds since 1970
 
+	over  bool   // it is a message of a bundle that waits no more, or says of several what becomes of them
+	run   uint16 // how many messages it says that of
 	apart uint64 // the number of a message, or of that which an entry waits for
 }
 
@@ -118,30 +120,40 @@ var kindNames = []struct {
 	kind byte
 	name string
 }{
-	{kindSession, "session"}, {kindSubscription, "subscription"}, {kindFlight, "flight"}, {kindMessage, "message"},
-	{kindEntry, "queued"}, {kindIncoming, "incoming"}, {kindWill, "will"}, {kindRetained, "retained"}, {kindOrigin, "publisher"},
+	{kindSession, "session"}, {kindSubscription, "subscription"}, {kindRun, "run"}, {kindFlight, "flight"}, {kindMessage, "message"},
+	{kindGone, "gone"}, {kindEntry, "queued"}, {kindIncoming, "incoming"}, {kindWill, "will"}, {kindRetained, "retained"}, {kindOrigin, "publisher"},
 }
 
 // Each visits every record, those of a kind together. It goes on behind a record
 // that can't be read, or does not fit the others, and tells problem of it. An error
 // of visit ends it.
 func (i *Inspection) Each(visit func(*Record) error, problem func(error)) error {
-	v := &visitor{i: i, from: publishers{read: i.get}, clients: map[uint64]string{}, flights: map[place]*Record{}, messages: map[uint64]struct{}{}}
+	v := &visitor{i: i, from: publishers{read: i.get}, clients: map[uint64]string{}, flights: map[place]*Record{}, gone: map[place]*gone{}, messages: map[uint64]struct{}{}}
 	for _, k := range kindNames {
 		err := i.walk(k.kind, func(key, value []byte, err error) error {
-			var r *Record
-			if err == nil {
-				r, err = v.record(key, value)
+			wrong := func(err error) {
+				if err != nil {
+					problem(fmt.Errorf("%s record %x: %w", k.name, key, oneLine{err}))
+				}
 			}
-			if err != nil {
-				problem(fmt.Errorf("%s record %x: %w", k.name, key, oneLine{err}))
+			var all []*Record
+			if err == nil {
+				all, err = v.records(key, value)
+			}
+			if wrong(err); err != nil {
 				return nil
 			}
-			r.Kind = k.name
-			if err := v.relate(k.kind, key, r); err != nil {
-				problem(fmt.Errorf("%s record %x: %w", k.name, key, oneLine{err}))
+			for _, r := range all {
+				r.Kind = k.name
+				wrong(v.relate(k.kind, r))
+				if r.over {
+					continue
+				}
+				if err := visit(r); err != nil {
+					return err
+				}
 			}
-			return visit(r)
+			return nil
 		})
 		if stopped, ok := errors.AsType[stop](err); ok {
 			return stopped.error
@@ -195,11 +207,12 @@ type visitor struct {
 	from     publishers
 	clients  map[uint64]string
 	flights  map[place]*Record
+	gone     map[place]*gone // of bundles
 	messages map[uint64]struct{}
 }
 
 // relate holds a record against those before.
-func (v *visitor) relate(kind byte, key []byte, r *Record) error {
+func (v *visitor) relate(kind byte, r *Record) error {
 	var err error
 	switch kind {
 	case kindRetained, kindOrigin:
@@ -210,10 +223,16 @@ func (v *visitor) relate(kind byte, key []byte, r *Record) error {
 	case kindSession:
 		v.clients[r.Session] = r.Client
 		return nil
+	case kindRun:
+		for i := range uint64(r.run) {
+			v.flights[place{r.Session, r.Seq + i}] = &Record{PacketID: r.PacketID + uint16(i)}
+		}
 	case kindFlight:
 		v.flights[place{r.Session, r.Seq}] = r
 	case kindEntry:
-		err = v.complete(r)
+		if !r.over {
+			err = v.complete(r)
+		}
 	}
 	client, known := v.clients[r.Session]
 	if r.Client = client; !known {
@@ -250,7 +269,28 @@ func (v *visitor) complete(r *Record) error {
 	return nil
 }
 
-// record decodes one record.
+// records decodes a record: a bundle is several.
+func (v *visitor) records(key, value []byte) ([]*Record, error) {
+	if key[0] != kindEntry {
+		r, err := v.record(key, value)
+		return []*Record{r}, err
+	}
+	if len(key) != 17 {
+		return nil, errRecord
+	}
+	at, in := place{binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])}, &reader{rest: value}
+	n, over := in.entries(), v.gone[at]
+	delete(v.gone, at)
+	var all []*Record
+	for i := range uint64(n) {
+		out := &Record{Session: at.sid, Seq: at.seq + i, over: n > 1 && over.has(i)}
+		v.entry(out, in)
+		all = append(all, out)
+	}
+	return all, in.end()
+}
+
+// record decodes one record that is no bundle.
 func (v *visitor) record(key, value []byte) (*Record, error) {
 	out, in := &Record{}, &reader{rest: value}
 	rest := key[1:]
@@ -269,9 +309,13 @@ func (v *visitor) record(key, value []byte) (*Record, error) {
 		err = v.session(out, in)
 	case kindSubscription:
 		out.Sub = in.subscription()
-	case kindEntry:
-		out.Seq = binary.BigEndian.Uint64(rest)
-		v.entry(out, in)
+	case kindGone:
+		g := in.gone()
+		out.over = true
+		v.gone[place{out.Session, binary.BigEndian.Uint64(rest)}] = &g
+	case kindRun:
+		out.over, out.Seq = true, binary.BigEndian.Uint64(rest)
+		out.PacketID, out.run = in.run()
 	case kindFlight:
 		out.Seq = binary.BigEndian.Uint64(rest)
 		err = v.flight(out, in)
@@ -303,7 +347,7 @@ func (v *visitor) record(key, value []byte) (*Record, error) {
 
 // restSizes is how long a key is behind its kind and its first number.
 var restSizes = map[byte]int{
-	kindSession: 0, kindSubscription: hashBytes, kindEntry: 8, kindFlight: 8, kindIncoming: 2, kindWill: 0, kindMessage: 0, kindRetained: hashBytes, kindOrigin: hashBytes,
+	kindSession: 0, kindSubscription: hashBytes, kindGone: 8, kindRun: 8, kindFlight: 8, kindIncoming: 2, kindWill: 0, kindMessage: 0, kindRetained: hashBytes, kindOrigin: hashBytes,
 }
 
 func (v *visitor) session(out *Record, in *reader) error {

@@ -11,8 +11,10 @@ const (
 	kindMeta         = 'm' // name
 	kindSession      = 's' // session
 	kindSubscription = 'u' // session, hash of the filter
-	kindEntry        = 'q' // session, Seq
-	kindFlight       = 'f' // session, Seq
+	kindEntry        = 'q' // session, Seq: one message, or a bundle that begins with it
+	kindGone         = 'g' // session, Seq of a bundle: what of it waits no more
+	kindRun          = 'n' // session, Seq of the first: messages on their way
+	kindFlight       = 'f' // session, Seq: one whose exchange has gone on since
 	kindIncoming     = 'i' // session, packet identifier
 	kindWill         = 'w' // session
 	kindMessage      = 'p' // number of a message that several sessions wait for

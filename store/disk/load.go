@@ -84,6 +84,8 @@ type loaded struct {
 	r       *store.Restored
 	k       *kept
 	flights map[uint64]flight // by Seq
+	ids     map[uint64]uint16 // of runs, by the first Seq
+	gone    map[uint64]*gone  // by the first Seq of a bundle
 }
 
 type flight struct {
@@ -124,8 +126,8 @@ func (l *loading) sessionsAndQueues() error {
 		kind byte
 		read func(id uint64, rest []byte, r *reader) error
 	}{
-		{kindSession, l.session}, {kindSubscription, l.subscription}, {kindFlight, l.flight}, {kindMessage, l.message},
-		{kindEntry, l.entry}, {kindIncoming, l.incoming}, {kindWill, l.will},
+		{kindSession, l.session}, {kindSubscription, l.subscription}, {kindRun, l.run}, {kindFlight, l.flight}, {kindMessage, l.message},
+		{kindGone, l.gone}, {kindEntry, l.entry}, {kindIncoming, l.incoming}, {kindWill, l.will},
 	} {
 		if err := l.s.each(part.kind, part.read); err != nil {
 			return err
@@ -135,7 +137,7 @@ func (l *loading) sessionsAndQueues() error {
 }
 
 // discard takes messages away that nobody waits for, publishers that have none, and
-// flights of what does not wait any more: another message may get the place.
+// flights and notes of what does not wait any more: another message may get the place.
 func (s *Store) discard(l *loading) error {
 	b := s.db.NewBatch()
 	err := s.within([]byte{kindOrigin}, []byte{kindOrigin + 1}, func(k []byte, _ *reader) (bool, error) {
@@ -152,10 +154,16 @@ func (s *Store) discard(l *loading) error {
 		return errors.Join(err, b.Close())
 	}
 	for sid, in := range l.sessions {
+		drop := func(kind byte, seq uint64) { err = errors.Join(err, b.Delete(keyOf(kind, sid, seq), nil)) }
+		in.settle(func(first uint64) { drop(kindRun, first) })
 		for seq := range in.flights {
-			if err := b.Delete(keyOf(kindFlight, sid, seq), nil); err != nil {
-				return errors.Join(err, b.Close())
-			}
+			drop(kindFlight, seq)
+		}
+		for first := range in.gone {
+			drop(kindGone, first)
+		}
+		if err != nil {
+			return errors.Join(err, b.Close())
 		}
 	}
 	for id := range l.messages {
@@ -270,6 +278,69 @@ func (l *loading) flight(id uint64, rest []byte, r *reader) error {
 	return nil
 }
 
+func (l *loading) run(sid uint64, rest []byte, r *reader) error {
+	id, n := r.run()
+	if err := r.end(); err != nil || len(rest) != 8 {
+		return cmp.Or(err, errRecord)
+	}
+	in := l.sessions[sid]
+	if in == nil {
+		return nil
+	}
+	first := binary.BigEndian.Uint64(rest)
+	if _, there := in.k.runs.find(first); there {
+		return fmt.Errorf("it is in another's place: %w", errRecord)
+	}
+	in.k.runs.add(span{first: first, n: n})
+	if in.ids == nil {
+		in.ids = make(map[uint64]uint16)
+	}
+	in.ids[first] = id
+	return nil
+}
+
+// settle is called when all entries were read: runs know what is left of them, and
+// their places are taken. It calls over for those of which nothing is.
+func (in *loaded) settle(over func(first uint64)) {
+	in.k.runs = slices.DeleteFunc(in.k.runs, func(r span) bool {
+		if r.left == 0 {
+			over(r.first)
+		}
+		return r.left == 0
+	})
+	for i := range in.k.runs {
+		r := &in.k.runs[i]
+		there := r.gone
+		if r.gone = nil; r.left < r.n {
+			for i := range uint64(r.n) {
+				if !there.has(i) {
+					r.gone = r.gone.add(i)
+				}
+			}
+		}
+		in.k.last = max(in.k.last, r.first+uint64(r.n)-1)
+		in.r.LastSeq = in.k.last
+	}
+}
+
+func (l *loading) gone(sid uint64, rest []byte, r *reader) error {
+	g := r.gone()
+	if err := r.end(); err != nil || len(rest) != 8 {
+		return cmp.Or(err, errRecord)
+	}
+	in := l.sessions[sid]
+	if in == nil {
+		return nil
+	}
+	in.k.noted = true
+	if in.gone == nil {
+		in.gone = make(map[uint64]*gone)
+	}
+	in.gone[binary.BigEndian.Uint64(rest)] = &g
+	return nil
+}
+
+// entry reads one message or a bundle.
 func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	in := l.sessions[sid]
 	if len(rest) != 8 {
@@ -278,14 +349,54 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	if in == nil {
 		return nil
 	}
-	seq := binary.BigEndian.Uint64(rest)
+	in.k.queue = true
+	first, n := binary.BigEndian.Uint64(rest), r.entries()
+	b := span{first: first, n: uint16(n)}
+	if n > 1 {
+		if b.gone = in.gone[first]; b.gone != nil {
+			b.noted = true
+			delete(in.gone, first)
+		}
+	}
+	for i := range uint64(n) {
+		waits := !b.gone.has(i)
+		if err := l.one(in, first+i, waits, r); err != nil {
+			return err
+		}
+		if waits {
+			b.left++
+		}
+	}
+	if n > 1 {
+		in.k.bundles = append(in.k.bundles, b)
+	}
+	return r.end()
+}
+
+// one reads one message, which waits or has gone before others of its bundle.
+func (l *loading) one(in *loaded, seq uint64, waits bool, r *reader) error {
 	e, id, share, ref := r.entry()
+	in.k.last = max(in.k.last, seq) // of what has gone, too: its place is taken
+	in.r.LastSeq = in.k.last
+	if !waits {
+		if ref == 0 && r.err == nil {
+			r.skipMessage(&l.from)
+		}
+		return r.err
+	}
 	out := store.RestoredEntry{Entry: e, Share: share, PacketID: id}
 	out.Seq = seq
 	if f, flies := in.flights[seq]; flies {
 		out.PacketID, out.State = f.id, f.state
 		delete(in.flights, seq)
 		mark(&in.k.flown, seq)
+	}
+	if i, flies := in.k.runs.find(seq); flies && r.err == nil {
+		run := &in.k.runs[i]
+		if run.left++; out.PacketID == 0 {
+			out.PacketID = in.ids[run.first] + uint16(seq-run.first)
+		}
+		run.gone = run.gone.add(seq - run.first) // for now: what is there
 	}
 	whole := out.PacketID != 0 || in.r.Group // it is needed at once
 	var err error
@@ -298,15 +409,12 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	default:
 		out.SetSize(r.skipMessage(&l.from))
 	}
-	if err = cmp.Or(err, r.end()); err != nil {
+	if err = cmp.Or(err, r.err); err != nil {
 		return err
 	}
-	in.k.queue = true
 	if ref != 0 {
 		in.k.aparts++
 	}
-	in.k.last = max(in.k.last, seq)
-	in.r.LastSeq = in.k.last
 	in.r.Entries = append(in.r.Entries, out)
 	return nil
 }

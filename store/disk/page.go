@@ -14,6 +14,12 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 		return nil, store.ErrClosed
 	}
 	s.running++ // Close waits
+	from := first
+	if k := s.sessions[sid]; k != nil {
+		if i, there := k.bundles.find(first); there {
+			from = k.bundles[i].first
+		}
+	}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -25,31 +31,61 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.readers.read = s.get
-	err = s.within(keyOf(kindEntry, sid, first), keyOf(kindEntry, sid, last+1), func(k []byte, r *reader) (bool, error) {
+	page = make([]store.RestoredEntry, 0, min(entries, pageRoom))
+	err = s.within(keyOf(kindEntry, sid, from), keyOf(kindEntry, sid, last+1), func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
 			return false, errRecord
 		}
-		e, id, share, ref := r.entry()
-		out := store.RestoredEntry{Entry: e, Share: share, PacketID: id}
-		out.Seq = binary.BigEndian.Uint64(k[9:])
-		switch {
-		case r.err != nil:
-			return false, r.err
-		case ref != 0:
-			if out.Msg, err = s.message(ref, &s.readers); err != nil {
-				return false, err
+		seq, n := binary.BigEndian.Uint64(k[9:]), r.entries()
+		var over gone
+		if n > 1 {
+			var all bool
+			if over, all = s.goneOf(sid, seq); all {
+				return true, nil
 			}
-		default:
-			out.Msg = r.message(&s.readers)
 		}
-		if err := r.end(); err != nil {
-			return false, err
+		for i := range uint64(n) {
+			e, id, share, ref := r.entry()
+			wanted := seq+i >= first && seq+i <= last && !over.has(i)
+			switch {
+			case r.err != nil:
+				return false, r.err
+			case ref != 0 && wanted:
+				if e.Msg, err = s.message(ref, &s.readers); err != nil {
+					return false, err
+				}
+			case ref != 0:
+			case wanted:
+				e.Msg = r.message(&s.readers)
+			default:
+				r.skipMessage(&s.readers)
+			}
+			if r.err != nil {
+				return false, r.err
+			}
+			if !wanted {
+				continue
+			}
+			e.Seq = seq + i
+			e.Msg.SetKept()
+			page = append(page, store.RestoredEntry{Entry: e, Share: share, PacketID: id})
+			entries--
+			bytes -= e.Msg.Size()
 		}
-		out.Msg.SetKept()
-		page = append(page, out)
-		entries--
-		bytes -= out.Msg.Size()
-		return entries > 0 && bytes > 0, nil
+		return entries > 0 && bytes > 0, r.end()
 	})
 	return page, err
+}
+
+// pageRoom is for how many messages a page has room at first.
+const pageRoom = 256
+
+// goneOf is kept.over of a session.
+func (s *Store) goneOf(sid, first uint64) (g gone, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.sessions[sid]; k != nil {
+		return k.over(first)
+	}
+	return g, true
 }

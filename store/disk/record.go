@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unsafe"
 
 	"sallyport/session"
 )
@@ -22,6 +23,10 @@ const (
 	msgWill
 	msgExpires
 	msgOrigin
+	msgSameTopic  // in a bundle: as the message before it,
+	msgSameOrigin // likewise
+
+	msgFlags = 1<<iota - 1
 )
 
 // The bits of the first byte of an entry.
@@ -30,6 +35,9 @@ const (
 	entryShared // by a shared subscription
 	entryApart  // the message has a record of its own
 	entryFlown  // it has a packet identifier
+
+	entryFlags  = 1<<iota - 1
+	entryBundle = 1 << 7 // instead: several entries follow, and before them their number
 )
 
 // The bits of a session's flags.
@@ -40,8 +48,14 @@ func appendText[T string | []byte](b []byte, s T) []byte {
 }
 
 // appendMessage encodes m with the hash of its publisher.
-func appendMessage(b []byte, m *session.Message, origin []byte) []byte {
-	flags := byte(0)
+func appendMessage(b []byte, m *session.Message, origin *[hashBytes]byte) []byte {
+	return appendMessageLike(b, m, origin, 0)
+}
+
+// appendMessageLike is appendMessage for a message that has something in common
+// with the one before it: the flags same.
+func appendMessageLike(b []byte, m *session.Message, origin *[hashBytes]byte, same byte) []byte {
+	flags := same
 	if m.Retain {
 		flags |= msgRetain
 	}
@@ -55,15 +69,17 @@ func appendMessage(b []byte, m *session.Message, origin []byte) []byte {
 		flags |= msgOrigin
 	}
 	b = append(b, flags, m.QoS)
-	b = appendText(b, m.Topic)
+	if same&msgSameTopic == 0 {
+		b = appendText(b, m.Topic)
+	}
 	b = appendText(b, m.Payload)
 	b = appendText(b, m.Props)
 	if flags&msgExpires != 0 {
 		b = binary.AppendUvarint(b, uint64(m.Expires))
 		b = binary.AppendUvarint(b, uint64(m.ExpiryAt+1))
 	}
-	if flags&msgOrigin != 0 {
-		b = appendText(b, origin)
+	if flags&msgOrigin != 0 && same&msgSameOrigin == 0 {
+		b = appendText(b, origin[:])
 	}
 	return b
 }
@@ -85,7 +101,7 @@ func appendEntry(b []byte, e *session.Entry, id uint16, apart uint64) []byte {
 	if id != 0 {
 		flags |= entryFlown
 	}
-	b = append(b, recordVersion, flags, e.QoS)
+	b = append(b, flags, e.QoS)
 	if id != 0 {
 		b = binary.BigEndian.AppendUint16(b, id)
 	}
@@ -120,6 +136,10 @@ func shareFilter(v *session.Via) string {
 type reader struct {
 	rest []byte
 	err  error
+
+	// Of the message that was read last, which the next in a bundle may share.
+	topic, hash []byte
+	origin      *session.Origin
 }
 
 func (r *reader) fail() {
@@ -181,59 +201,89 @@ func (r *reader) end() error {
 
 // message reads what appendMessage wrote, as a message of its own.
 func (r *reader) message(from *publishers) *session.Message {
-	flags, qos := r.byte(), r.byte()
-	topic, payload, props := r.text(), r.text(), r.text()
-	var expires, at uint64
-	if flags&msgExpires != 0 {
-		expires, at = r.number(), r.number()
-	}
-	var origin *session.Origin
-	if flags&msgOrigin != 0 {
-		hash := r.text()
-		if r.err == nil {
-			origin, r.err = from.find(hash)
-		}
-	}
-	// The offset is that of four bytes within the properties.
-	if len(topic) == 0 || qos > 2 || expires > math.MaxInt64 || at > uint64(len(props)) || at > 0 && at-1+4 > uint64(len(props)) {
-		r.fail()
+	h := r.head()
+	if h.flags&msgOrigin == 0 {
+		r.origin = nil
+	} else if r.err == nil && (h.flags&msgSameOrigin == 0 || r.origin == nil) {
+		r.origin, r.err = from.find(r.hash)
 	}
 	if r.err != nil {
 		return nil
 	}
-	m := session.NewMessage(string(topic), payload, props)
-	m.QoS, m.Retain, m.Will = qos, flags&msgRetain != 0, flags&msgWill != 0
-	m.Expires, m.ExpiryAt, m.Origin = int64(expires), int(at)-1, origin
+	m := session.NewMessage(unsafe.String(unsafe.SliceData(h.topic), len(h.topic)), h.payload, h.props) // which copies
+	m.QoS, m.Retain, m.Will = h.qos, h.flags&msgRetain != 0, h.flags&msgWill != 0
+	m.Expires, m.ExpiryAt, m.Origin = h.expires, h.expiryAt, r.origin
 	return m
 }
 
 // skipMessage passes over a message, and is what its Message.Size would be.
 func (r *reader) skipMessage(from *publishers) int {
-	flags, _ := r.byte(), r.byte()
-	topic, payload, props := r.text(), r.text(), r.text()
-	if flags&msgExpires != 0 {
-		r.number()
-		r.number()
+	h := r.head()
+	if h.flags&msgOrigin != 0 && h.flags&msgSameOrigin == 0 && r.err == nil {
+		_, r.err = from.use(r.hash)
 	}
-	if flags&msgOrigin != 0 {
-		if hash := r.text(); r.err == nil {
-			_, r.err = from.use(hash)
-		}
+	r.origin = nil
+	return session.SizeOf(len(h.topic), len(h.payload), len(h.props))
+}
+
+// head is a message without who published it, of whom r.hash is. It views the record.
+type head struct {
+	flags, qos            byte
+	topic, payload, props []byte
+	expires               int64
+	expiryAt              int
+}
+
+func (r *reader) head() (h head) {
+	h.flags, h.qos = r.byte(), r.byte()
+	if h.flags&msgSameTopic == 0 {
+		r.topic = r.text()
 	}
-	return session.SizeOf(len(topic), len(payload), len(props))
+	h.topic, h.payload, h.props = r.topic, r.text(), r.text()
+	var expires, at uint64
+	if h.flags&msgExpires != 0 {
+		expires, at = r.number(), r.number()
+	}
+	switch {
+	case h.flags&msgOrigin == 0:
+		r.hash = nil
+	case h.flags&msgSameOrigin == 0:
+		r.hash = r.text()
+	}
+	// The offset is that of four bytes within the properties.
+	if h.flags&^msgFlags != 0 || len(h.topic) == 0 || h.qos > 2 || h.flags&msgOrigin != 0 && len(r.hash) != hashBytes ||
+		expires > math.MaxInt64 || at > uint64(len(h.props)) || at > 0 && at-1+4 > uint64(len(h.props)) {
+		r.fail()
+	}
+	h.expires, h.expiryAt = int64(expires), int(at)-1
+	return h
+}
+
+// entries begins a record of one entry or of a bundle: it is how many follow.
+func (r *reader) entries() int {
+	r.version()
+	if len(r.rest) == 0 || r.rest[0] != entryBundle {
+		return 1
+	}
+	r.byte()
+	n := r.number()
+	if n < 2 || n > spanMost {
+		r.fail()
+		return 0
+	}
+	return int(n)
 }
 
 // entry reads what appendEntry wrote; apart is the number of its message, 0 if
 // that follows.
 func (r *reader) entry() (e session.Entry, id uint16, share string, apart uint64) {
-	r.version()
 	flags := r.byte()
 	e.QoS, e.Retain = r.byte(), flags&entryRetain != 0
 	if flags&entryFlown != 0 {
 		id = uint16(r.byte())<<8 | uint16(r.byte())
 	}
 	n := r.number()
-	if e.QoS > 2 || n > uint64(len(r.rest)) {
+	if flags&^entryFlags != 0 || e.QoS > 2 || n > uint64(len(r.rest)) {
 		r.fail()
 		return e, 0, "", 0
 	}
@@ -253,6 +303,29 @@ func (r *reader) entry() (e session.Entry, id uint16, share string, apart uint64
 		}
 	}
 	return e, id, share, apart
+}
+
+// run reads of messages on their way the identifier of the first, and how many they are.
+func (r *reader) run() (id, n uint16) {
+	r.version()
+	id = uint16(r.byte())<<8 | uint16(r.byte())
+	many := r.number()
+	if id == 0 || many == 0 || many > spanMost || uint64(id)+many-1 > math.MaxUint16 {
+		r.fail()
+		return 0, 0
+	}
+	return id, uint16(many)
+}
+
+// gone reads which messages of a bundle wait no more.
+func (r *reader) gone() (g gone) {
+	r.version()
+	if len(r.rest) == 0 || len(r.rest) > len(g) {
+		r.fail()
+	}
+	copy(g[:], r.rest)
+	r.rest = nil
+	return g
 }
 
 // publishers reads who published messages; those of one publisher share it.

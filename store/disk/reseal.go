@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -132,23 +133,44 @@ func (c *copying) value(kind byte, value []byte) ([]byte, error) {
 		in.number()
 		in.number()
 	case kindEntry:
-		if _, _, _, apart := in.entry(); apart != 0 {
-			return value, in.end()
-		}
+		return c.entries(value)
 	default:
 		return value, nil
 	}
-	message := in.rest
-	in.skipMessage(&publishers{})
-	if err := in.end(); err != nil || message[0]&msgOrigin == 0 {
-		return value, err
-	}
-	split := len(value) - hashBytes
-	hash, err := c.publisher([hashBytes]byte(value[split:]))
-	if err != nil {
+	out := slices.Clone(value)
+	if err := c.message(in, out); err != nil {
 		return nil, err
 	}
-	return append(append(make([]byte, 0, len(value)), value[:split]...), hash...), nil
+	return out, in.end()
+}
+
+// entries is value for messages that wait.
+func (c *copying) entries(value []byte) ([]byte, error) {
+	in, out := &reader{rest: value}, slices.Clone(value)
+	for range in.entries() {
+		if _, _, _, apart := in.entry(); apart == 0 {
+			if err := c.message(in, out); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, in.end()
+}
+
+// message passes over a message, whose publisher's hash it changes in out, where
+// everything else is as in has it.
+func (c *copying) message(in *reader, out []byte) error {
+	h := in.head()
+	if in.err != nil || h.flags&msgOrigin == 0 || h.flags&msgSameOrigin != 0 {
+		return in.err
+	}
+	end := len(out) - len(in.rest)
+	hash, err := c.publisher([hashBytes]byte(out[end-hashBytes:]))
+	if err != nil {
+		return err
+	}
+	copy(out[end-hashBytes:end], hash)
+	return nil
 }
 
 // publisher is the new hash of a publisher.

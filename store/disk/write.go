@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"net/netip"
@@ -87,7 +88,11 @@ func (s *Store) change(k *kept, op *store.Op, uses map[*session.Message]int) {
 	case store.PutEntry:
 		s.putEntry(k, op, uses[op.Entry.Msg])
 	case store.SetFlight:
-		k.queue = true
+		_, again := k.flown[op.Entry.Seq]
+		if _, sent := k.runs.find(op.Entry.Seq); op.State == session.AwaitAck && !again && !sent {
+			s.next.partOf(sid, k).send(send{op.Entry.Seq, op.PacketID})
+			return
+		}
 		mark(&k.flown, op.Entry.Seq)
 		b, k := s.next.open()
 		b = appendKeyOf(b, kindFlight, sid, op.Entry.Seq)
@@ -123,7 +128,7 @@ func mark(set *map[uint64]struct{}, n uint64) {
 
 // putEntry adds a message for a session; n is in how many the batch puts it.
 func (s *Store) putEntry(k *kept, op *store.Op, n int) {
-	e, at := &op.Entry, place{op.Session, op.Entry.Seq}
+	e := &op.Entry
 	if k.came(e.Seq) {
 		return // and gone already
 	}
@@ -142,25 +147,14 @@ func (s *Store) putEntry(k *kept, op *store.Op, n int) {
 		v := len(b)
 		s.next.set(appendMessage(append(b, recordVersion), e.Msg, from), k, v)
 	}
-	if s.next.puts == nil {
-		s.next.puts = make(map[place]put)
-	}
 	if ref == 0 || ref == session.Inline {
 		ref = 0
 		e.Msg.Ref.Store(session.Inline)
-	}
-	s.next.puts[at] = put{len(s.next.recs), ref}
-	b, begin := s.next.open()
-	b = appendKeyOf(b, kindEntry, at.sid, at.seq)
-	v := len(b)
-	b = appendEntry(b, e, op.PacketID, ref)
-	if ref == 0 {
-		b = appendMessage(b, e.Msg, from)
 	} else {
 		k.aparts++
 		s.uses[ref]++
 	}
-	s.next.set(b, begin, v)
+	s.next.partOf(op.Session, k).put(put{seq: e.Seq, ref: ref, msg: e.Msg, via: e.Via, from: from, id: op.PacketID, qos: e.QoS, retain: e.Retain})
 	if l := s.next.msgs; len(l) == 0 || l[len(l)-1] != e.Msg {
 		s.next.msgs = append(l, e.Msg)
 	}
@@ -205,23 +199,19 @@ func (s *Store) deleteEntry(sid uint64, k *kept, e *session.Entry) {
 	if _, gone := s.next.gone[at]; gone {
 		return
 	}
-	if _, flown := k.flown[e.Seq]; flown {
-		if delete(k.flown, e.Seq); len(k.flown) == 0 {
-			k.flown = nil
-		}
-		b, k := s.next.open()
-		s.next.delete(appendKeyOf(b, kindFlight, sid, e.Seq), k)
-	}
+	s.landed(sid, k, e.Seq)
 	if k.goes(e.Seq) {
 		return
 	}
-	if p, there := s.next.puts[at]; there {
-		delete(s.next.puts, at)
-		s.next.recs[p.at] = rec{kind: recVoid}
-		if p.ref != 0 {
+	if ref, there := k.part.undo(e.Seq); there {
+		if ref != 0 {
 			k.aparts--
-			s.unuse(p.ref)
+			s.unuse(ref)
 		}
+		return
+	}
+	if i, there := k.bundles.find(e.Seq); there {
+		s.deleteBundled(sid, k, i, e)
 		return
 	}
 	ref, known := e.Stored()
@@ -229,8 +219,7 @@ func (s *Store) deleteEntry(sid uint64, k *kept, e *session.Entry) {
 		s.next.add(rec{kind: recUnuse, sid: sid, seq: e.Seq}) // before it is deleted
 		s.next.goes(at)
 	}
-	b, begin := s.next.open()
-	s.next.delete(appendKeyOf(b, kindEntry, sid, e.Seq), begin)
+	s.deleteAt(kindEntry, sid, e.Seq)
 	if ref != 0 {
 		k.aparts--
 		s.next.goes(at)
@@ -257,19 +246,23 @@ func (s *Store) unuse(ref uint64) {
 // deleteSession takes a session away with all that is its own.
 func (s *Store) deleteSession(sid uint64, k *kept) {
 	delete(s.sessions, sid)
-	if k.aparts > 0 {
-		for at, p := range s.next.puts {
-			if at.sid == sid && p.ref != 0 {
-				s.unuse(p.ref)
+	if p := k.part; p != nil {
+		for i := range p.puts {
+			if ref := p.puts[i].ref; ref != 0 {
+				s.unuse(ref)
 			}
 		}
-		s.next.add(rec{kind: recUnuse, sid: sid}) // before the range: it reads what is there
+		clear(p.puts)
+		p.puts, p.sends = p.puts[:0], p.sends[:0]
+	}
+	if k.aparts > 0 {
+		s.next.add(rec{kind: recUnuse, sid: sid, of: k}) // before the range: it reads what is there
 	}
 	s.delete(key(kindSession, sid))
 	for _, r := range []struct {
 		kind byte
 		had  bool
-	}{{kindSubscription, k.subs}, {kindEntry, k.queue}, {kindFlight, k.queue}, {kindIncoming, k.ids}} {
+	}{{kindSubscription, k.subs}, {kindEntry, k.queue}, {kindGone, k.noted}, {kindRun, len(k.runs) > 0}, {kindFlight, len(k.flown) > 0}, {kindIncoming, k.ids}} {
 		if r.had {
 			b, k := s.next.open()
 			b = appendKey(b, r.kind, sid)
@@ -285,24 +278,42 @@ func (s *Store) deleteSession(sid uint64, k *kept) {
 }
 
 // unuseAll is unuse for all that a session waited for when the group before this
-// one was written, or if seq is not 0, for that entry. The caller is the committer, and holds no lock.
-func (s *Store) unuseAll(g *group, sid, seq uint64) error {
+// one was written, or for one message of it. The caller is the committer, and holds no lock.
+func (s *Store) unuseAll(g *group, u *rec) error {
 	var refs []uint64
-	from, to := key(kindEntry, sid), key(kindEntry, sid+1)
-	if seq != 0 {
-		from, to = keyOf(kindEntry, sid, seq), keyOf(kindEntry, sid, seq+1)
+	from, to := key(kindEntry, u.sid), key(kindEntry, u.sid+1)
+	if u.seq != 0 {
+		first := cmp.Or(u.first, u.seq)
+		from, to = keyOf(kindEntry, u.sid, first), keyOf(kindEntry, u.sid, first+1)
 	}
 	err := s.within(from, to, func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
 			return false, errRecord
 		}
-		if _, gone := g.gone[place{sid, binary.BigEndian.Uint64(k[9:])}]; gone && seq == 0 {
-			return true, nil
+		seq, n := binary.BigEndian.Uint64(k[9:]), r.entries()
+		var over gone
+		if u.seq == 0 && n > 1 {
+			var all bool
+			if over, all = u.of.over(seq); all { // nothing changes a session that has ended
+				return true, nil
+			}
 		}
-		if _, _, _, ref := r.entry(); ref != 0 {
-			refs = append(refs, ref)
+		for i := range uint64(n) {
+			_, _, _, ref := r.entry()
+			if ref == 0 {
+				r.head()
+			}
+			if r.err != nil {
+				return false, r.err
+			}
+			_, once := g.gone[place{u.sid, seq + i}]
+			switch {
+			case ref == 0:
+			case u.seq == 0 && !over.has(i) && !once, u.seq == seq+i:
+				refs = append(refs, ref)
+			}
 		}
-		return true, r.err
+		return true, r.end()
 	})
 	if err != nil {
 		return err
@@ -311,7 +322,7 @@ func (s *Store) unuseAll(g *group, sid, seq uint64) error {
 	defer s.mu.Unlock()
 	// With the next group, in which another session may have ended its wait.
 	for _, ref := range refs {
-		if k := s.sessions[sid]; k != nil {
+		if k := s.sessions[u.sid]; k != nil {
 			k.aparts--
 		}
 		s.unuse(ref)
@@ -343,6 +354,11 @@ func (s *Store) set(key, value []byte) {
 	s.next.set(append(b, value...), begin, v)
 }
 
+func (s *Store) deleteAt(kind byte, sid, seq uint64) {
+	b, begin := s.next.open()
+	s.next.delete(appendKeyOf(b, kind, sid, seq), begin)
+}
+
 func (s *Store) delete(key []byte) {
 	b, begin := s.next.open()
 	s.next.delete(append(b, key...), begin)
@@ -369,12 +385,12 @@ const publishersKept = 1 << 16
 // publisher is the hash of who published a message, under which it is written: once,
 // however many messages and connections it has. The port of its address is left out,
 // since it makes another publisher of each connection, and says nothing.
-func (s *Store) publisher(o *session.Origin) []byte {
+func (s *Store) publisher(o *session.Origin) *[hashBytes]byte {
 	if o == nil {
 		return nil
 	}
 	if h, known := s.published[o]; known {
-		return h[:]
+		return h
 	}
 	plain := *o
 	plain.Addr = netip.AddrPortFrom(o.Addr.Addr(), 0)
@@ -386,7 +402,7 @@ func (s *Store) publisher(o *session.Origin) []byte {
 		clear(s.published)
 	}
 	s.published[o] = h
-	return h[:]
+	return h
 }
 
 // The bits of a subscription's options.
