@@ -30,9 +30,9 @@ type Size struct {
 	Kind    string `json:"kind"`
 	Records int64  `json:"records"`
 	// Messages is, of queued, how many wait: a record may hold several.
-	Messages int64 `json:"messages,omitempty"`
-	Bytes   int64  `json:"bytes"`   // keys and values as they are written
-	OnDisk  uint64 `json:"on_disk"` // of the tables, about
+	Messages int64  `json:"messages,omitempty"`
+	Bytes    int64  `json:"bytes"`   // keys and values as they are written
+	OnDisk   uint64 `json:"on_disk"` // of the tables, about
 }
 
 // Stats counts the records and the files.
