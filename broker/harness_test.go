@@ -146,15 +146,26 @@ func slowStore(fail func(int, *store.Batch) bool) func() store.Store {
 // onDisk is a store on a disk in memory.
 type onDisk struct {
 	*disk.Store
-	fs *vfs.MemFS
+	fs  *vfs.MemFS
+	opt disk.Options
 }
 
-func openDisk(fs *vfs.MemFS, on vfs.FS) *onDisk {
-	s, err := disk.Open(disk.Options{Dir: "store", FS: on})
+// on is a store of the same kind on another disk, or on the same once more.
+func (d *onDisk) on(fs *vfs.MemFS) *onDisk {
+	opt := d.opt
+	opt.FS = fs
+	return openDiskWith(fs, opt)
+}
+
+func openDisk(fs *vfs.MemFS, on vfs.FS) *onDisk { return openDiskWith(fs, disk.Options{FS: on}) }
+
+func openDiskWith(fs *vfs.MemFS, opt disk.Options) *onDisk {
+	opt.Dir = "store"
+	s, err := disk.Open(opt)
 	if err != nil {
 		panic(err)
 	}
-	return &onDisk{s, fs}
+	return &onDisk{s, fs, opt}
 }
 
 func diskStore() store.Store {
@@ -347,12 +358,13 @@ func (x *bed) restart() {
 	if err := <-kept; err != nil { // and what nobody waits for is kept with it
 		x.t.Fatal(err)
 	}
-	fs := x.b.store.(*onDisk).fs.CrashClone(vfs.CrashCloneCfg{})
+	d := x.b.store.(*onDisk)
+	fs := d.fs.CrashClone(vfs.CrashCloneCfg{})
 	x.leaveAll()
 	if err := x.b.Close(); err != nil {
 		x.t.Fatalf("Close: %v", err)
 	}
-	x.opt.Store = openDisk(fs, fs)
+	x.opt.Store = d.on(fs)
 	x.b = New(x.opt)
 }
 
@@ -379,7 +391,7 @@ func (x *bed) finish() {
 	}
 	x.b.reg.each(func(cl *client) { x.t.Errorf("client %q is left at the end", cl.id) })
 	if d, ok := x.b.store.(*onDisk); ok {
-		again := openDisk(d.fs, d.fs)
+		again := d.on(d.fs)
 		for kind, n := range again.Records() {
 			if kind != 'm' && kind != 'r' && kind != 'o' && n != 0 {
 				x.t.Errorf("%d records of kind %c are left in the store, want none", n, kind)

@@ -357,7 +357,9 @@ func (p *peer) publishes(topic, payload string, qos byte, retain bool) packet.Co
 	p.t.Helper()
 	f := packet.PublishOut{Topic: topic, Payload: []byte(payload), QoS: qos, Retain: retain}
 	if qos > 0 {
-		p.pid++
+		if p.pid++; p.pid == 0 {
+			p.pid++
+		}
 		f.PacketID = p.pid
 	}
 	p.send(p.pub(f))

@@ -12,6 +12,7 @@ import (
 
 	"sallyport/packet"
 	"sallyport/store"
+	"sallyport/store/disk"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -23,6 +24,7 @@ type outage struct {
 	mem   *vfs.MemFS
 	left  atomic.Int64 // operations until then
 	after chan *vfs.MemFS
+	at    time.Time // when it was; read after after
 	over  chan struct{}
 	rnd   *rand.Rand
 }
@@ -38,6 +40,7 @@ func (o *outage) fs() vfs.FS {
 		case left > 0:
 			return nil
 		case left == 0:
+			o.at = time.Now()
 			o.after <- o.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: o.rnd.IntN(2) * o.rnd.IntN(100), RNG: o.rnd})
 		}
 		<-o.over // when nobody listens any more
@@ -53,6 +56,12 @@ type sending struct {
 	received bool // PUBREC came
 }
 
+// taking is the acknowledgement of a payload, when the publisher had it.
+type taking struct {
+	payload string
+	at      time.Time
+}
+
 // actor is a client that keeps its own state as the standard says (MQTT 5.0, 4.3, 4.4).
 type actor struct {
 	*peer
@@ -60,7 +69,7 @@ type actor struct {
 	topic   string // that it publishes to; empty: it subscribes
 	made    int
 	open    []*sending
-	acked   []string // payloads, taken by the broker
+	acked   []taking
 	have    []string // payloads that arrived
 	pending map[uint16]bool
 	away    bool
@@ -126,13 +135,13 @@ func (a *actor) hears() {
 		case at < 0:
 		case e.h.Type == packet.PUBREC:
 			if !a.open[at].received {
-				a.acked = append(a.acked, a.open[at].payload)
+				a.acked = append(a.acked, taking{a.open[at].payload, time.Now()})
 			}
 			a.open[at].received = true
 			a.ack(packet.PUBREL, ack.PacketID)
 		default: // PUBACK, PUBCOMP
 			if e.h.Type == packet.PUBACK {
-				a.acked = append(a.acked, a.open[at].payload)
+				a.acked = append(a.acked, taking{a.open[at].payload, time.Now()})
 			}
 			a.open = slices.Delete(a.open, at, at+1)
 		}
@@ -140,22 +149,43 @@ func (a *actor) hears() {
 }
 
 // TestPowerLossUnderTheWholeBroker cuts the power at random operations of the disk
-// while clients publish and receive. What they were told before counts.
+// while clients publish and receive. What they were told before counts: with Interval
+// but for the last interval, and with System only that the broker goes on.
 func TestPowerLossUnderTheWholeBroker(t *testing.T) {
-	rounds := 40
-	if testing.Short() {
-		rounds = 10
-	}
-	for seed := range rounds {
-		synctest.Test(t, func(t *testing.T) { powerLoss(t, uint64(seed)) })
+	for _, c := range []struct {
+		name   string
+		opt    disk.Options
+		rounds int
+	}{
+		{"always", disk.Options{}, 40},
+		{"always, encrypted", disk.Options{Key: []byte("the key of 32 bytes for the test")}, 16},
+		{"interval", disk.Options{Durability: disk.Interval, Interval: 50 * time.Millisecond}, 24},
+		{"os", disk.Options{Durability: disk.System}, 12},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() {
+				c.rounds /= 4
+			}
+			judged := 0
+			for seed := range c.rounds {
+				synctest.Test(t, func(t *testing.T) { judged += powerLoss(t, uint64(seed), c.opt) })
+			}
+			if judged == 0 && c.opt.Durability != disk.System {
+				t.Error("nothing was acknowledged that has to be there: this shows nothing")
+			}
+		})
 	}
 }
 
-func powerLoss(t *testing.T, seed uint64) {
+// powerLoss is how many acknowledgements counted.
+func powerLoss(t *testing.T, seed uint64, opt disk.Options) (judged int) {
 	rnd := rand.New(rand.NewPCG(seed, 9))
 	o := &outage{mem: vfs.NewCrashableMem(), after: make(chan *vfs.MemFS, 1), over: make(chan struct{}), rnd: rand.New(rand.NewPCG(seed, 8))}
 	o.left.Store(1 << 40)
-	way{bubble: true, store: func() store.Store { return openDisk(o.mem, o.fs()) }}.play(t, nil, func(x *bed) {
+	way{bubble: true, store: func() store.Store {
+		opt.FS = o.fs()
+		return openDiskWith(o.mem, opt)
+	}}.play(t, nil, func(x *bed) {
 		var all []*actor
 		for _, id := range []string{"p1", "p2"} {
 			all = append(all, &actor{id: id, topic: "t/" + id, pending: map[uint16]bool{}})
@@ -205,6 +235,9 @@ func powerLoss(t *testing.T, seed uint64) {
 			if rnd.IntN(3) == 0 {
 				synctest.Wait()
 			}
+			if opt.Durability != disk.Always {
+				time.Sleep(opt.Interval / 20) // the disk does nothing else
+			}
 			select {
 			case after = <-o.after:
 			default:
@@ -224,7 +257,7 @@ func powerLoss(t *testing.T, seed uint64) {
 		if err := x.b.Close(); err != nil {
 			t.Fatal(err)
 		}
-		x.opt.Store = openDisk(after, after)
+		x.opt.Store = x.b.store.(*onDisk).on(after)
 		x.b = New(x.opt)
 		for _, a := range all {
 			connect(a)
@@ -241,16 +274,30 @@ func powerLoss(t *testing.T, seed uint64) {
 				a.hears()
 			}
 		}
-		judge(t, seed, all)
+		switch opt.Durability {
+		case disk.Always:
+			judged = judge(t, seed, all, o.at.Add(time.Hour))
+		case disk.Interval:
+			judged = judge(t, seed, all, o.at.Add(-opt.Interval))
+		}
 	})
+	return judged
 }
 
-// judge compares what was acknowledged with what arrived.
-func judge(t *testing.T, seed uint64, all []*actor) {
+// judge compares what was acknowledged before a time with what arrived.
+func judge(t *testing.T, seed uint64, all []*actor, before time.Time) int {
 	t.Helper()
 	var acked []string
+	whole := true // nothing that was acknowledged may be lost
 	for _, a := range all {
-		if acked = append(acked, a.acked...); len(a.open) > 0 {
+		for _, m := range a.acked {
+			if m.at.Before(before) {
+				acked = append(acked, m.payload)
+			} else {
+				whole = false
+			}
+		}
+		if len(a.open) > 0 {
 			t.Errorf("seed %d: %s: %d exchanges are not over", seed, a.id, len(a.open))
 		}
 	}
@@ -276,7 +323,7 @@ func judge(t *testing.T, seed uint64, all []*actor) {
 			}
 		}
 		for m, n := range got {
-			if n > 1 && m[5] == '2' {
+			if n > 1 && m[5] == '2' && whole {
 				t.Errorf("seed %d: %s got %.20s %d times", seed, who, m, n)
 			}
 		}
@@ -293,10 +340,11 @@ func judge(t *testing.T, seed uint64, all []*actor) {
 			if _, err := fmt.Sscanf(m[7:], "%d", &n); err != nil {
 				t.Fatal(err)
 			}
-			if n < last[m[:6]] {
+			if n < last[m[:6]] && whole {
 				t.Errorf("seed %d: %s got %.20s after %d", seed, a.id, m, last[m[:6]])
 			}
 			last[m[:6]] = n
 		}
 	}
+	return len(acked)
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"maps"
+	"math/rand/v2"
 	"slices"
 
 	"sallyport/session"
@@ -81,6 +82,10 @@ func (b *Broker) restoreSession(t *turn, kept *store.Restored, over *store.Batch
 		}
 	}
 	s.SetLastSeq(kept.LastSeq)
+	// A store that puts its syncs off may not know what was sent last, and a client takes
+	// a QoS 2 message for one that it has if it comes under an identifier that is open
+	// there: those that were just in use are avoided.
+	s.SetLastID(uint16(rand.Uint32()))
 	for _, id := range kept.Incoming {
 		s.AddIncoming(id)
 	}

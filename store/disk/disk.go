@@ -163,7 +163,13 @@ func openTree(opt Options) (*Store, *failStop, error) {
 	s.wake = sync.NewCond(&s.mu)
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
-	fs := &failStop{FS: opt.FS, fail: s.fail, lazy: opt.Durability != Always, snapshot: opt.FS.PathJoin(opt.Dir, snapshotDir)}
+	lazy := opt.Durability != Always
+	if lazy {
+		if err := opt.mark(true); err != nil {
+			return nil, nil, errors.Join(err, unlocked(lock))
+		}
+	}
+	fs := &failStop{fail: s.fail, lazy: lazy, snapshot: opt.FS.PathJoin(opt.Dir, snapshotDir)}
 	s.files = fs
 	tree := &pebble.Options{
 		FS: fs, Cache: cache, Lock: lock, Logger: quiet{s}, FormatMajorVersion: pebble.FormatNewest,
@@ -175,9 +181,17 @@ func openTree(opt Options) (*Store, *failStop, error) {
 		}},
 	}
 	shape(tree, opt.Key != nil)
-	s.db, err = pebble.Open(opt.Dir, tree)
+	s.db, err = opt.tree(func(on vfs.FS) (*pebble.DB, error) {
+		fs.FS = on
+		return pebble.Open(opt.Dir, tree)
+	})
 	if err = errors.Join(err, unlocked(lock)); err != nil {
 		return nil, nil, err
+	}
+	if !lazy { // the logs from before are in tables now
+		if err := opt.mark(false); err != nil {
+			return nil, nil, errors.Join(err, s.db.Close())
+		}
 	}
 	s.lock = lock // for Reopen
 	return s, fs, nil

@@ -66,8 +66,12 @@ func locked(err error) error {
 func openReadOnly(opt *Options, lock *pebble.Lock) (*pebble.DB, error) {
 	cache := pebble.NewCache(opt.CacheBytes)
 	defer cache.Unref() // Pebble has its own
-	return pebble.Open(opt.Dir, &pebble.Options{
-		FS: readOnly{opt.FS}, Cache: cache, Lock: lock, Logger: mute{}, ReadOnly: true,
+	return opt.tree(func(on vfs.FS) (*pebble.DB, error) { return readTree(opt.Dir, on, cache, lock) })
+}
+
+func readTree(dir string, on vfs.FS, cache *pebble.Cache, lock *pebble.Lock) (*pebble.DB, error) {
+	return pebble.Open(dir, &pebble.Options{
+		FS: readOnly{on}, Cache: cache, Lock: lock, Logger: mute{}, ReadOnly: true,
 		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}, // who reads is told
 	})
 }
