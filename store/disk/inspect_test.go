@@ -353,12 +353,13 @@ func TestABitOfATableThatIsChangedIsFoundAndNeverHangs(t *testing.T) {
 	if err != nil || len(tables) == 0 {
 		t.Fatal(tables, err)
 	}
-	data, err := os.ReadFile(tables[0])
+	table := tables[len(tables)-1]
+	data, err := os.ReadFile(table)
 	if err != nil {
 		t.Fatal(err)
 	}
 	data[len(data)/4] ^= 4
-	if err := os.WriteFile(tables[0], data, 0o600); err != nil {
+	if err := os.WriteFile(table, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	i, err := Inspect(Options{Dir: dir})
@@ -370,7 +371,7 @@ func TestABitOfATableThatIsChangedIsFoundAndNeverHangs(t *testing.T) {
 	if err := errors.Join(err, i.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if n == 0 || len(problems) == 0 || !strings.Contains(problems[0], filepath.Base(tables[0])) || !strings.Contains(problems[0], "checksum") {
+	if n == 0 || len(problems) == 0 || !strings.Contains(problems[0], filepath.Base(table)) || !strings.Contains(problems[0], "checksum") {
 		t.Errorf("%d tables, %q", n, problems)
 	}
 	if s, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "checksum") {

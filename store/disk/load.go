@@ -59,7 +59,10 @@ func (s *Store) create() error {
 	if err := errors.Join(b.Set(formatKey, binary.BigEndian.AppendUint32(nil, formatVersion), nil), s.makeSecrets(b)); err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close())
+	if err := errors.Join(s.db.Apply(b, pebble.Sync), b.Close()); err != nil {
+		return err
+	}
+	return s.db.Flush() // the first log does not say how much of it was synced, the next one does
 }
 
 func (s *Store) get(key []byte) ([]byte, error) {
