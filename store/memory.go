@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -10,12 +11,15 @@ import (
 
 // Memory is a Store that forgets everything when the process ends. Sessions,
 // queues and flights live in the broker's own structures; a second copy here
-// would serve nobody, so only retained messages are held.
+// would serve nobody, so only retained messages and items are held.
 type Memory struct {
 	retained *topic.Names[*session.Message]
 	changing sync.Mutex // held to change retained and bytes
 	bytes    atomic.Int64
 	closed   atomic.Bool
+
+	keeping sync.Mutex // guards items
+	items   map[string]map[string][]byte
 }
 
 // NewMemory makes an empty store.
@@ -60,15 +64,50 @@ func (m *Memory) unretain(name string) {
 }
 
 // Commit calls done before it returns.
-func (m *Memory) Commit(_ *Batch, done func(error)) {
-	if done == nil {
-		return
-	}
+func (m *Memory) Commit(b *Batch, done func(error)) {
+	var err error
 	if m.closed.Load() {
-		done(ErrClosed)
+		err = ErrClosed
+	} else if b != nil {
+		for i := range b.Ops {
+			if op := &b.Ops[i]; op.Item != nil {
+				m.keep(op)
+			}
+		}
+	}
+	if done != nil {
+		done(err)
+	}
+}
+
+func (m *Memory) keep(op *Op) {
+	m.keeping.Lock()
+	defer m.keeping.Unlock()
+	table := m.items[op.Item.Table]
+	if op.Kind == DeleteItem {
+		delete(table, op.Item.Name)
 		return
 	}
-	done(nil)
+	if table == nil {
+		table = make(map[string][]byte)
+		if m.items == nil {
+			m.items = make(map[string]map[string][]byte)
+		}
+		m.items[op.Item.Table] = table
+	}
+	table[op.Item.Name] = slices.Clone(op.Item.Value)
+}
+
+// Items implements Store.
+func (m *Memory) Items(table string, yield func(Item) error) error {
+	m.keeping.Lock()
+	defer m.keeping.Unlock()
+	for name, value := range m.items[table] {
+		if err := yield(Item{table, name, slices.Clone(value)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Retained implements Store.

@@ -22,7 +22,7 @@ var ErrClosed = errors.New("store is closed")
 // Kind says what an Op does.
 type Kind uint8
 
-// The operations of a batch. All but those on retained messages name a session
+// The operations of a batch. All but those on retained messages and items name a session
 // by its number, and do nothing to one that was never put or has been deleted, so
 // that what comes late for it is nobody's.
 const (
@@ -39,6 +39,8 @@ const (
 	DeleteRetained                     // Topic: likewise, if there is one after all
 	PutWill                            // Message, Expiry, At: a will whose delay runs
 	DeleteWill
+	PutItem    // Item
+	DeleteItem // Item, without its Value
 )
 
 // Op is one change. Only the fields its Kind names are set, beside Session.
@@ -60,6 +62,16 @@ type Op struct {
 	Entry    session.Entry
 	Message  *session.Message
 	At       int64 // nanoseconds since 1970
+	Item     *Item
+}
+
+// Item is a piece of the broker's own state: an account, an entry of a block list. It is
+// found by its table, or by that and its name. The Value is whatever its owner writes,
+// a secret perhaps, and is shown to nobody.
+type Item struct {
+	Table string
+	Name  string
+	Value []byte
 }
 
 // Batch is a list of changes that are kept together or not at all. The zero Batch is empty.
@@ -103,6 +115,9 @@ type Store interface {
 	EachRetained(after string, work int, yield func(*session.Message) bool) (cursor string, complete bool)
 	// RetainedCount is the number of retained messages and their bytes.
 	RetainedCount() (messages, bytes int64)
+	// Items yields all that was kept of a table, in no order, until yield returns an
+	// error, which it returns. The Item is the caller's. yield may not call the store.
+	Items(table string, yield func(Item) error) error
 	// Close ends the store; pending batches are completed first.
 	Close() error
 }

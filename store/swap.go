@@ -46,6 +46,8 @@ func (s *Swap) Commit(b *Batch, done func(error))      { s.now().Commit(b, done)
 func (s *Swap) RetainedCount() (messages, bytes int64) { return s.now().RetainedCount() }
 func (s *Swap) Close() error                           { return s.now().Close() }
 
+func (s *Swap) Items(table string, yield func(Item) error) error { return s.now().Items(table, yield) }
+
 func (s *Swap) Page(session, first, last uint64, entries, bytes int) ([]RestoredEntry, error) {
 	return s.now().Page(session, first, last, entries, bytes)
 }

@@ -20,7 +20,7 @@ type storeDumpCmd struct {
 
 // Help describes the lines.
 func (*storeDumpCmd) Help() string {
-	return `One JSON object a line: kind is session, subscription, queued, incoming, will, retained or publisher. A record that can't be read is told of on standard error, and the exit code is 1 then.
+	return `One JSON object a line: kind is session, subscription, queued, incoming, will, retained, publisher or item, of which the value is not shown. A record that can't be read is told of on standard error, and the exit code is 1 then.
 
 Examples:
 
@@ -52,6 +52,8 @@ type dumped struct {
 	Publisher         *dumpedOwner `json:"publisher,omitempty"`
 	Payload           []byte       `json:"payload,omitempty"`
 	Properties        []byte       `json:"properties,omitempty"`
+	Table             string       `json:"table,omitempty"` // of an item, as Name
+	Name              string       `json:"name,omitempty"`
 }
 
 // dumpedOwner is who has a session, or has published a message. Attributes, claims
@@ -131,6 +133,8 @@ func (c *storeDumpCmd) line(r *disk.Record) *dumped {
 		d.Due = &due
 	case "retained":
 		c.message(d, r.Message)
+	case "item":
+		d.Table, d.Name = r.Item.Table, r.Item.Name
 	}
 	return d
 }

@@ -463,6 +463,14 @@ func FuzzRecords(f *testing.F) {
 				t.Errorf("%+v, then %+v", got, second)
 			}
 		}
+		if id, n := (&reader{rest: rec}).run(); n > spanMost || uint32(id)+uint32(n) > 65536 {
+			t.Errorf("a run of %d from %d", n, id)
+		}
+		(&reader{rest: rec}).gone()
+		in := &reader{rest: rec}
+		if table, name, value := in.item(); in.err == nil && len(table)+len(name)+len(value) > len(rec) {
+			t.Errorf("an item of %q, %q, %q", table, name, value)
+		}
 		o := publishers{read: func([]byte) ([]byte, error) { return []byte("\x01{}"), nil }}
 		r = &reader{rest: bytes.Clone(rec)}
 		var list []put

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sallyport/session"
+	"sallyport/store"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -108,6 +109,7 @@ type Record struct {
 	PacketID uint16           // of what is in flight, or of an incoming message
 	State    session.State    // of what is in flight
 	Message  *session.Message // of an entry, a will, a message that several wait for, or a retained one
+	Item     store.Item       // of the broker's own state, without its Value
 	At       int64            // when a will is due, in nanoseconds since 1970
 
 	over  bool   // it is a message of a bundle that waits no more, or says of several what becomes of them
@@ -121,7 +123,7 @@ var kindNames = []struct {
 	name string
 }{
 	{kindSession, "session"}, {kindSubscription, "subscription"}, {kindRun, "run"}, {kindFlight, "flight"}, {kindMessage, "message"},
-	{kindGone, "gone"}, {kindEntry, "queued"}, {kindIncoming, "incoming"}, {kindWill, "will"}, {kindRetained, "retained"}, {kindOrigin, "publisher"},
+	{kindGone, "gone"}, {kindEntry, "queued"}, {kindIncoming, "incoming"}, {kindWill, "will"}, {kindRetained, "retained"}, {kindOrigin, "publisher"}, {kindItem, "item"},
 }
 
 // Each visits every record, those of a kind together. It goes on behind a record
@@ -215,7 +217,7 @@ type visitor struct {
 func (v *visitor) relate(kind byte, r *Record) error {
 	var err error
 	switch kind {
-	case kindRetained, kindOrigin:
+	case kindRetained, kindOrigin, kindItem:
 		return nil
 	case kindMessage:
 		v.messages[r.apart] = struct{}{}
@@ -294,7 +296,7 @@ func (v *visitor) records(key, value []byte) ([]*Record, error) {
 func (v *visitor) record(key, value []byte) (*Record, error) {
 	out, in := &Record{}, &reader{rest: value}
 	rest := key[1:]
-	if key[0] != kindRetained && key[0] != kindOrigin {
+	if key[0] != kindRetained && key[0] != kindOrigin && key[0] != kindItem {
 		if len(rest) < 8 {
 			return nil, errRecord
 		}
@@ -338,6 +340,9 @@ func (v *visitor) record(key, value []byte) (*Record, error) {
 	case kindRetained:
 		in.version()
 		out.Message = in.message(&v.from)
+	case kindItem:
+		table, name, _ := in.item()
+		out.Item = store.Item{Table: string(table), Name: string(name)}
 	}
 	if err = cmp.Or(err, in.end()); err != nil {
 		return nil, err
@@ -347,7 +352,7 @@ func (v *visitor) record(key, value []byte) (*Record, error) {
 
 // restSizes is how long a key is behind its kind and its first number.
 var restSizes = map[byte]int{
-	kindSession: 0, kindSubscription: hashBytes, kindGone: 8, kindRun: 8, kindFlight: 8, kindIncoming: 2, kindWill: 0, kindMessage: 0, kindRetained: hashBytes, kindOrigin: hashBytes,
+	kindSession: 0, kindSubscription: hashBytes, kindGone: 8, kindRun: 8, kindFlight: 8, kindIncoming: 2, kindWill: 0, kindMessage: 0, kindRetained: hashBytes, kindOrigin: hashBytes, kindItem: 2 * hashBytes,
 }
 
 func (v *visitor) session(out *Record, in *reader) error {

@@ -20,6 +20,7 @@ const (
 	kindMessage      = 'p' // number of a message that several sessions wait for
 	kindRetained     = 'r' // hash of the topic
 	kindOrigin       = 'o' // hash of a publisher
+	kindItem         = 'a' // hash of the table, hash of the name within it
 )
 
 // hashBytes is how much of a hash a key holds.
@@ -54,6 +55,15 @@ func (s *Store) hash(dst []byte, name string) []byte {
 
 func (s *Store) retainedKey(topic string) []byte {
 	return s.hash(append(make([]byte, 0, 1+hashBytes), kindRetained), topic)
+}
+
+// itemsKey is where the items of a table begin.
+func (s *Store) itemsKey(table string) []byte {
+	return s.hash(append(make([]byte, 0, 1+2*hashBytes), kindItem), "table\x00"+table)
+}
+
+func (s *Store) itemKey(table, name string) []byte {
+	return s.hash(s.itemsKey(table), "item\x00"+name)
 }
 
 func (s *Store) subscriptionKey(sid uint64, filter string) []byte {

@@ -8,12 +8,11 @@ import (
 
 // Page implements store.Pager.
 func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.RestoredEntry, err error) {
-	s.mu.Lock()
-	if s.closed || s.failed != nil {
-		s.mu.Unlock()
+	if !s.enter() {
 		return nil, store.ErrClosed
 	}
-	s.running++ // Close waits
+	defer s.leave()
+	s.mu.Lock()
 	from := first
 	if k := s.sessions[sid]; k != nil {
 		if i, there := k.bundles.find(first); there {
@@ -21,12 +20,6 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 		}
 	}
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.running--
-		s.mu.Unlock()
-		s.wake.Broadcast()
-	}()
 	// One publisher is one Origin, for all messages that are read: s.readers.
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -88,4 +81,23 @@ func (s *Store) goneOf(sid, first uint64) (g gone, all bool) {
 		return k.over(first)
 	}
 	return g, true
+}
+
+// enter lets a reader in, for whom Close waits until it leaves; false if the store is
+// closed or has failed.
+func (s *Store) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.failed != nil {
+		return false
+	}
+	s.running++
+	return true
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	s.running--
+	s.mu.Unlock()
+	s.wake.Broadcast()
 }

@@ -305,6 +305,14 @@ func (r *reader) entry() (e session.Entry, id uint16, share string, apart uint64
 	return e, id, share, apart
 }
 
+// item reads a piece of the broker's own state, which views the record.
+func (r *reader) item() (table, name, value []byte) {
+	r.version()
+	table, name, value = r.text(), r.text(), r.rest
+	r.rest = nil
+	return table, name, value
+}
+
 // run reads of messages on their way the identifier of the first, and how many they are.
 func (r *reader) run() (id, n uint16) {
 	r.version()

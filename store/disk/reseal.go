@@ -117,6 +117,9 @@ func (c *copying) key(key, value []byte) ([]byte, error) {
 	case kindOrigin:
 		in.version()
 		return c.to.hash([]byte{kindOrigin}, string(in.rest)), in.err
+	case kindItem:
+		table, name, _ := in.item()
+		return c.to.itemKey(string(table), string(name)), in.err
 	}
 	return key, nil
 }

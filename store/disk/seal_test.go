@@ -69,6 +69,7 @@ var secrets = func() map[string]string {
 		"topic", "payload", "payload for several", "properties", "client id", "user", "realm", "user name of placeholders", "group", "role",
 		"attribute", "value of an attribute", "claim", "listener", "method", "certificate", "will topic", "will payload", "filter",
 		"shared filter", "share group", "retained topic", "retained payload", "publisher's client id", "publisher's user",
+		"table", "item's name", "item",
 	} {
 		b := make([]byte, 24)
 		for i := range b {
@@ -111,6 +112,7 @@ func secretChange(n int) []store.Op {
 		{Kind: store.AddIncoming, Session: 1, PacketID: 2},
 		{Kind: store.PutWill, Session: 1, Message: m("will topic", "will payload"), At: 1},
 		{Kind: store.PutRetained, Message: m("retained topic", "retained payload")},
+		{Kind: store.PutItem, Item: &store.Item{Table: secrets["table"], Name: secrets["item's name"], Value: []byte(secrets["item"])}},
 	}
 }
 

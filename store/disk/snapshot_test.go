@@ -304,6 +304,7 @@ func described(t *testing.T, opt Options) (all []string) {
 			if r.Sub != nil {
 				line += " " + r.Sub.Filter
 			}
+			line += r.Item.Table + r.Item.Name
 			all = append(all, line)
 		}
 	}
@@ -382,6 +383,20 @@ func TestAStoreIsSealedAnew(t *testing.T) {
 			}
 			// The new store finds again under its own keys what it is asked to delete.
 			s := open(t, to)
+			n = 0
+			err := s.Items(secrets["table"], func(i store.Item) error {
+				if n++; i.Name != secrets["item's name"] || string(i.Value) != secrets["item"] {
+					t.Errorf("item %+v", i)
+				}
+				return nil
+			})
+			if err != nil || n != 1 {
+				t.Errorf("%d items, %v", n, err)
+			}
+			commit(t, s, store.Op{Kind: store.DeleteItem, Item: &store.Item{Table: secrets["table"], Name: secrets["item's name"]}})
+			if n := records(t, s, kindItem); n != 0 {
+				t.Errorf("%d items are left", n)
+			}
 			topic := ""
 			s.Memory.EachRetained("", 10, func(m *session.Message) bool { topic = m.Topic; return true })
 			s.Unretain(topic)

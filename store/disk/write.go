@@ -22,6 +22,13 @@ func (s *Store) gather(b *store.Batch) {
 		case store.PutRetained, store.DeleteRetained:
 			s.retained(op.Topic)
 			continue
+		case store.PutItem:
+			v := appendText(appendText([]byte{recordVersion}, op.Item.Table), op.Item.Name)
+			s.set(s.itemKey(op.Item.Table, op.Item.Name), append(v, op.Item.Value...))
+			continue
+		case store.DeleteItem:
+			s.delete(s.itemKey(op.Item.Table, op.Item.Name))
+			continue
 		}
 		k := s.sessions[op.Session]
 		if k == nil {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -24,6 +25,7 @@ func Contract(t *testing.T, open func(t *testing.T) store.Store) {
 		{"a scan is in order, by filter, and goes on from its cursor", scans},
 		{"a scan sees what stays, once, while others change", scanUnderChange},
 		{"only an expired message is expired", expiry},
+		{"items are kept by table and name", items},
 		{"every message is walked over once, whatever its topic", walk},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,6 +42,46 @@ func batch(n int) *store.Batch {
 	var b store.Batch
 	b.Add(store.Op{Kind: store.AddIncoming, Session: 1, PacketID: uint16(n)})
 	return &b
+}
+
+func items(t *testing.T, s store.Store) {
+	keep := func(ops ...store.Op) {
+		t.Helper()
+		done := make(chan error, 1)
+		b := &store.Batch{Ops: ops}
+		s.Commit(b, func(err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	item := func(table, name, value string) *store.Item {
+		return &store.Item{Table: table, Name: name, Value: []byte(value)}
+	}
+	changed := item("accounts", "eve", "e")
+	keep(
+		store.Op{Kind: store.PutItem, Item: item("accounts", "ada", "1")}, store.Op{Kind: store.PutItem, Item: item("accounts", "bob", "2")},
+		store.Op{Kind: store.PutItem, Item: item("blocks", "ada", "3")}, store.Op{Kind: store.PutItem, Item: item("accounts", "", "")},
+		store.Op{Kind: store.PutItem, Item: changed})
+	changed.Value[0] = 'x' // it is not the store's
+	keep(store.Op{Kind: store.PutItem, Item: item("accounts", "bob", "4")}, store.Op{Kind: store.DeleteItem, Item: item("accounts", "ada", "")},
+		store.Op{Kind: store.DeleteItem, Item: item("accounts", "nobody", "")}, store.Op{Kind: store.DeleteItem, Item: item("nothing", "ada", "")})
+	for table, want := range map[string]string{"accounts": "[= bob=4 eve=e]", "blocks": "[ada=3]", "account": "[]", "": "[]"} {
+		got := []string{}
+		err := s.Items(table, func(i store.Item) error {
+			if i.Table != table {
+				t.Errorf("table %q, want %q", i.Table, table)
+			}
+			got = append(got, i.Name+"="+string(i.Value))
+			return nil
+		})
+		if slices.Sort(got); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("table %q: %v, %v, want %s", table, got, err, want)
+		}
+	}
+	enough, n := errors.New("enough"), 0
+	if err := s.Items("accounts", func(store.Item) error { n++; return enough }); !errors.Is(err, enough) || n != 1 {
+		t.Errorf("%v after %d items, want the error of whoever reads, after one", err, n)
+	}
 }
 
 func completions(t *testing.T, s store.Store) {
