@@ -201,6 +201,7 @@ func (g *group) store(e *session.Entry, batch *store.Batch) {
 	}
 	g.lastSeq++
 	e.Seq = g.lastSeq
+	e.Msg.Leaves()
 	batch.Add(store.Op{Kind: store.PutEntry, Session: g.number, Entry: *e})
 }
 

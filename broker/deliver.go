@@ -247,6 +247,7 @@ func (cl *client) stored() bool { return cl.session != nil && cl.session.Number 
 // it is in flight, 0 for none.
 func (cl *client) store(batch *store.Batch, e session.Entry, id uint16) {
 	if cl.stored() {
+		e.Msg.Leaves()
 		batch.Add(store.Op{Kind: store.PutEntry, Session: cl.session.Number, Entry: e, PacketID: id})
 	}
 }

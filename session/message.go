@@ -26,23 +26,48 @@ type Message struct {
 	QoS    byte
 	Retain bool
 	Will   bool          // it was left as a will
-	marks  atomic.Uint32 // held, kept
+	marks  atomic.Uint32 // held, kept; above them how many entries are on their way to the store
 }
 
 // The bits of Message.marks.
 const (
 	msgHeld = 1 << iota
 	msgKept
+	msgOnItsWay = 1 << 8 // one entry
 )
 
 // Inline as Message.Ref says that the message is written with each of its entries.
 const Inline = ^uint64(0)
 
-// Kept reports whether a store has the message, and can give it back.
-func (m *Message) Kept() bool { return m.marks.Load()&msgKept != 0 }
+// Kept reports whether a store has the message for all whose entries were handed to
+// it, and can give it back.
+func (m *Message) Kept() bool {
+	v := m.marks.Load()
+	return v&msgKept != 0 && v < msgOnItsWay
+}
 
-// SetKept is called by a store that has the message, for all that wait for it.
+// SetKept is called by a store for a message that it gives back.
 func (m *Message) SetKept() { m.marks.Or(msgKept) }
+
+// Leaves notes that one more entry is to be handed to the store, before anybody asks
+// whether it is there. Entries of one message may get there in different batches: it
+// is not enough that the first has.
+func (m *Message) Leaves() { m.marks.Add(msgOnItsWay) }
+
+// Lands is called by the store for each entry that was handed to it, when it has that
+// or will never have it.
+func (m *Message) Lands() {
+	for {
+		v := m.marks.Load()
+		n := v | msgKept
+		if n >= msgOnItsWay {
+			n -= msgOnItsWay
+		}
+		if m.marks.CompareAndSwap(v, n) {
+			return
+		}
+	}
+}
 
 // NewMessage makes a message with copies of what it is given, which may view a
 // buffer: one allocation, or two where it is large. It does not expire.

@@ -151,3 +151,42 @@ func TestAMissingPageIsOver(t *testing.T) {
 		t.Errorf("%d entries of %d bytes", n, bytes)
 	}
 }
+
+// The entries of one message get to the store in different batches: that one session's
+// is there does not say that another's is.
+func TestAMessageIsLetGoOfWhenAllItsEntriesAreKept(t *testing.T) {
+	long := NewMessage("t", make([]byte, 5*PageBytes), nil)
+	short := NewMessage("t", make([]byte, 2*PageBytes), nil)
+	short.SetKept()
+	var both [2]*Session
+	for i := range both {
+		s := &Session{Number: uint64(i + 1)}
+		for range 3 {
+			s.Enqueue(Entry{Msg: short, Seq: s.NextSeq(), QoS: 1})
+		}
+		long.Leaves()
+		s.Enqueue(Entry{Msg: long, Seq: s.NextSeq(), QoS: 1})
+		s.Enqueue(Entry{Msg: short, Seq: s.NextSeq(), QoS: 1})
+		both[i] = s
+	}
+	check := func(what string, want bool) {
+		t.Helper()
+		if long.Kept() != want {
+			t.Errorf("%s: kept is %v", what, !want)
+		}
+		for i, s := range both {
+			s.PageOut()
+			last := s.paging.runs[len(s.paging.runs)-1]
+			if out := last.first+uint64(last.n) > 4; out != want {
+				t.Errorf("%s: session %d has let go of it: %v", what, i, out)
+			}
+		}
+	}
+	check("none is there", false)
+	long.Lands()
+	check("one is there", false)
+	long.Lands()
+	check("both are there", true)
+	long.Lands() // of who never said that it leaves
+	check("another was put", true)
+}

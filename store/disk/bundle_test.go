@@ -213,3 +213,34 @@ func TestBundlesAreWhatTheyHold(t *testing.T) {
 		closed(t, s)
 	}
 }
+
+func TestAMessageIsKeptWhenAllItsEntriesAre(t *testing.T) {
+	s := open(t, Options{})
+	defer closed(t, s)
+	for sid := range uint64(3) {
+		commit(t, s, store.Op{Kind: store.PutSession, Session: sid + 1, Client: fmt.Sprint(sid), Owner: owner, Expiry: 9})
+	}
+	m := message("t", "for three, of whom one has left")
+	put := func(sid uint64) store.Op {
+		return store.Op{Kind: store.PutEntry, Session: sid, Entry: session.Entry{Msg: m, QoS: 1, Seq: 1}}
+	}
+	for range 4 {
+		m.Leaves()
+	}
+	commit(t, s, put(1))
+	commit(t, s) // what is told of a group is told before the next
+	if m.Kept() {
+		t.Error("it is kept, and three entries are on their way")
+	}
+	commit(t, s, append(over(2, 1), put(2))...) // acknowledged before it is put
+	commit(t, s, append([]store.Op{put(3)}, over(3, 1)...)...)
+	commit(t, s)
+	if m.Kept() {
+		t.Error("it is kept, and one entry is on its way")
+	}
+	commit(t, s, put(99)) // of nobody
+	commit(t, s)
+	if !m.Kept() {
+		t.Error("it is not kept, and nothing is on its way")
+	}
+}

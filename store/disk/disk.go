@@ -261,7 +261,7 @@ type group struct {
 	parts []*part            // what is gathered for each session
 	marks []marked           // bundles of which something goes
 	gone  map[place]struct{} // messages written apart that a session does not wait for any more
-	msgs  []*session.Message // what is ready to be read when it is written
+	msgs  []*session.Message // of all entries that came, once for each
 	done  []func(error)
 }
 
@@ -413,7 +413,7 @@ func (s *Store) tell() {
 		g := s.untold[0]
 		s.mu.Unlock()
 		for _, m := range g.msgs {
-			m.SetKept()
+			m.Lands()
 		}
 		for _, done := range g.done {
 			done(nil)

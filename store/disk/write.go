@@ -30,6 +30,9 @@ func (s *Store) gather(b *store.Batch) {
 			s.delete(s.itemKey(op.Item.Table, op.Item.Name))
 			continue
 		}
+		if op.Kind == store.PutEntry {
+			s.next.msgs = append(s.next.msgs, op.Entry.Msg)
+		}
 		k := s.sessions[op.Session]
 		if k == nil {
 			if op.Kind != store.PutSession {
@@ -162,9 +165,6 @@ func (s *Store) putEntry(k *kept, op *store.Op, n int) {
 		s.uses[ref]++
 	}
 	s.next.partOf(op.Session, k).put(put{seq: e.Seq, ref: ref, msg: e.Msg, via: e.Via, from: from, id: op.PacketID, qos: e.QoS, retain: e.Retain})
-	if l := s.next.msgs; len(l) == 0 || l[len(l)-1] != e.Msg {
-		s.next.msgs = append(l, e.Msg)
-	}
 }
 
 // missingMost bounds what is remembered of entries that come late. More than so
