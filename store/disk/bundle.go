@@ -283,8 +283,10 @@ func (s *Store) deleteBundled(sid uint64, k *kept, i int, e *session.Entry) {
 	switch {
 	case !known && k.aparts > 0:
 		s.next.add(rec{kind: recUnuse, sid: sid, seq: e.Seq, first: b.first})
+		s.next.goes(place{sid, e.Seq}) // the bundle that knows it may go with this group
 	case ref != 0:
 		k.aparts--
+		s.next.goes(place{sid, e.Seq})
 		s.unuse(ref)
 	}
 	if b.left > 0 {

@@ -213,3 +213,50 @@ func TestBundlesAreWhatTheyHold(t *testing.T) {
 		closed(t, s)
 	}
 }
+
+// sessionsOf puts sessions 1 to n.
+func sessionsOf(n uint64) (ops []store.Op) {
+	for sid := uint64(1); sid <= n; sid++ {
+		ops = append(ops, store.Op{Kind: store.PutSession, Session: sid, Client: fmt.Sprint(sid), Owner: owner, Expiry: 9})
+	}
+	return ops
+}
+
+// forBoth puts messages of this size for sessions 1 and 2, which are written apart.
+func forBoth(n, m uint64, size int) (ops []store.Op) {
+	for seq := n; seq <= m; seq++ {
+		msg := message("t", strings.Repeat("x", size))
+		for sid := uint64(1); sid <= 2; sid++ {
+			ops = append(ops, store.Op{Kind: store.PutEntry, Session: sid, Entry: session.Entry{Msg: msg, QoS: 1, Seq: seq}})
+		}
+	}
+	return ops
+}
+
+func TestAMessageOfABundleThatIsDeletedTwiceGoesOnce(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	commit(t, s, append(sessionsOf(2), forBoth(1, 3, 9)...)...)
+	var msgs []*session.Message
+	page, err := s.Page(1, 1, 3, 9, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range page {
+		msgs = append(msgs, e.Msg)
+	}
+	ops := over(1, 1, 2, 3, 3, 2, 1)
+	for i := range ops {
+		if i != 1 && i != 4 { // one is not read
+			ops[i].Entry.Msg = msgs[ops[i].Entry.Seq-1]
+		}
+	}
+	commit(t, s, ops...)
+	commit(t, s) // what was found to be read nowhere else goes with the next group
+	closed(t, s)
+	s = open(t, Options{FS: fs})
+	defer closed(t, s)
+	if r := restored(s); len(r[0].Entries) != 0 || len(r[1].Entries) != 3 {
+		t.Errorf("%d and %d messages wait, want none and 3", len(r[0].Entries), len(r[1].Entries))
+	}
+}
