@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"sallyport/session"
@@ -258,5 +259,43 @@ func TestAMessageOfABundleThatIsDeletedTwiceGoesOnce(t *testing.T) {
 	defer closed(t, s)
 	if r := restored(s); len(r[0].Entries) != 0 || len(r[1].Entries) != 3 {
 		t.Errorf("%d and %d messages wait, want none and 3", len(r[0].Entries), len(r[1].Entries))
+	}
+}
+
+func TestPageWhileMessagesGo(t *testing.T) {
+	for _, bundle := range []uint64{1, 20} {
+		s := open(t, Options{Durability: System})
+		commit(t, s, sessionsOf(2)...)
+		var stop atomic.Bool
+		var low, high atomic.Uint64
+		low.Store(1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for !stop.Load() {
+				h := high.Load()
+				commit(t, s, forBoth(h+1, h+bundle, 9)...)
+				high.Store(h + bundle)
+				if h > 100 {
+					l := low.Load()
+					var seqs []uint64
+					for i := range bundle {
+						seqs = append(seqs, l+i)
+					}
+					low.Store(l + bundle)
+					commit(t, s, append(over(1, seqs...), over(2, seqs...)...)...)
+				}
+			}
+		}()
+		for range 500 {
+			l := low.Load()
+			if _, err := s.Page(1, l, l+50, 1024, session.ReadBytes); err != nil {
+				t.Errorf("bundles of %d: %v", bundle, err)
+				break
+			}
+		}
+		stop.Store(true)
+		<-done
+		closed(t, s)
 	}
 }

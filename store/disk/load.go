@@ -62,8 +62,11 @@ func (s *Store) create() error {
 	return errors.Join(s.db.Apply(b, pebble.Sync), b.Close())
 }
 
-func (s *Store) get(key []byte) ([]byte, error) {
-	v, c, err := s.db.Get(key)
+func (s *Store) get(key []byte) ([]byte, error) { return s.getOf(s.db, key) }
+
+// getOf reads one record of the tree, or of a snapshot of it.
+func (s *Store) getOf(db pebble.Reader, key []byte) ([]byte, error) {
+	v, c, err := db.Get(key)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +181,13 @@ func (s *Store) discard(l *loading) error {
 
 // within reads the records of a range of keys until read says that it is enough.
 func (s *Store) within(from, to []byte, read func(k []byte, r *reader) (more bool, err error)) error {
+	return s.withinOf(s.db, from, to, read)
+}
+
+// withinOf is within of the tree, or of a snapshot of it.
+func (s *Store) withinOf(db pebble.Reader, from, to []byte, read func(k []byte, r *reader) (more bool, err error)) error {
 	var buf []byte
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err
 	}
@@ -432,7 +440,7 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 		return nil
 	}
 	if m.msg == nil {
-		if m.msg, err = l.s.message(ref, &l.from); err != nil {
+		if m.msg, err = l.s.message(l.s.db, ref, &l.from); err != nil {
 			return err
 		}
 	}
@@ -441,9 +449,9 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 }
 
 // message reads a message that has a record of its own.
-func (s *Store) message(ref uint64, from *publishers) (*session.Message, error) {
+func (s *Store) message(db pebble.Reader, ref uint64, from *publishers) (*session.Message, error) {
 	k := key(kindMessage, ref)
-	v, err := s.get(k)
+	v, err := s.getOf(db, k)
 	if err != nil {
 		return nil, fmt.Errorf("record %x: %w", k, err)
 	}
