@@ -299,3 +299,27 @@ func TestPageWhileMessagesGo(t *testing.T) {
 		closed(t, s)
 	}
 }
+
+func TestAPageOfABundleIsNoLongerThanAskedFor(t *testing.T) {
+	s := open(t, Options{})
+	defer closed(t, s)
+	const n, size = 200, 10_000
+	commit(t, s, append(sessionsOf(2), forBoth(1, n, size)...)...)
+	for first := uint64(1); first <= n; {
+		page, err := s.Page(1, first, n, 1024, session.ReadBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, e := range page {
+			if e.Seq != first {
+				t.Fatalf("%d, want %d", e.Seq, first)
+			}
+			first++
+			got += e.Msg.Size()
+		}
+		if most := session.ReadBytes + size + 1000; got == 0 || got > most {
+			t.Fatalf("a page has %d bytes, want up to %d", got, most)
+		}
+	}
+}

@@ -76,6 +76,9 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 			page = append(page, store.RestoredEntry{Entry: e, Share: share, PacketID: id})
 			entries--
 			bytes -= e.Msg.Size()
+			if ref != 0 && (entries <= 0 || bytes <= 0) {
+				return false, nil // a bundle does not bound what is written apart
+			}
 		}
 		return entries > 0 && bytes > 0, r.end()
 	})
