@@ -323,3 +323,15 @@ func TestAPageOfABundleIsNoLongerThanAskedFor(t *testing.T) {
 		}
 	}
 }
+
+func TestABundleIsAsLongAsItMayBe(t *testing.T) {
+	s := open(t, Options{})
+	defer closed(t, s)
+	ops := several(1, 1, 2)
+	ops[1].Entry.Msg = message("t", strings.Repeat("x", 1<<20))
+	commit(t, s, append(sessionsOf(1), ops...)...)
+	commit(t, s, over(1, 2)...)
+	if n := s.Records(); n[kindGone] != 0 || n[kindEntry] != 1 {
+		t.Errorf("%v: a large message stays as long as a small one waits", n)
+	}
+}
