@@ -335,3 +335,18 @@ func TestABundleIsAsLongAsItMayBe(t *testing.T) {
 		t.Errorf("%v: a large message stays as long as a small one waits", n)
 	}
 }
+
+func TestTheIdentifierThatWasSetLastCounts(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	ops := several(1, 1, 2)
+	ops[0].PacketID = 5
+	commit(t, s, append(sessionsOf(1), ops...)...)
+	commit(t, s, sent(1, 1, 1, 7)...)
+	closed(t, s)
+	s = open(t, Options{FS: fs})
+	defer closed(t, s)
+	if id := restored(s)[0].Entries[0].PacketID; id != 7 {
+		t.Errorf("identifier %d, want 7", id)
+	}
+}

@@ -394,14 +394,15 @@ func (l *loading) one(in *loaded, seq uint64, waits bool, r *reader) error {
 	}
 	out := store.RestoredEntry{Entry: e, Share: share, PacketID: id}
 	out.Seq = seq
-	if f, flies := in.flights[seq]; flies {
+	f, later := in.flights[seq]
+	if later {
 		out.PacketID, out.State = f.id, f.state
 		delete(in.flights, seq)
 		mark(&in.k.flown, seq)
 	}
 	if i, flies := in.k.runs.find(seq); flies && r.err == nil {
 		run := &in.k.runs[i]
-		if run.left++; out.PacketID == 0 {
+		if run.left++; !later { // than the entry, and before a flight
 			out.PacketID = in.ids[run.first] + uint16(seq-run.first)
 		}
 		run.gone = run.gone.add(seq - run.first) // for now: what is there
