@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"sallyport/session"
 	"sallyport/store"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -348,5 +350,32 @@ func TestTheIdentifierThatWasSetLastCounts(t *testing.T) {
 	defer closed(t, s)
 	if id := restored(s)[0].Entries[0].PacketID; id != 7 {
 		t.Errorf("identifier %d, want 7", id)
+	}
+}
+
+func TestBundlesInEachOthersPlaceAreRefused(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	commit(t, s, append(sessionsOf(1), several(1, 1, 4)...)...)
+	b := s.db.NewBatch()
+	b.Set(keyOf(kindEntry, 1, 3), appendPuts(nil, []put{{qos: 1, msg: message("t", "x"), from: s.published[owner]}}), nil)
+	if err := s.db.Apply(b, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+	i, err := Inspect(Options{Dir: "store", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems []error
+	if _, _, err := i.Check(func(err error) { problems = append(problems, err) }); err != nil || len(problems) != 1 || !errors.Is(problems[0], errPlace) {
+		t.Errorf("%v, %v, want that one is in another's place", problems, err)
+	}
+	if err := i.Close(); err != nil {
+		t.Error(err)
+	}
+	if s, err := Open(Options{Dir: "store", FS: fs}); err == nil {
+		t.Errorf("%d messages in 4 places", len(restored(s)[0].Entries))
+		closed(t, s)
 	}
 }

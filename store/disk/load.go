@@ -297,7 +297,7 @@ func (l *loading) run(sid uint64, rest []byte, r *reader) error {
 	}
 	first := binary.BigEndian.Uint64(rest)
 	if _, there := in.k.runs.find(first); there {
-		return fmt.Errorf("it is in another's place: %w", errRecord)
+		return errPlace
 	}
 	in.k.runs.add(span{first: first, n: n})
 	if in.ids == nil {
@@ -359,6 +359,9 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	}
 	in.k.queue = true
 	first, n := binary.BigEndian.Uint64(rest), r.entries()
+	if in.k.last > 0 && first <= in.k.last { // they come in order
+		return errPlace
+	}
 	b := span{first: first, n: uint16(n)}
 	if n > 1 {
 		if b.gone = in.gone[first]; b.gone != nil {
