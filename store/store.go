@@ -46,7 +46,7 @@ const (
 // Op is one change. Only the fields its Kind names are set, beside Session.
 //
 // An entry may be deleted before it is put, by whoever was faster: then it is
-// never kept. Which message of a topic is retained is asked of the store itself
+// never kept. It is deleted once. Which message of a topic is retained is asked of the store itself
 // when the batch is handed over, for the same reason.
 type Op struct {
 	Kind     Kind

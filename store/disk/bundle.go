@@ -17,7 +17,7 @@ import (
 
 const (
 	spanMost    = 256      // messages in a bundle or run,
-	bundleBytes = 16 << 10 // and about so many bytes of a bundle: what is read at once, and stays until the last has gone
+	bundleBytes = 16 << 10 // and bytes of what is in a bundle: it is read at once, and stays until the last has gone
 )
 
 // part is what the present group changes for one session, by Seq.
@@ -200,12 +200,12 @@ func (p *part) unsend(seq uint64) bool {
 // bundleAt is where the record ends that begins with the put at i.
 func (p *part) bundleAt(i int) (end int) {
 	bytes := 0
-	for end = i; end < len(p.puts) && end-i < spanMost && bytes < bundleBytes; end++ {
-		if end > i && p.puts[end].seq != p.puts[end-1].seq+1 {
-			break
-		}
+	for end = i; end < len(p.puts) && end-i < spanMost; end++ {
 		if p.puts[end].ref == 0 {
 			bytes += p.puts[end].msg.Size()
+		}
+		if end > i && (bytes > bundleBytes || p.puts[end].seq != p.puts[end-1].seq+1) {
+			break
 		}
 	}
 	return end
@@ -283,8 +283,10 @@ func (s *Store) deleteBundled(sid uint64, k *kept, i int, e *session.Entry) {
 	switch {
 	case !known && k.aparts > 0:
 		s.next.add(rec{kind: recUnuse, sid: sid, seq: e.Seq, first: b.first})
+		s.next.goes(place{sid, e.Seq}) // the bundle that knows it may go with this group
 	case ref != 0:
 		k.aparts--
+		s.next.goes(place{sid, e.Seq})
 		s.unuse(ref)
 	}
 	if b.left > 0 {

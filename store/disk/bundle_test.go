@@ -1,16 +1,19 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"sallyport/session"
 	"sallyport/store"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -242,5 +245,168 @@ func TestAMessageIsKeptWhenAllItsEntriesAre(t *testing.T) {
 	commit(t, s)
 	if !m.Kept() {
 		t.Error("it is not kept, and nothing is on its way")
+	}
+}
+
+// sessionsOf puts sessions 1 to n.
+func sessionsOf(n uint64) (ops []store.Op) {
+	for sid := uint64(1); sid <= n; sid++ {
+		ops = append(ops, store.Op{Kind: store.PutSession, Session: sid, Client: fmt.Sprint(sid), Owner: owner, Expiry: 9})
+	}
+	return ops
+}
+
+// forBoth puts messages of this size for sessions 1 and 2, which are written apart.
+func forBoth(n, m uint64, size int) (ops []store.Op) {
+	for seq := n; seq <= m; seq++ {
+		msg := message("t", strings.Repeat("x", size))
+		for sid := uint64(1); sid <= 2; sid++ {
+			ops = append(ops, store.Op{Kind: store.PutEntry, Session: sid, Entry: session.Entry{Msg: msg, QoS: 1, Seq: seq}})
+		}
+	}
+	return ops
+}
+
+func TestAMessageOfABundleThatIsDeletedTwiceGoesOnce(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	commit(t, s, append(sessionsOf(2), forBoth(1, 3, 9)...)...)
+	var msgs []*session.Message
+	page, err := s.Page(1, 1, 3, 9, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range page {
+		msgs = append(msgs, e.Msg)
+	}
+	ops := over(1, 1, 2, 3, 3, 2, 1)
+	for i := range ops {
+		if i != 1 && i != 4 { // one is not read
+			ops[i].Entry.Msg = msgs[ops[i].Entry.Seq-1]
+		}
+	}
+	commit(t, s, ops...)
+	commit(t, s) // what was found to be read nowhere else goes with the next group
+	closed(t, s)
+	s = open(t, Options{FS: fs})
+	defer closed(t, s)
+	if r := restored(s); len(r[0].Entries) != 0 || len(r[1].Entries) != 3 {
+		t.Errorf("%d and %d messages wait, want none and 3", len(r[0].Entries), len(r[1].Entries))
+	}
+}
+
+func TestPageWhileMessagesGo(t *testing.T) {
+	for _, bundle := range []uint64{1, 20} {
+		s := open(t, Options{Durability: System})
+		commit(t, s, sessionsOf(2)...)
+		var stop atomic.Bool
+		var low, high atomic.Uint64
+		low.Store(1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for !stop.Load() {
+				h := high.Load()
+				commit(t, s, forBoth(h+1, h+bundle, 9)...)
+				high.Store(h + bundle)
+				if h > 100 {
+					l := low.Load()
+					var seqs []uint64
+					for i := range bundle {
+						seqs = append(seqs, l+i)
+					}
+					low.Store(l + bundle)
+					commit(t, s, append(over(1, seqs...), over(2, seqs...)...)...)
+				}
+			}
+		}()
+		for range 500 {
+			l := low.Load()
+			if _, err := s.Page(1, l, l+50, 1024, session.ReadBytes); err != nil {
+				t.Errorf("bundles of %d: %v", bundle, err)
+				break
+			}
+		}
+		stop.Store(true)
+		<-done
+		closed(t, s)
+	}
+}
+
+func TestAPageOfABundleIsNoLongerThanAskedFor(t *testing.T) {
+	s := open(t, Options{})
+	defer closed(t, s)
+	const n, size = 200, 10_000
+	commit(t, s, append(sessionsOf(2), forBoth(1, n, size)...)...)
+	for first := uint64(1); first <= n; {
+		page, err := s.Page(1, first, n, 1024, session.ReadBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		for _, e := range page {
+			if e.Seq != first {
+				t.Fatalf("%d, want %d", e.Seq, first)
+			}
+			first++
+			got += e.Msg.Size()
+		}
+		if most := session.ReadBytes + size + 1000; got == 0 || got > most {
+			t.Fatalf("a page has %d bytes, want up to %d", got, most)
+		}
+	}
+}
+
+func TestABundleIsAsLongAsItMayBe(t *testing.T) {
+	s := open(t, Options{})
+	defer closed(t, s)
+	ops := several(1, 1, 2)
+	ops[1].Entry.Msg = message("t", strings.Repeat("x", 1<<20))
+	commit(t, s, append(sessionsOf(1), ops...)...)
+	commit(t, s, over(1, 2)...)
+	if n := s.Records(); n[kindGone] != 0 || n[kindEntry] != 1 {
+		t.Errorf("%v: a large message stays as long as a small one waits", n)
+	}
+}
+
+func TestTheIdentifierThatWasSetLastCounts(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	ops := several(1, 1, 2)
+	ops[0].PacketID = 5
+	commit(t, s, append(sessionsOf(1), ops...)...)
+	commit(t, s, sent(1, 1, 1, 7)...)
+	closed(t, s)
+	s = open(t, Options{FS: fs})
+	defer closed(t, s)
+	if id := restored(s)[0].Entries[0].PacketID; id != 7 {
+		t.Errorf("identifier %d, want 7", id)
+	}
+}
+
+func TestBundlesInEachOthersPlaceAreRefused(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	commit(t, s, append(sessionsOf(1), several(1, 1, 4)...)...)
+	b := s.db.NewBatch()
+	b.Set(keyOf(kindEntry, 1, 3), appendPuts(nil, []put{{qos: 1, msg: message("t", "x"), from: s.published[owner]}}), nil)
+	if err := s.db.Apply(b, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+	i, err := Inspect(Options{Dir: "store", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems []error
+	if _, _, err := i.Check(func(err error) { problems = append(problems, err) }); err != nil || len(problems) != 1 || !errors.Is(problems[0], errPlace) {
+		t.Errorf("%v, %v, want that one is in another's place", problems, err)
+	}
+	if err := i.Close(); err != nil {
+		t.Error(err)
+	}
+	if s, err := Open(Options{Dir: "store", FS: fs}); err == nil {
+		t.Errorf("%d messages in 4 places", len(restored(s)[0].Entries))
+		closed(t, s)
 	}
 }

@@ -386,7 +386,7 @@ func (s *Store) reuse(g *group) {
 	clear(g.msgs)
 	clear(g.done)
 	for i, p := range g.parts {
-		if i >= partsKept || cap(p.puts) > spanMost {
+		if i >= partsKept || cap(p.puts) > spanMost || cap(p.sends) > spanMost {
 			g.parts[i] = nil
 			continue
 		}

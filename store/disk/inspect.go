@@ -211,6 +211,7 @@ type visitor struct {
 	flights  map[place]*Record
 	gone     map[place]*gone // of bundles
 	messages map[uint64]struct{}
+	last     place // of an entry; they come in order
 }
 
 // relate holds a record against those before.
@@ -227,6 +228,9 @@ func (v *visitor) relate(kind byte, r *Record) error {
 		return nil
 	case kindRun:
 		for i := range uint64(r.run) {
+			if v.flights[place{r.Session, r.Seq + i}] != nil {
+				err = errPlace
+			}
 			v.flights[place{r.Session, r.Seq + i}] = &Record{PacketID: r.PacketID + uint16(i)}
 		}
 	case kindFlight:
@@ -234,6 +238,11 @@ func (v *visitor) relate(kind byte, r *Record) error {
 	case kindEntry:
 		if !r.over {
 			err = v.complete(r)
+		}
+		if at := (place{r.Session, r.Seq}); at.sid == v.last.sid && at.seq <= v.last.seq {
+			err = errors.Join(err, errPlace)
+		} else {
+			v.last = at
 		}
 	}
 	client, known := v.clients[r.Session]

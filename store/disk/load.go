@@ -65,8 +65,11 @@ func (s *Store) create() error {
 	return s.db.Flush() // the first log does not say how much of it was synced, the next one does
 }
 
-func (s *Store) get(key []byte) ([]byte, error) {
-	v, c, err := s.db.Get(key)
+func (s *Store) get(key []byte) ([]byte, error) { return s.getOf(s.db, key) }
+
+// getOf reads one record of the tree, or of a snapshot of it.
+func (s *Store) getOf(db pebble.Reader, key []byte) ([]byte, error) {
+	v, c, err := db.Get(key)
 	if err != nil {
 		return nil, err
 	}
@@ -181,8 +184,13 @@ func (s *Store) discard(l *loading) error {
 
 // within reads the records of a range of keys until read says that it is enough.
 func (s *Store) within(from, to []byte, read func(k []byte, r *reader) (more bool, err error)) error {
+	return s.withinOf(s.db, from, to, read)
+}
+
+// withinOf is within of the tree, or of a snapshot of it.
+func (s *Store) withinOf(db pebble.Reader, from, to []byte, read func(k []byte, r *reader) (more bool, err error)) error {
 	var buf []byte
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return err
 	}
@@ -292,7 +300,7 @@ func (l *loading) run(sid uint64, rest []byte, r *reader) error {
 	}
 	first := binary.BigEndian.Uint64(rest)
 	if _, there := in.k.runs.find(first); there {
-		return fmt.Errorf("it is in another's place: %w", errRecord)
+		return errPlace
 	}
 	in.k.runs.add(span{first: first, n: n})
 	if in.ids == nil {
@@ -354,6 +362,9 @@ func (l *loading) entry(sid uint64, rest []byte, r *reader) error {
 	}
 	in.k.queue = true
 	first, n := binary.BigEndian.Uint64(rest), r.entries()
+	if in.k.last > 0 && first <= in.k.last { // they come in order
+		return errPlace
+	}
 	b := span{first: first, n: uint16(n)}
 	if n > 1 {
 		if b.gone = in.gone[first]; b.gone != nil {
@@ -389,14 +400,15 @@ func (l *loading) one(in *loaded, seq uint64, waits bool, r *reader) error {
 	}
 	out := store.RestoredEntry{Entry: e, Share: share, PacketID: id}
 	out.Seq = seq
-	if f, flies := in.flights[seq]; flies {
+	f, later := in.flights[seq]
+	if later {
 		out.PacketID, out.State = f.id, f.state
 		delete(in.flights, seq)
 		mark(&in.k.flown, seq)
 	}
 	if i, flies := in.k.runs.find(seq); flies && r.err == nil {
 		run := &in.k.runs[i]
-		if run.left++; out.PacketID == 0 {
+		if run.left++; !later { // than the entry, and before a flight
 			out.PacketID = in.ids[run.first] + uint16(seq-run.first)
 		}
 		run.gone = run.gone.add(seq - run.first) // for now: what is there
@@ -435,7 +447,7 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 		return nil
 	}
 	if m.msg == nil {
-		if m.msg, err = l.s.message(ref, &l.from); err != nil {
+		if m.msg, err = l.s.message(l.s.db, ref, &l.from); err != nil {
 			return err
 		}
 	}
@@ -444,9 +456,9 @@ func (l *loading) apart(out *store.RestoredEntry, ref uint64, whole bool) (err e
 }
 
 // message reads a message that has a record of its own.
-func (s *Store) message(ref uint64, from *publishers) (*session.Message, error) {
+func (s *Store) message(db pebble.Reader, ref uint64, from *publishers) (*session.Message, error) {
 	k := key(kindMessage, ref)
-	v, err := s.get(k)
+	v, err := s.getOf(db, k)
 	if err != nil {
 		return nil, fmt.Errorf("record %x: %w", k, err)
 	}

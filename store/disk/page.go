@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"sallyport/store"
 )
@@ -24,8 +25,12 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.readers.read = s.get
+	// What is written apart goes while it is read: in the snapshot it is there as long as
+	// what refers to it.
+	snap := s.db.NewSnapshot()
+	defer func() { err = errors.Join(err, snap.Close()) }()
 	page = make([]store.RestoredEntry, 0, min(entries, pageRoom))
-	err = s.within(keyOf(kindEntry, sid, from), keyOf(kindEntry, sid, last+1), func(k []byte, r *reader) (bool, error) {
+	err = s.withinOf(snap, keyOf(kindEntry, sid, from), keyOf(kindEntry, sid, last+1), func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
 			return false, errRecord
 		}
@@ -44,7 +49,7 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 			case r.err != nil:
 				return false, r.err
 			case ref != 0 && wanted:
-				if e.Msg, err = s.message(ref, &s.readers); err != nil {
+				if e.Msg, err = s.message(snap, ref, &s.readers); err != nil {
 					return false, err
 				}
 			case ref != 0:
@@ -64,6 +69,9 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 			page = append(page, store.RestoredEntry{Entry: e, Share: share, PacketID: id})
 			entries--
 			bytes -= e.Msg.Size()
+			if ref != 0 && (entries <= 0 || bytes <= 0) {
+				return false, nil // a bundle does not bound what is written apart
+			}
 		}
 		return entries > 0 && bytes > 0, r.end()
 	})

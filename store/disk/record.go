@@ -14,6 +14,9 @@ import (
 // errRecord says that a record can't be read.
 var errRecord = errors.New("malformed record")
 
+// errPlace says that a record is about messages that another is about.
+var errPlace = fmt.Errorf("it is in another's place: %w", errRecord)
+
 // Every record begins with the version of its form.
 const recordVersion = 1
 

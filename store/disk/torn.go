@@ -131,7 +131,7 @@ type cutFile struct {
 	in *io.SectionReader
 }
 
-func (f *cutFile) Read(p []byte) (int, error)              { return f.in.Read(p) }
+func (f *cutFile) Read(p []byte) (int, error)             { return f.in.Read(p) }
 func (f *cutFile) ReadAt(p []byte, at int64) (int, error) { return f.in.ReadAt(p, at) }
 
 // tree opens a tree with open, on opt's disk or, if its log is torn, on one where it ends.
