@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"sallyport/session"
 	"sallyport/store"
 )
 
@@ -29,7 +30,7 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 	// what refers to it.
 	snap := s.db.NewSnapshot()
 	defer func() { err = errors.Join(err, snap.Close()) }()
-	page = make([]store.RestoredEntry, 0, min(entries, pageRoom))
+	page = make([]store.RestoredEntry, 0, min(entries, bytes/session.SizeOf(0, 0, 0)+1, pageRoom))
 	err = s.withinOf(snap, keyOf(kindEntry, sid, from), keyOf(kindEntry, sid, last+1), func(k []byte, r *reader) (bool, error) {
 		if len(k) != 17 {
 			return false, errRecord
@@ -78,8 +79,8 @@ func (s *Store) Page(sid, first, last uint64, entries, bytes int) (page []store.
 	return page, err
 }
 
-// pageRoom is for how many messages a page has room at first.
-const pageRoom = 256
+// pageRoom is for how many messages a page has room at first, at most.
+const pageRoom = 128
 
 // goneOf is kept.over of a session.
 func (s *Store) goneOf(sid, first uint64) (g gone, all bool) {
