@@ -20,7 +20,7 @@ func (g *group) offer(t *turn, in *inbound, batch *store.Batch) outcome {
 	if g.over {
 		return passed
 	}
-	if w := in.waiting; w != nil {
+	if w := in.waits(); w != nil {
 		// QoS 2: it may leave when the publisher's commit is complete.
 		out := g.wait(t, session.Entry{Msg: in.hold(), QoS: in.qos}, batch)
 		if out == taken {

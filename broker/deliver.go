@@ -93,7 +93,8 @@ func (b *Broker) deliver(d security.Delivery, t *turn, cl *client, cp dispatch, 
 		return refused, nil
 	}
 	s := cl.session
-	if cp.qos == 2 && (cp.in.waiting != nil || cp.in.flying != nil) {
+	if in := cp.in; cp.qos == 2 && (in.flying != nil || in.waiting != nil || in.passing && cl.stored()) {
+		in.waits()
 		if cl.live && s.CanPrepare() && cl.prepare(&cp, batch) {
 			return taken, nil
 		}
@@ -186,9 +187,11 @@ func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (ou
 		cl.forget(batch, old)
 		cl.complain(t, "queue full, oldest message dropped")
 	}
-	if w := cp.in.waiting; cp.qos == 2 && w != nil {
-		cp.in.hold()
-		w.clients = append(w.clients, cl)
+	if cp.qos == 2 {
+		if w := cp.in.waits(); w != nil {
+			cp.in.hold()
+			w.clients = append(w.clients, cl)
+		}
 	}
 	e := cp.entry(s)
 	s.Enqueue(e)

@@ -295,7 +295,11 @@ func (c *Conn) publishExactlyOnce(permit security.Permit, in *inbound, p *packet
 		return err
 	}
 	if c.b.durable {
-		in.waiting = &waiting{}
+		// A publisher whose session ends with its connection can't send the message again
+		// as the same one: clients that keep none either may have it before the others.
+		if in.passing = s.Number == 0; !in.passing {
+			in.waiting = &waiting{}
+		}
 		defer func() {
 			if w := in.waiting; w != nil { // a panic: nobody else lets the copies go
 				cl.releaseIncoming(s, p.PacketID)

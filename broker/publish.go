@@ -25,6 +25,7 @@ type inbound struct {
 	trail    *trail        // what is remembered of the topic; nil: nothing
 	kept     *session.Message
 	waiting  *waiting // of a QoS 2 message: its copies wait for the commit
+	passing  bool     // of a QoS 2 message whose publisher keeps no session: they do from the first on of which something is kept
 	flying   *[]flyer // likewise, where it was kept before and only its copies are new; nil: they need not
 }
 
@@ -35,6 +36,14 @@ type waiting struct {
 	msg     *session.Message // what it holds, nil while nobody has a copy
 	clients []*client
 	groups  []*group
+}
+
+// waits reports where the copies of a QoS 2 message wait; nil: they need not.
+func (in *inbound) waits() *waiting {
+	if in.passing && in.waiting == nil {
+		in.waiting = &waiting{}
+	}
+	return in.waiting
 }
 
 // hold is message for a copy that may leave when the publisher's commit is complete.
