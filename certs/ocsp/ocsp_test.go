@@ -106,7 +106,8 @@ type answer struct {
 	algorithm asn1.ObjectIdentifier // nil: the one for the key
 	status    asn1.Enumerated
 	kind      asn1.ObjectIdentifier
-	spoil     bool // the signature
+	spoil     bool   // the signature
+	named     *party // who is said to have signed; nil: who did
 }
 
 func idOf(t testing.TB, cert, issuer *x509.Certificate) certID {
@@ -140,9 +141,13 @@ func marshal(t testing.TB, v any) []byte {
 // sign makes the response of signer.
 func (a *answer) sign(t testing.TB, signer *party) []byte {
 	t.Helper()
-	a.data.Responder = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: signer.cert.RawSubject}
+	named := signer
+	if a.named != nil {
+		named = a.named
+	}
+	a.data.Responder = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: named.cert.RawSubject}
 	if a.byKey {
-		bits, err := publicKeyBits(signer.cert)
+		bits, err := publicKeyBits(named.cert)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,6 +382,18 @@ func TestEverythingElseIsRefused(t *testing.T) {
 		}
 	}
 
+	// Signed by somebody who may, in the name of somebody else.
+	one, two := newCA(t, "p256", "one"), issue(t, "p256", responder(), ca)
+	for _, signer := range []*party{ca, two} {
+		for _, byKey := range []bool{false, true} {
+			a := good(t, leaf, ca.cert)
+			a.named, a.byKey, a.with = one, byKey, []*x509.Certificate{two.cert}
+			if _, err := Verify(a.sign(t, signer), leaf, ca.cert, Options{Now: testNow}); err == nil {
+				t.Errorf("a response of %s in the name of another is taken", signer.cert.Subject)
+			}
+		}
+	}
+
 	// A delegate's certificate that is good, beside a signature of somebody else.
 	d, thief := issue(t, "p256", responder(), ca), issue(t, "p256", responder(), other)
 	a := good(t, leaf, ca.cert)
@@ -395,6 +412,9 @@ func TestEverythingElseIsRefused(t *testing.T) {
 		t.Error("a response without next update is taken for longer than Endless")
 	}
 	var refused RefusedError
+	if _, err := Verify(good(t, leaf, other.cert).sign(t, ca), leaf, ca.cert, Options{Now: testNow}); err == nil {
+		t.Error("a statement about another issuer's certificate is taken")
+	}
 	if _, err := Verify(xocsp.UnauthorizedErrorResponse, leaf, ca.cert, Options{Now: testNow}); !errors.As(err, &refused) || refused != Unauthorized {
 		t.Errorf("unauthorized: got %v", err)
 	}

@@ -175,6 +175,9 @@ func (e *entry) fetch(ctx context.Context, responder string) (*cached, error) {
 	if c.expires.IsZero() {
 		c.expires = r.ThisUpdate.Add(endless)
 	}
+	if c.Delegate != nil && c.Delegate.NotAfter.Before(c.expires) {
+		c.expires = c.Delegate.NotAfter // from then on no client would take it
+	}
 	c.until = c.expires
 	switch {
 	case len(der) > maxStaple:
@@ -218,10 +221,10 @@ func (e *entry) succeedLocked(c *cached) (all []news) {
 func (e *entry) pause(c *cached, now time.Time) time.Duration {
 	d := e.stapler.options.Interval
 	if !c.NextUpdate.IsZero() {
-		half := c.ThisUpdate.Add(c.NextUpdate.Sub(c.ThisUpdate) / 2).Sub(now)
+		half := c.ThisUpdate.Add(c.expires.Sub(c.ThisUpdate) / 2).Sub(now)
 		if half <= 0 {
 			// The responder signs in advance and hasn't yet again.
-			half = c.NextUpdate.Sub(now) / 2
+			half = c.expires.Sub(now) / 2
 		}
 		d = min(d, half)
 	}

@@ -186,6 +186,47 @@ func TestResponseIsDroppedAfterHalfAnHourOfFailures(t *testing.T) {
 	})
 }
 
+// Between two failures, too.
+func TestResponseIsDroppedAtTheMomentItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{Retry: 7 * time.Second}) // 257 of them are 29m59s
+		b.says(xocsp.Good, week)
+		s := b.add(b.ca.leaf(t, "p256", 5, nil))
+		after(time.Minute)
+		b.set(nil)
+		after(59*time.Minute + 30*time.Minute - time.Nanosecond)
+		if s.Response(false) == nil {
+			t.Error("not stapled before its time")
+		}
+		after(time.Nanosecond)
+		if s.Response(false) != nil || s.State().Stapled {
+			t.Error("stapled when requests have failed for half an hour")
+		}
+	})
+}
+
+// What is cached is the newer then, and the responder lives.
+func TestOlderResponseIsASuccessNevertheless(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{})
+		b.says(xocsp.Good, week)
+		s := b.add(b.ca.leaf(t, "p256", 5, nil))
+		after(time.Minute)
+		b.set(nil)
+		_ = s.Ask(t.Context()) // fails, which is what it is for
+		begin := time.Now()
+		b.set(func(_ context.Context, q *xocsp.Request, _ string) ([]byte, error) {
+			return b.sign(q, xocsp.Good, begin.Add(-24*time.Hour), begin.Add(week)), nil
+		})
+		after(15 * time.Second)
+		b.set(nil)
+		after(45 * time.Minute)
+		if s.Response(false) == nil {
+			t.Error("dropped as if there had been no answer")
+		}
+	})
+}
+
 func TestSuccessBeginsTheHalfHourAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Options{})
@@ -230,6 +271,31 @@ func TestResponseIsNeverStapledPastItsNextUpdate(t *testing.T) {
 		after(0)
 		if got := since(begin, b.take()); got != "1m40s" {
 			t.Errorf("asked at %s, want 1m40s", got)
+		}
+	})
+}
+
+func TestResponseEndsWithTheCertificateOfItsResponder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{})
+		begin := time.Now()
+		key := newKey(t, "p256")
+		delegate := create(t, &x509.Certificate{
+			SerialNumber: bigInt(9), NotAfter: begin.Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning},
+		}, b.ca.cert, key.Public(), b.ca.key)
+		b.set(func(_ context.Context, q *xocsp.Request, _ string) ([]byte, error) {
+			return xocsp.CreateResponse(b.ca.cert, delegate, xocsp.Response{
+				SerialNumber: q.SerialNumber, ThisUpdate: begin, NextUpdate: begin.Add(week), Certificate: delegate,
+			}, key)
+		})
+		s := b.add(b.ca.leaf(t, "p256", 5, nil))
+		after(29 * time.Minute)
+		if state := s.State(); !state.Expires.Equal(begin.Add(time.Hour)) || !state.NextRequest.Equal(begin.Add(30*time.Minute)) || state.Age != 29*time.Minute {
+			t.Errorf("state: %+v", state)
+		}
+		after(31 * time.Minute)
+		if s.Response(false) != nil {
+			t.Error("stapled when its responder's certificate had expired")
 		}
 	})
 }
@@ -369,8 +435,13 @@ func TestRevokedIsStapledAndAlarms(t *testing.T) {
 		b.says(xocsp.Good, week)
 		s := b.add(b.ca.leaf(t, "p256", 5, nil))
 		after(time.Minute)
+		hello := &tls.ClientHelloInfo{}
+		_ = s.Certificate(hello) // makes one with what is good
 		b.says(xocsp.Revoked, week)
 		after(4 * time.Hour)
+		if !bytes.Equal(s.Certificate(hello).OCSPStaple, s.Response(false)) {
+			t.Error("a certificate still has the old response")
+		}
 		r, err := xocsp.ParseResponse(s.Response(false), b.ca.cert)
 		if err != nil || r.Status != xocsp.Revoked {
 			t.Errorf("stapled: %+v, %v", r, err)
@@ -499,6 +570,9 @@ func TestTheSameCertificateKeepsItsResponse(t *testing.T) {
 		if got.OCSPStaple == nil || got.PrivateKey != again.PrivateKey || cert.OCSPStaple != nil {
 			t.Error("a reload of the same certificate loses its response, or writes into what it was given")
 		}
+		if old.Response(true) != nil || old.Certificate(&tls.ClientHelloInfo{}) != cert {
+			t.Error("the old one staples after Close")
+		}
 		after(time.Minute)
 		if n := len(b.take()); n != 1 {
 			t.Errorf("%d requests, want 1", n)
@@ -558,6 +632,20 @@ func TestClosedStapleGetsNoLateResponse(t *testing.T) {
 		if e.cached.Load() != nil || e.place != notQueued || len(b.take()) != 1 {
 			t.Error("a request that ended after Close went on")
 		}
+	})
+}
+
+func TestNothingIsStapledAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Options{})
+		b.says(xocsp.Good, week)
+		s := b.add(b.ca.leaf(t, "p256", 1, nil))
+		after(time.Second)
+		b.Close()
+		if s.Response(true) != nil || len(b.States()) != 0 {
+			t.Error("it is stapled, or has a state")
+		}
+		s.Close()
 	})
 }
 
