@@ -41,9 +41,10 @@ func (s *Staple) Response(asked bool) []byte {
 }
 
 // Certificate returns the certificate that was added, with what [Staple.Response]
-// has for this client. It is meant for tls.Config.GetCertificate; crypto/tls
-// calls that for a client without SNI only where Certificates is empty. It must
-// not be changed.
+// has for this client; it must not be changed. It is meant for
+// tls.Config.GetCertificate, which crypto/tls calls for a client without SNI only
+// where Certificates is empty, and in TLS 1.3 not for a handshake that resumes:
+// that one needs no staple, and in GetConfigForClient it might wait for one.
 func (s *Staple) Certificate(hello *tls.ClientHelloInfo) *tls.Certificate {
 	ctx := hello.Context()
 	if ctx == nil {
