@@ -34,6 +34,8 @@ var floors = []struct {
 	{1, []string{"store/backup"}},                                          // the form of a file
 	{1, []string{"security/rule"}},                                         // what the policy languages are made of; knows its parent's words
 	{0, []string{"packet", "topic", "config", "metrics"}},                  // words
+	{0, []string{"certs/staple"}},                                          // the status of our own certificates, for certs
+	{-1, []string{"certs/ocsp"}},                                           // what it is asked and judged with
 	{-1, []string{"internal/..."}},                                         // nobody's architecture
 }
 
