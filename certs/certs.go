@@ -17,12 +17,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"runtime"
 	"time"
 
-	"sallyport/internal/regular"
+	"sallyport/certs/keystore"
 )
 
 // Bounds of the files, in bytes.
@@ -40,36 +37,9 @@ type Warning struct {
 // String returns "file: text".
 func (w Warning) String() string { return w.File + ": " + w.Text }
 
-// readFile reads a file of at most limit bytes.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, _, err := regular.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // opened for reading: nothing to lose
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("larger than %d MiB", limit>>20)
-	}
-	return data, nil
-}
+func readFile(path string, limit int64) ([]byte, error) { return keystore.ReadFile(path, limit) }
 
-// blocks returns the contents of the PEM blocks of one type.
-func blocks(data []byte, kind string) [][]byte {
-	var all [][]byte
-	for {
-		var b *pem.Block
-		if b, data = pem.Decode(data); b == nil {
-			return all
-		}
-		if b.Type == kind {
-			all = append(all, b.Bytes)
-		}
-	}
-}
+func blocks(data []byte, kind string) [][]byte { return keystore.Blocks(data, kind) }
 
 // LoadCertificates reads the CERTIFICATE blocks of a PEM file; none is an error.
 func LoadCertificates(path string) ([]*x509.Certificate, error) {
@@ -99,14 +69,7 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// withPath adds the path to errors that don't carry it.
-func withPath(path string, err error) error {
-	var onPath *os.PathError
-	if errors.As(err, &onPath) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", path, err)
-}
+func withPath(path string, err error) error { return keystore.WithPath(path, err) }
 
 // loadPair reads a certificate chain and its key.
 func loadPair(certFile, keyFile string) (tls.Certificate, error) {
@@ -194,12 +157,9 @@ func allows(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 
 // inspectMode returns a warning if others than the owner may read a secret file.
 func inspectMode(file string) []Warning {
-	if runtime.GOOS == "windows" {
-		return nil // modes there say nothing about access
+	var all []Warning
+	for _, w := range keystore.InspectMode(file) {
+		all = append(all, Warning(w))
 	}
-	info, err := os.Stat(file)
-	if err != nil || info.Mode().Perm()&0o077 == 0 {
-		return nil // one that can't be read is an error elsewhere
-	}
-	return []Warning{{file, fmt.Sprintf("mode %04o lets others at the key; 0600 is meant", info.Mode().Perm())}}
+	return all
 }
