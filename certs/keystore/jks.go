@@ -28,6 +28,9 @@ func openJKS(data []byte, p passwords) (*contents, error) {
 	if p.store == nil {
 		return nil, fmt.Errorf("JKS store has a keyed digest: %w", ErrNoPassword)
 	}
+	if err := approved("JKS"); err != nil {
+		return nil, err
+	}
 	storePassword, err := latin1(p.store)
 	if err != nil {
 		return nil, err

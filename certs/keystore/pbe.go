@@ -6,6 +6,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
+	"crypto/fips140"
 	"crypto/pbkdf2"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -45,6 +46,15 @@ func (b *budget) spend(count, times int) error {
 		return fmt.Errorf("key derivation asks for too much work: %d iterations, with %d allowed to what is left of the file", count, b.left/times)
 	}
 	b.left -= count * times
+	return nil
+}
+
+// approved is an error where FIPS 140-3 is enforced (GODEBUG=fips140=only), in
+// which case what is not of it panics somewhere in the standard library.
+func approved(what string) error {
+	if fips140.Enforced() {
+		return fmt.Errorf("%s is outside of FIPS 140-3, which is enforced", what)
+	}
 	return nil
 }
 
@@ -236,6 +246,9 @@ func kdfScrypt(parameters []byte, keyBytes int, b *budget) (func(password []byte
 		if err := b.spend(p.N*p.R*p.P, 2); err != nil {
 			return nil, err
 		}
+		if err := approved("scrypt"); err != nil {
+			return nil, err
+		}
 		return scrypt.Key(password, p.Salt, p.N, p.R, p.P, keyBytes)
 	}, nil
 }
@@ -246,6 +259,9 @@ func deriveWide(newHash func() hash.Hash, id byte, salt, password []byte, iterat
 	h := newHash()
 	v := h.BlockSize()
 	if err := b.spend(iterations, (size+h.Size()-1)/h.Size()); err != nil {
+		return nil, err
+	}
+	if err := approved("the key derivation of PKCS#12"); err != nil {
 		return nil, err
 	}
 	in := append(repeat(salt, v), repeat(password, v)...)

@@ -176,6 +176,12 @@ func (s *p12) pbmac1(parameters []byte) ([]byte, error) {
 	if len(p.MAC.Algorithm) == 0 || h == nil {
 		return nil, errors.New("hash of PBMAC1 is not supported")
 	}
+	if h().Size() == sha1.Size {
+		s.legacy = true
+		if err := approved("a MAC with SHA-1"); err != nil {
+			return nil, err
+		}
+	}
 	if !p.KDF.Algorithm.Equal(rsadsi(1, 5, 12)) {
 		return nil, fmt.Errorf("key derivation %s of PBMAC1 is not supported: PBKDF2 is", p.KDF.Algorithm)
 	}
