@@ -194,14 +194,10 @@ type Listener struct {
 
 // Listen binds the addresses of o; nothing is accepted before Serve.
 func Listen(o Options) (*Listener, error) {
-	if err := o.complete(); err != nil {
+	l, err := newListener(o)
+	if err != nil {
 		return nil, err
 	}
-	l := &Listener{options: o, log: o.Log, counts: o.Counters, done: make(chan struct{})}
-	l.leave = l.left
-	l.lender = &lender{inside: lookInside()}
-	l.places.limit, l.headers.limit = o.MaxHandshakes, o.MaxHandshakes
-	var err error
 	if o.Transport == Unix {
 		err = l.bindUnix()
 	} else {
@@ -213,6 +209,18 @@ func Listen(o Options) (*Listener, error) {
 	for _, s := range l.sockets {
 		l.log.Info("listening", "listener", o.Name, "transport", o.Transport.String(), "addr", s.Addr().String())
 	}
+	return l, nil
+}
+
+// newListener returns a listener that is not bound.
+func newListener(o Options) (*Listener, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	l := &Listener{options: o, log: o.Log, counts: o.Counters, done: make(chan struct{})}
+	l.leave = l.left
+	l.lender = &lender{inside: lookInside()}
+	l.places.limit, l.headers.limit = o.MaxHandshakes, o.MaxHandshakes
 	return l, nil
 }
 
