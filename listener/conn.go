@@ -27,7 +27,7 @@ type Info struct {
 	Path   string
 	Query  string
 	Header map[string][]string
-	Peer   *Peer  // of a Unix socket, where the system tells; else nil
+	Peer   *Peer  // of a Unix socket, where the system tells, and of the proxy's process behind one; else nil
 	Proxy  *Proxy // of a connection whose client a trusted proxy names; else nil
 }
 

@@ -112,7 +112,7 @@ func lineV1(line string) (*Header, error) {
 // IPv4, which the standard doesn't have and the senders' libraries write.
 func endpointV1(addr, port string) (netip.AddrPort, error) {
 	a, err := netip.ParseAddr(addr)
-	if err != nil || a.Zone() != "" {
+	if err != nil {
 		return netip.AddrPort{}, errors.New("proxyproto: malformed address")
 	}
 	p, err := strconv.ParseUint(port, 10, 16)
