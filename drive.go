@@ -61,7 +61,8 @@ func (stream) More(err error) bool { return errors.Is(err, listener.ErrMore) }
 func engineInfo(c *listener.Info) broker.Info {
 	info := broker.Info{
 		Listener: c.Listener, Remote: c.Remote,
-		Secure: c.Transport.Secure() || c.Transport == listener.Unix,
+		// A proxy's Unix socket says nothing about the way to the client that it names.
+		Secure: c.Transport.Secure() || c.Transport == listener.Unix && !c.Remote.IsValid(),
 		Creds:  authn.Credentials{Header: c.Header, Query: c.Query},
 	}
 	if c.TLS != nil {

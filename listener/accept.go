@@ -123,7 +123,7 @@ func (l *Listener) admit(raw net.Conn, h Handler) {
 	if t, isTCP := raw.(*net.TCPConn); isTCP && !l.options.NoDelay {
 		_ = t.SetNoDelay(false) // Go's default is true; a closed socket shows itself later
 	}
-	if l.plain() {
+	if l.direct() {
 		l.deliverConn(g, h)
 		return
 	}
@@ -141,13 +141,26 @@ func (l *Listener) plain() bool {
 	return !l.options.Transport.Secure() && !l.options.Transport.WebSocket()
 }
 
+// direct reports whether nothing has to be read before MQTT.
+func (l *Listener) direct() bool { return l.plain() && l.options.ProxyProtocol == nil }
+
+// notAllowed is why Allow and Deny refuse.
+const notAllowed = "source address not allowed"
+
 // judge looks at a newcomer before a byte of it is read. It returns why it is
 // refused, or "": then it counts as open until left is called.
 func (l *Listener) judge(i *Info) (refusal string) {
 	l.counts.Accepted.Add(1)
-	if i.Transport != Unix && !l.allowed(i.Remote.Addr()) {
+	switch {
+	case l.options.ProxyProtocol != nil:
+		// Whose connection it is comes later; until then the proxy is all there is.
+		if !l.fromProxy(i) {
+			l.counts.RefusedProxy.Add(1)
+			return "a PROXY header is required, and the peer is not a trusted proxy"
+		}
+	case i.Transport != Unix && !l.welcome(i.Remote.Addr()):
 		l.counts.RefusedAddress.Add(1)
-		return "source address not allowed"
+		return notAllowed
 	}
 	if open := l.open.Add(1); l.options.MaxConnections > 0 && open > int64(l.options.MaxConnections) {
 		l.open.Add(-1)
@@ -171,7 +184,11 @@ func (l *Listener) complain(i *Info, message, why string) {
 		why = why[:longest] + "..."
 	}
 	if ok, hidden := l.noise.allow(time.Now(), time.Second, 10); ok {
-		l.log.Info(message, "listener", i.Listener, "addr", i.source(), "reason", why, "suppressed", hidden)
+		about := []any{"listener", i.Listener, "addr", i.source(), "reason", why, "suppressed", hidden}
+		if i.Proxy != nil {
+			about = append(about, "proxy", i.Proxy.source())
+		}
+		l.log.Info(message, about...)
 	}
 }
 

@@ -17,15 +17,18 @@ import (
 type Info struct {
 	Listener  string
 	Transport Transport
-	Remote    netip.AddrPort // unmapped, without zone; invalid for Unix
-	TLS       *tls.ConnectionState
+	// Remote is the client, unmapped, without zone; invalid for Unix. Where a
+	// trusted proxy named the client it is that, the port 0 if it told none.
+	Remote netip.AddrPort
+	TLS    *tls.ConnectionState
 	// Host, Path, Query (undecoded, after the '?') and Header are the WebSocket
 	// upgrade's, with canonical header names; at most 8 KiB together.
 	Host   string
 	Path   string
 	Query  string
 	Header map[string][]string
-	Peer   *Peer // of a Unix socket, where the system tells; else nil
+	Peer   *Peer  // of a Unix socket, where the system tells, and of the proxy's process behind one; else nil
+	Proxy  *Proxy // of a connection whose client a trusted proxy names; else nil
 }
 
 // Peer is the process that connected to a Unix socket.
@@ -41,13 +44,21 @@ func (i Info) String() string {
 
 // LogValue implements [slog.LogValuer], without query and headers.
 func (i Info) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("listener", i.Listener),
-		slog.String("transport", i.Transport.String()), slog.String("addr", i.source()))
+	about := []slog.Attr{slog.String("listener", i.Listener),
+		slog.String("transport", i.Transport.String()), slog.String("addr", i.source())}
+	if i.Proxy != nil {
+		about = append(about, slog.String("proxy", i.Proxy.source()))
+	}
+	return slog.GroupValue(about...)
 }
 
-func (i Info) source() string {
-	if i.Remote.IsValid() {
-		return i.Remote.String()
+func (i Info) source() string { return addrText(i.Remote) }
+
+func (p *Proxy) source() string { return addrText(p.Remote) }
+
+func addrText(a netip.AddrPort) string {
+	if a.IsValid() {
+		return a.String()
 	}
 	return "local"
 }

@@ -19,6 +19,7 @@ type guest struct {
 	stream *Stream   // of ServeSockets, whose TLS is laid over its link; else nil
 	// deliver hands the connection over once the handshakes are done.
 	deliver func(*guest)
+	place   *place // owned by the handshake's goroutine; its fields by Listener.mu
 }
 
 // turnAway closes a guest without goodbye.
@@ -35,50 +36,68 @@ func (l *Listener) beginHandshake(g *guest) {
 		l.turnAway(g) // the listener is going away
 		return
 	}
-	got, displaced := l.places.take(g.raw, g.Remote.Addr())
+	pool := &l.places
+	if l.options.ProxyProtocol != nil {
+		pool = &l.headers
+	}
+	got, displaced := pool.take(g.raw, g.Remote.Addr())
 	if got != nil {
+		g.place = got
 		l.counts.Handshaking.Add(1)
 		l.group.Go(func() {
-			defer l.endHandshake(got)
-			l.handshake(g, got)
+			defer l.endHandshake(g)
+			l.handshake(g)
 		})
 	}
 	l.mu.Unlock()
-	if displaced != nil {
-		l.counts.RefusedHandshakes.Add(1)
-		_ = displaced.raw.Close() // its handshake fails on this
-	}
+	l.displace(displaced)
 	if got == nil {
-		l.counts.RefusedHandshakes.Add(1)
-		l.turnAway(g)
-		l.complain(&g.Info, "connection refused", "too many handshakes in progress")
+		l.crowded(g)
 	}
 }
 
-func (l *Listener) endHandshake(p *place) {
+// displace ends the handshake that had to give up its place, if there is one.
+func (l *Listener) displace(p *place) {
+	if p != nil {
+		l.counts.RefusedHandshakes.Add(1)
+		_ = p.raw.Close() // its handshake fails on this
+	}
+}
+
+// crowded turns away a guest for whom there is no place.
+func (l *Listener) crowded(g *guest) {
+	l.counts.RefusedHandshakes.Add(1)
+	l.turnAway(g)
+	l.complain(&g.Info, "connection refused", "too many handshakes in progress")
+}
+
+func (l *Listener) endHandshake(g *guest) {
 	l.mu.Lock()
-	l.places.release(p)
+	g.place.release()
 	l.mu.Unlock()
 	l.counts.Handshaking.Add(-1)
 }
 
-// handshake does TLS and upgrade within one deadline and hands g over.
-func (l *Listener) handshake(g *guest, p *place) {
+// handshake does PROXY header, TLS and upgrade within one deadline and hands g over.
+func (l *Listener) handshake(g *guest) {
 	// Fails on a closed socket only, and so will the handshake.
 	_ = g.raw.SetDeadline(time.Now().Add(l.options.HandshakeTimeout))
+	if l.options.ProxyProtocol != nil && !l.introduce(g) {
+		return
+	}
 	g.conn = g.raw
 	if err := l.secure(g); err != nil {
 		l.counts.HandshakeFailed.Add(1)
-		l.fail(g, p, "TLS handshake failed", err)
+		l.fail(g, "TLS handshake failed", err)
 		return
 	}
 	if err := l.upgrade(g); err != nil {
 		l.counts.UpgradeFailed.Add(1)
-		l.fail(g, p, "WebSocket upgrade failed", err)
+		l.fail(g, "WebSocket upgrade failed", err)
 		return
 	}
 	l.mu.Lock()
-	held := l.places.release(p) && !l.closed
+	held := g.place.release() && !l.closed
 	l.mu.Unlock()
 	if !held {
 		l.turnAway(g) // displaced or closed at the last moment
@@ -141,6 +160,11 @@ func (l *Listener) upgrade(g *guest) error {
 		},
 	})
 	err := readUpgrade(g.conn, u)
+	if err == nil {
+		if refusal := l.nameForwarded(g, u.Request().Header); refusal != nil {
+			err = u.Refuse(refusal.Error())
+		}
+	}
 	if response := u.Response(); response != nil {
 		if _, writeErr := g.conn.Write(response); err == nil {
 			err = writeErr
@@ -189,9 +213,9 @@ func readUpgrade(c net.Conn, u *websocket.Upgrade) error {
 }
 
 // fail closes g after a failed handshake and says so.
-func (l *Listener) fail(g *guest, p *place, message string, err error) {
+func (l *Listener) fail(g *guest, message string, err error) {
 	l.mu.Lock()
-	closed, displaced := l.closed, p.item == nil
+	closed, displaced := l.closed, g.place.item == nil
 	l.mu.Unlock()
 	_ = g.flush() // an alert, perhaps; the failure is what gets reported
 	if g.stream != nil {

@@ -7,6 +7,11 @@
 // connections, a place among the handshakes, TLS, upgrade, handler. No byte is
 // read before the first three.
 //
+// Behind a proxy ([ProxyProtocolOptions]) the proxy's address and the number of
+// connections come first, then the PROXY header, and then the client's address
+// and place. Until its header has come a connection has a place among the
+// proxies', of which there are as many again, shared in the same way.
+//
 // Handshakes are bounded per listener and each is timed. While there is room
 // nobody is refused, so that a fleet behind one address can reconnect at once;
 // when there is none, places are shared evenly between source prefixes (/32,
@@ -92,8 +97,8 @@ type Options struct {
 	SocketMode fs.FileMode
 	// TLS is required for TLS and WSS, and refused for the others.
 	TLS *tls.Config
-	// HandshakeTimeout bounds TLS handshake and upgrade together; 0 is
-	// DefaultHandshakeTimeout.
+	// HandshakeTimeout bounds PROXY header, TLS handshake and upgrade together;
+	// 0 is DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// MaxHandshakes bounds the handshakes in progress; 0 is
 	// DefaultMaxHandshakes. The package comment says how places are shared.
@@ -101,8 +106,13 @@ type Options struct {
 	WebSocket     WebSocketOptions
 	// Allow and Deny are matched against the source address, unmapped and
 	// without its zone. Deny wins; an empty Allow allows every address. A
-	// Unix socket has no address: both must be empty.
+	// Unix socket has no address: both must be empty, unless ProxyProtocol.
 	Allow, Deny []netip.Prefix
+	// ProxyProtocol requires a PROXY header of every connection, and reads it
+	// within HandshakeTimeout; nil expects none (proxy_protocol).
+	ProxyProtocol *ProxyProtocolOptions
+	// ForwardedFor is for WS and WSS; nil ignores the field (forwarded_for).
+	ForwardedFor *ForwardedForOptions
 	// NoDelay sets TCP_NODELAY; it means nothing on a Unix socket.
 	NoDelay bool
 	// MaxConnections bounds open connections, those in a handshake included;
@@ -141,6 +151,8 @@ type Counters struct {
 	RefusedAddress    atomic.Uint64 // by Allow and Deny
 	RefusedLimit      atomic.Uint64 // by MaxConnections
 	RefusedHandshakes atomic.Uint64 // by MaxHandshakes: closed newcomers and displaced handshakes
+	RefusedProxy      atomic.Uint64 // by ProxyProtocol: peers that are no trusted proxies
+	HeaderFailed      atomic.Uint64 // PROXY headers that were missing, late, malformed or named no client
 	RefusedFiles      atomic.Uint64 // closed at the limit of open files
 	HandshakeFailed   atomic.Uint64 // TLS handshakes that failed or timed out
 	HandshakeDone     atomic.Uint64 // TLS handshakes that succeeded, resumed ones included
@@ -176,19 +188,16 @@ type Listener struct {
 	mu      sync.Mutex // guards the fields below
 	closed  bool
 	serving bool
-	places  places
+	places  places // of handshakes, by the client's address
+	headers places // of proxies whose PROXY header is awaited, by theirs
 }
 
 // Listen binds the addresses of o; nothing is accepted before Serve.
 func Listen(o Options) (*Listener, error) {
-	if err := o.complete(); err != nil {
+	l, err := newListener(o)
+	if err != nil {
 		return nil, err
 	}
-	l := &Listener{options: o, log: o.Log, counts: o.Counters, done: make(chan struct{})}
-	l.leave = l.left
-	l.lender = &lender{inside: lookInside()}
-	l.places.limit = o.MaxHandshakes
-	var err error
 	if o.Transport == Unix {
 		err = l.bindUnix()
 	} else {
@@ -203,6 +212,18 @@ func Listen(o Options) (*Listener, error) {
 	return l, nil
 }
 
+// newListener returns a listener that is not bound.
+func newListener(o Options) (*Listener, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	l := &Listener{options: o, log: o.Log, counts: o.Counters, done: make(chan struct{})}
+	l.leave = l.left
+	l.lender = &lender{inside: lookInside()}
+	l.places.limit, l.headers.limit = o.MaxHandshakes, o.MaxHandshakes
+	return l, nil
+}
+
 // complete checks o and fills in its defaults.
 func (o *Options) complete() error {
 	switch {
@@ -212,7 +233,7 @@ func (o *Options) complete() error {
 		return errors.New("listener: " + o.Transport.String() + " needs a TLS configuration")
 	case !o.Transport.Secure() && o.TLS != nil:
 		return errors.New("listener: " + o.Transport.String() + " takes no TLS configuration")
-	case o.Transport == Unix && len(o.Allow)+len(o.Deny) > 0:
+	case o.Transport == Unix && o.ProxyProtocol == nil && len(o.Allow)+len(o.Deny) > 0:
 		return errors.New("listener: a Unix socket has no source addresses to allow or deny")
 	case o.Transport == Unix && (o.Address == "" || o.Address[0] == '@'):
 		// Abstract sockets have no mode: anybody may connect.
@@ -228,8 +249,23 @@ func (o *Options) complete() error {
 	if err := errors.Join(allowErr, denyErr); err != nil {
 		return err
 	}
+	if err := o.completeProxies(); err != nil {
+		return err
+	}
 	o.setDefaults()
 	return nil
+}
+
+func (o *Options) completeProxies() (err error) {
+	if o.ProxyProtocol != nil {
+		if o.ProxyProtocol, err = o.ProxyProtocol.complete(o.Transport); err != nil {
+			return err
+		}
+	}
+	if o.ForwardedFor != nil {
+		o.ForwardedFor, err = o.ForwardedFor.complete(o.Transport)
+	}
+	return err
 }
 
 func (o *Options) setDefaults() {
@@ -262,7 +298,7 @@ func unmapPrefixes(prefixes []netip.Prefix) ([]netip.Prefix, error) {
 	for _, p := range prefixes {
 		switch {
 		case !p.IsValid():
-			return nil, errors.New("listener: invalid prefix in allow or deny")
+			return nil, errors.New("listener: invalid prefix of addresses")
 		case p.Addr().Is4In6() && p.Bits() < 96:
 			// It would hold IPv4 and IPv6 addresses, which nobody means.
 			return nil, fmt.Errorf("listener: prefix %s is shorter than the IPv4-mapped range", p)
@@ -336,6 +372,7 @@ func (l *Listener) Close() error {
 		}
 		l.removeUnix()
 		l.places.endAll()
+		l.headers.endAll()
 	}
 	l.mu.Unlock()
 	l.group.Wait()

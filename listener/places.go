@@ -11,6 +11,7 @@ import (
 type place struct {
 	raw    net.Conn // closed to end the handshake
 	begun  uint64   // order of arrival
+	pool   *places
 	source *source
 	item   *list.Element // in source.places; nil when released
 }
@@ -54,7 +55,7 @@ func (p *places) take(raw net.Conn, from netip.Addr) (got, displaced *place) {
 	}
 	p.taken++
 	p.begun++
-	got = &place{raw: raw, begun: p.begun}
+	got = &place{raw: raw, begun: p.begun, pool: p}
 	if s = p.sources[prefix]; s != nil {
 		got.source, got.item = s, s.places.PushBack(got)
 		heap.Fix(&p.busiest, s.index)
@@ -69,6 +70,9 @@ func (p *places) take(raw net.Conn, from netip.Addr) (got, displaced *place) {
 	heap.Push(&p.busiest, s)
 	return got, displaced
 }
+
+// release gives the place up, as [places.release] does.
+func (g *place) release() bool { return g.pool.release(g) }
 
 // release gives a place up; doing so again changes nothing. It reports whether
 // the place was held.

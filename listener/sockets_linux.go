@@ -112,16 +112,17 @@ func (l *Listener) admitSocket(n newcomer, h func(Socket)) {
 		l.complain(&info, "connection refused", why)
 		return
 	}
-	if l.plain() {
+	if l.direct() {
 		l.counts.Served.Add(1)
 		h(Socket{FD: n.fd, Info: info, Done: l.leave})
 		return
 	}
 	raw := &waiting{os.NewFile(uintptr(n.fd), "socket")}
-	l.beginHandshake(&guest{
-		Info: info, raw: raw, stream: newStream(l.lender),
-		deliver: func(g *guest) { l.deliverSocket(g, raw, h) },
-	})
+	g := &guest{Info: info, raw: raw, deliver: func(g *guest) { l.deliverSocket(g, raw, h) }}
+	if !l.plain() {
+		g.stream = newStream(l.lender)
+	}
+	l.beginHandshake(g)
 }
 
 // deliverSocket hands over a connection whose handshakes are done.
@@ -133,7 +134,9 @@ func (l *Listener) deliverSocket(g *guest, raw *waiting, h func(Socket)) {
 		l.acceptTrouble("no descriptor for a connection after its handshake", err)
 		return
 	}
-	g.stream.settle()
+	if g.stream != nil {
+		g.stream.settle()
+	}
 	if l.options.Transport.WebSocket() {
 		g.stream.web = &web{in: deframer{decoder: l.decoder()}}
 	}
