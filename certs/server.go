@@ -89,7 +89,7 @@ func (o *ServerOptions) check() error {
 	case o.CRLFile != "" && o.ClientCAFile == "":
 		return errors.New("a revocation list needs the CA file of the client certificates")
 	}
-	return o.Choice.Error()
+	return o.Choice.Err()
 }
 
 // Config returns the configuration for tls.Server. It follows every Reload.
@@ -147,7 +147,7 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 	warnings := append(inspectLeaf(o.CertFile, pair.Leaf, o.Now()), inspectMode(o.KeyFile)...)
 	speaks, wrong := o.Choice.Set()
 	if wrong != nil {
-		return nil, nil, o.Choice.Error()
+		return nil, nil, o.Choice.Err()
 	}
 	if err := speaks.Fits(suites.KeyOf(pair.Leaf.PublicKey)); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", o.CertFile, err)

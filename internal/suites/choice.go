@@ -62,8 +62,8 @@ func (c Choice) Set() (*Set, []Wrong) {
 	return k.set, nil
 }
 
-// Error is everything that is wrong with c; nil if nothing is.
-func (c Choice) Error() error {
+// Err is everything that is wrong with c; nil if nothing is.
+func (c Choice) Err() error {
 	_, wrong := c.Set()
 	var all []error
 	for _, w := range wrong {

@@ -198,8 +198,8 @@ func TestChoice(t *testing.T) {
 		switch got := strings.Join(texts, "; "); {
 		case (tt.wrong == "") != (len(wrong) == 0) || !strings.Contains(got, tt.wrong):
 			t.Errorf("%s: wrong is %q, want %q", tt.name, got, tt.wrong)
-		case (set == nil) != (len(wrong) > 0) || (tt.c.Error() == nil) != (len(wrong) == 0):
-			t.Errorf("%s: a set %v beside %q and %v", tt.name, set, got, tt.c.Error())
+		case (set == nil) != (len(wrong) > 0) || (tt.c.Err() == nil) != (len(wrong) == 0):
+			t.Errorf("%s: a set %v beside %q and %v", tt.name, set, got, tt.c.Err())
 		}
 	}
 }
