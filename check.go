@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sallyport/config"
+	"sallyport/internal/suites"
 	"sallyport/security"
 	"sallyport/security/authn"
 )
@@ -20,6 +21,8 @@ type Findings struct {
 	Open []string
 	// Shadow is which policies are asked and not obeyed.
 	Shadow []string
+	// TLS is what each TLS listener speaks with its certificate.
+	TLS []string
 }
 
 // Check builds everything that cfg names, as a start would, and opens no port.
@@ -43,6 +46,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
+		f.tls(w, l)
 		f.open(cfg, w, l)
 		if len(l.Shadow) > 0 {
 			f.Shadow = append(f.Shadow, fmt.Sprintf("listener %s: %s would be asked beside the policies in force, and not obeyed", l.Name, strings.Join(l.Shadow, ", ")))
@@ -64,6 +68,31 @@ func buildAlone(cfg *config.Config) (*world, error) {
 		return nil, err
 	}
 	return s.build(cfg, nil)
+}
+
+// tls tells what listener l speaks.
+func (f *Findings) tls(w *world, l *config.Listener) {
+	srv := w.tls[l.Name]
+	if srv == nil {
+		return
+	}
+	say := func(format string, args ...any) {
+		f.TLS = append(f.TLS, "listener "+l.Name+": "+fmt.Sprintf(format, args...))
+	}
+	speaks, key := srv.Speaks(), suites.KeyOf(srv.Leaf().PublicKey)
+	var versions, groups []string
+	for _, v := range speaks.Versions {
+		versions = append(versions, suites.VersionText(v))
+	}
+	for _, g := range speaks.Groups {
+		groups = append(groups, g.Name)
+	}
+	say("versions %s", strings.Join(versions, ", "))
+	say("cipher suites with this certificate's %s key %s", key, suites.Names(speaks.For(key)))
+	say("groups %s", strings.Join(groups, ", "))
+	if unwanted := speaks.Unwanted(); len(unwanted) > 0 {
+		say("clients must not offer %s: Go may choose what they offer, and the handshake is then refused", suites.Names(unwanted))
+	}
 }
 
 // open finds what of listener l is open.

@@ -8,6 +8,7 @@ import (
 
 	"sallyport/broker"
 	"sallyport/config"
+	"sallyport/internal/suites"
 	"sallyport/listener"
 	"sallyport/security/authn"
 )
@@ -66,6 +67,7 @@ func engineInfo(c *listener.Info) broker.Info {
 		Creds:  authn.Credentials{Header: c.Header, Query: c.Query},
 	}
 	if c.TLS != nil {
+		info.TLS = suites.Of(c.TLS)
 		certificate(c.TLS, &info.Creds)
 	}
 	return info

@@ -1,10 +1,8 @@
 package sallyport
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"time"
 
 	"sallyport/certs"
 	"sallyport/config"
@@ -33,7 +31,7 @@ func (a *admission) judgeCertificate(l *config.Listener, srv *certs.Server, who 
 	case !asked:
 		s.Says = "the listener does not ask for a client certificate: it is not looked at"
 	default:
-		verified, err := verify(srv.Config(), chain)
+		verified, err := srv.Verify(chain)
 		if err != nil {
 			s.Says, s.Refuses = "the client certificate is refused: "+err.Error(), true
 			break
@@ -52,28 +50,4 @@ func readChain(path string) ([]*x509.Certificate, error) {
 		err = fmt.Errorf("%s: holds no certificate", path)
 	}
 	return chain, err
-}
-
-// verify is what the server's side of a handshake does with a client's chain
-// (crypto/tls, ClientAuth), its revocation lists included.
-func verify(c *tls.Config, chain []*x509.Certificate) ([][]*x509.Certificate, error) {
-	now := time.Now
-	if c.Time != nil {
-		now = c.Time
-	}
-	opt := x509.VerifyOptions{
-		Roots: c.ClientCAs, Intermediates: x509.NewCertPool(), CurrentTime: now(),
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	for _, x := range chain[1:] {
-		opt.Intermediates.AddCert(x)
-	}
-	verified, err := chain[0].Verify(opt)
-	if err != nil {
-		return nil, err
-	}
-	if c.VerifyConnection != nil {
-		err = c.VerifyConnection(tls.ConnectionState{PeerCertificates: chain, VerifiedChains: verified})
-	}
-	return verified, err
 }

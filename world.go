@@ -278,12 +278,6 @@ func tlsOptions(t *config.TLS) (certs.ServerOptions, error) {
 		o.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	var err error
-	if o.MinVersion, err = certs.ParseVersion(string(t.MinVersion)); err != nil {
-		return o, err
-	}
-	if o.MaxVersion, err = certs.ParseVersion(string(t.MaxVersion)); err != nil {
-		return o, err
-	}
-	o.CipherSuites, err = certs.ParseCipherSuites(t.CipherSuites)
+	o.Choice, err = t.Protocols()
 	return o, err
 }

@@ -16,7 +16,7 @@ type Event string
 // The events. Each is written with the fields named beside it, where known;
 // decision is the identifier of the refusal, where the configuration wants one.
 const (
-	Connected       Event = "connected"        // client, user, addr, listener, method, version
+	Connected       Event = "connected"        // client, user, addr, listener, method, version, tls
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
 	PublishDenied   Event = "publish_denied"   // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision

@@ -128,7 +128,11 @@ func (c *Conn) accept(a *attached, failed error) {
 	}
 	c.b.metrics.ConnectsAccepted.Add(1)
 	if c.b.audit.Writes(audit.Connected) {
-		c.b.audit.Record(audit.Connected, c.who(slog.String("method", c.principal.Load().Method), slog.Int("version", int(p.Version)))...)
+		more := []slog.Attr{slog.String("method", c.principal.Load().Method), slog.Int("version", int(p.Version))}
+		if text := o.info.TLS.String(); text != "" {
+			more = append(more, slog.String("tls", text))
+		}
+		c.b.audit.Record(audit.Connected, c.who(more...)...)
 	}
 	c.phase = serving
 	c.opening.Store(nil)

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport/audit"
+	"sallyport/internal/suites"
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/security/authn"
@@ -41,8 +42,9 @@ const closeGrace = time.Second
 // Info is what the door knows of a connection.
 type Info struct {
 	Listener string
-	Remote   netip.AddrPort // unmapped, without zone; zero for a Unix socket
-	Secure   bool           // TLS, or a local transport
+	Remote   netip.AddrPort    // unmapped, without zone; zero for a Unix socket
+	Secure   bool              // TLS, or a local transport
+	TLS      suites.Negotiated // for the log; zero without TLS
 	Creds    authn.Credentials
 }
 

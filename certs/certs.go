@@ -6,7 +6,7 @@
 // the configuration of a client; a [Warning] is what an operator should know
 // although it stops nothing.
 //
-// Invariants: TLS 1.2 is the floor; a private key never appears in an error;
+// Invariants: TLS 1.2 is the floor, unless a listener's options say legacy; a private key never appears in an error;
 // every file is bounded before it is read; a certificate whose revocation can't
 // be judged is refused.
 package certs

@@ -258,8 +258,8 @@ func TestVersions(t *testing.T) {
 		{name: "a minimum of 1.3 refuses 1.2", min: tls.VersionTLS13, clientMax: tls.VersionTLS12},
 		{name: "a maximum of 1.2 holds", max: tls.VersionTLS12, accepted: true, wantVersion: tls.VersionTLS12},
 		{name: "a configured suite is used", clientMax: tls.VersionTLS12, accepted: true, wantVersion: tls.VersionTLS12,
-			suites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}, wantSuite: tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
-		{name: "other suites are refused", clientMax: tls.VersionTLS12,
+			max: tls.VersionTLS12, suites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}, wantSuite: tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
+		{name: "other suites are refused", max: tls.VersionTLS12,
 			suites:       []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
 			clientSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}},
 	} {
@@ -370,10 +370,14 @@ func TestLoadServerRefuses(t *testing.T) {
 		{"a CRL without a CA", func(o *ServerOptions) { o.ClientAuth, o.ClientCAFile, o.CRLFile = 0, "", empty }, "needs the CA file"},
 		{"an empty CRL file", func(o *ServerOptions) { o.CRLFile = empty }, "no PEM revocation list"},
 		{"a missing CRL file", func(o *ServerOptions) { o.CRLFile = missing }, missing},
-		{"TLS 1.1", func(o *ServerOptions) { o.MinVersion = tls.VersionTLS11 }, "TLS 1.1 is not accepted"},
-		{"a maximum below the minimum", func(o *ServerOptions) { o.MinVersion, o.MaxVersion = tls.VersionTLS13, tls.VersionTLS12 }, "above the highest"},
+		{"TLS 1.1", func(o *ServerOptions) { o.MinVersion = tls.VersionTLS11 }, "legacy: true"},
+		{"a maximum below the minimum", func(o *ServerOptions) { o.MinVersion, o.MaxVersion = tls.VersionTLS13, tls.VersionTLS12 }, "above max_version"},
 		{"an insecure suite", func(o *ServerOptions) { o.CipherSuites = []uint16{tls.TLS_RSA_WITH_RC4_128_SHA} }, "RC4"},
-		{"a suite of TLS 1.3", func(o *ServerOptions) { o.CipherSuites = []uint16{tls.TLS_AES_128_GCM_SHA256} }, "not an accepted one"},
+		{"no suite for the certificate's key", func(o *ServerOptions) {
+			o.MaxVersion, o.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+		}, "an ECDSA key can serve"},
+		{"post-quantum groups with TLS 1.2", func(o *ServerOptions) { o.RequirePostQuantum = true }, "min_version"},
+		{"a suite of TLS 1.3", func(o *ServerOptions) { o.CipherSuites = []uint16{tls.TLS_AES_128_GCM_SHA256} }, "no suite of TLS 1.2"},
 	} {
 		o := w.options
 		c.change(&o)
@@ -481,41 +485,6 @@ func TestInsecureClientSkipsTheNameOnly(t *testing.T) {
 		}
 		if _, _, clientErr := connect(t, server, client); (clientErr == nil) != c.accepted {
 			t.Errorf("%s: %v, want accepted = %v", c.name, clientErr, c.accepted)
-		}
-	}
-}
-
-func TestParseVersion(t *testing.T) {
-	for s, want := range map[string]uint16{
-		"1.2": tls.VersionTLS12, "tlsv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13, "TLS1.3": tls.VersionTLS13,
-		"1.1": 0, "tlsv1": 0, "": 0, "SSLv3": 0,
-	} {
-		if got, err := ParseVersion(s); got != want || (err == nil) != (want != 0) {
-			t.Errorf("ParseVersion(%q) = %#x, %v, want %#x", s, got, err, want)
-		}
-	}
-}
-
-func TestParseCipherSuites(t *testing.T) {
-	for s, want := range map[string]uint16{
-		"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		"ECDHE-RSA-AES128-GCM-SHA256":           tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-		"ecdhe-ecdsa-aes256-sha":                tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
-		"ECDHE-RSA-CHACHA20-POLY1305":           tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		"HIGH":                                  0,
-		"TLS_AES_128_GCM_SHA256":                0,
-		"RC4-SHA":                               0,
-		"":                                      0,
-	} {
-		got, err := ParseCipherSuites([]string{s})
-		if want == 0 {
-			if err == nil {
-				t.Errorf("ParseCipherSuites(%q) = %v, want an error", s, got)
-			}
-			continue
-		}
-		if err != nil || len(got) != 1 || got[0] != want {
-			t.Errorf("ParseCipherSuites(%q) = %v, %v, want %#x", s, got, err, want)
 		}
 	}
 }

@@ -18,7 +18,8 @@ type ClientOptions struct {
 	// tools do; the chain is still verified. With it anyone who holds any
 	// certificate of the CA can pose as the server.
 	Insecure bool
-	// MinVersion and MaxVersion are as in ServerOptions.
+	// MinVersion and MaxVersion are tls.VersionTLS12 or tls.VersionTLS13; 0 is
+	// 1.2 and 1.3.
 	MinVersion, MaxVersion uint16
 	ALPN                   []string
 }
@@ -80,4 +81,17 @@ func acceptAnyName(config *tls.Config) {
 		_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates})
 		return err
 	}
+}
+
+// checkVersions accepts TLS 1.2 and 1.3, and 0 as their ends.
+func checkVersions(lowest, highest uint16) error {
+	for _, v := range []uint16{lowest, highest} {
+		if v != 0 && v != tls.VersionTLS12 && v != tls.VersionTLS13 {
+			return fmt.Errorf("%s is not accepted: TLS 1.2 and TLS 1.3 are", tls.VersionName(v))
+		}
+	}
+	if lowest != 0 && highest != 0 && lowest > highest {
+		return errors.New("lowest TLS version is above the highest")
+	}
+	return nil
 }

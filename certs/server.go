@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"sallyport/internal/suites"
 )
 
 // ServerOptions names the files of a TLS listener and its rules.
@@ -23,12 +25,8 @@ type ServerOptions struct {
 	// CRLFile holds PEM revocation lists of the client CAs; see [Server] for
 	// how they are applied. It requires ClientCAFile.
 	CRLFile string
-	// MinVersion and MaxVersion are tls.VersionTLS12 or tls.VersionTLS13;
-	// 0 is 1.2 and 1.3.
-	MinVersion, MaxVersion uint16
-	// CipherSuites are for TLS 1.2 (Go chooses for 1.3); empty is Go's
-	// selection. Only those of tls.CipherSuites are accepted.
-	CipherSuites []uint16
+	// Choice says which versions, suites and groups are spoken.
+	suites.Choice
 	// ALPN are protocols to confirm to clients that offer them. A client that
 	// offers only others is served without one, not refused.
 	ALPN []string
@@ -42,7 +40,8 @@ type ServerOptions struct {
 // and, as Mosquitto does, when a CRL file is configured but holds no list of
 // its issuer, or only one that is expired, not yet valid, or wrongly signed.
 // Certificates between it and the trust anchor are held against the lists that
-// the file has for them. Resumed sessions are judged like new ones.
+// the file has for them. Resumed sessions are judged like new ones, for version,
+// suite and group too: a session that was begun under other rules is refused.
 type Server struct {
 	options ServerOptions
 	base    *tls.Config
@@ -54,6 +53,7 @@ type world struct {
 	plain    *tls.Config
 	alpn     map[string]*tls.Config // plain, confirming one protocol
 	leaf     *x509.Certificate
+	speaks   *suites.Set
 	standing standing
 }
 
@@ -89,30 +89,7 @@ func (o *ServerOptions) check() error {
 	case o.CRLFile != "" && o.ClientCAFile == "":
 		return errors.New("a revocation list needs the CA file of the client certificates")
 	}
-	if err := checkVersions(o.MinVersion, o.MaxVersion); err != nil {
-		return err
-	}
-	for _, id := range o.CipherSuites {
-		if !slices.ContainsFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool {
-			return s.ID == id && slices.Contains(s.SupportedVersions, tls.VersionTLS12)
-		}) {
-			return fmt.Errorf("cipher suite %s is not an accepted one of TLS 1.2", tls.CipherSuiteName(id))
-		}
-	}
-	return nil
-}
-
-// checkVersions accepts TLS 1.2 and 1.3, and 0 as their ends.
-func checkVersions(lowest, highest uint16) error {
-	for _, v := range []uint16{lowest, highest} {
-		if v != 0 && v != tls.VersionTLS12 && v != tls.VersionTLS13 {
-			return fmt.Errorf("%s is not accepted: TLS 1.2 and TLS 1.3 are", tls.VersionName(v))
-		}
-	}
-	if lowest != 0 && highest != 0 && lowest > highest {
-		return errors.New("lowest TLS version is above the highest")
-	}
-	return nil
+	return o.Choice.Err()
 }
 
 // Config returns the configuration for tls.Server. It follows every Reload.
@@ -120,6 +97,30 @@ func (s *Server) Config() *tls.Config { return s.base }
 
 // Leaf returns the server's present certificate.
 func (s *Server) Leaf() *x509.Certificate { return s.world.Load().leaf }
+
+// Speaks returns the versions, suites and groups of the listener.
+func (s *Server) Speaks() *suites.Set { return s.world.Load().speaks }
+
+// Verify is what a handshake would do with a client's chain, leaf first, its
+// revocation lists included. It returns the chains to the client CAs.
+func (s *Server) Verify(chain []*x509.Certificate) ([][]*x509.Certificate, error) {
+	w := s.world.Load()
+	o := x509.VerifyOptions{
+		Roots: w.plain.ClientCAs, Intermediates: x509.NewCertPool(), CurrentTime: s.options.Now(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, // as crypto/tls has it
+	}
+	if o.Roots == nil {
+		return nil, errors.New("the listener has no CA of client certificates") // and not the system's
+	}
+	for _, c := range chain[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	verified, err := chain[0].Verify(o)
+	if err == nil && w.standing.revoked != nil {
+		err = w.standing.revoked.Check(verified, s.options.Now())
+	}
+	return verified, err
+}
 
 // Reload reads the files again. New handshakes use them; of open connections
 // [Server.Keeps] tells which may go on. After an error everything is as it was.
@@ -144,16 +145,21 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 		return nil, nil, err
 	}
 	warnings := append(inspectLeaf(o.CertFile, pair.Leaf, o.Now()), inspectMode(o.KeyFile)...)
+	speaks, wrong := o.Choice.Set()
+	if wrong != nil {
+		return nil, nil, o.Choice.Err()
+	}
+	if err := speaks.Fits(suites.KeyOf(pair.Leaf.PublicKey)); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", o.CertFile, err)
+	}
 	config := &tls.Config{
 		Certificates: []tls.Certificate{pair},
-		MinVersion:   max(o.MinVersion, tls.VersionTLS12),
-		MaxVersion:   o.MaxVersion,
-		CipherSuites: o.CipherSuites,
 		ClientAuth:   o.ClientAuth,
 		Time:         o.Now,
 		// The broker flushes in batches: small first records only cost writes.
 		DynamicRecordSizingDisabled: true,
 	}
+	speaks.Apply(config)
 	var anchors []*x509.Certificate
 	if o.ClientCAFile != "" {
 		if anchors, err = LoadCertificates(o.ClientCAFile); err != nil {
@@ -173,15 +179,18 @@ func build(o *ServerOptions) (*world, []Warning, error) {
 			return nil, nil, err
 		}
 		warnings = append(warnings, revoked.inspect(o.CRLFile, o.Now())...)
-		// Called on resumption too, unlike VerifyPeerCertificate.
-		config.VerifyConnection = func(state tls.ConnectionState) error {
-			if len(state.PeerCertificates) == 0 {
-				return nil // ClientAuth decides whether that is allowed
-			}
-			return revoked.Check(state.VerifiedChains, o.Now())
-		}
 	}
-	w := &world{plain: config, alpn: make(map[string]*tls.Config), leaf: pair.Leaf, standing: newStanding(o, anchors, revoked)}
+	// Called on resumption too, unlike VerifyPeerCertificate.
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if err := speaks.Permits(suites.Of(&state)); err != nil {
+			return err
+		}
+		if revoked == nil || len(state.PeerCertificates) == 0 {
+			return nil // ClientAuth decides whether that is allowed
+		}
+		return revoked.Check(state.VerifiedChains, o.Now())
+	}
+	w := &world{plain: config, alpn: make(map[string]*tls.Config), leaf: pair.Leaf, speaks: speaks, standing: newStanding(o, anchors, revoked)}
 	for _, protocol := range o.ALPN {
 		c := config.Clone()
 		c.NextProtos = []string{protocol}

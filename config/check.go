@@ -2,7 +2,6 @@ package config
 
 import (
 	"cmp"
-	"crypto/tls"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -304,16 +303,4 @@ func (k *checker) log() {
 			k.wrong(fmt.Sprintf("log.outputs[%d]", i), "%s is already in this list", o)
 		}
 	}
-}
-
-// cipherSuites are the names that tls.cipher_suites may hold: those of
-// TLS 1.2 that Go deems secure.
-func cipherSuites() []string {
-	var names []string
-	for _, s := range tls.CipherSuites() {
-		if slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
-			names = append(names, s.Name)
-		}
-	}
-	return names
 }

@@ -124,17 +124,9 @@ func (k *checker) tls(key string, l *Listener) {
 	k.file(key+".certificate", t.Certificate, false)
 	k.file(key+".key", t.Key, true)
 	k.clientCertificates(key, t)
-	if t.MinVersion > t.MaxVersion {
-		k.wrong(key+".min_version", "must not be above max_version %s", t.MaxVersion)
-	}
-	if len(t.CipherSuites) > 0 && t.MinVersion == TLS13 {
-		k.wrong(key+".cipher_suites", "has no use while min_version is 1.3")
-	}
-	known := cipherSuites()
-	for i, s := range t.CipherSuites {
-		if !slices.Contains(known, s) {
-			k.wrong(fmt.Sprintf("%s.cipher_suites[%d]", key, i), "%s is no secure cipher suite of TLS 1.2; those are %s", excerpt(s), orList(known))
-		}
+	_, wrong := t.protocols()
+	for _, w := range wrong {
+		k.wrong(key+"."+w.Path(), "%s", w.Text)
 	}
 	between(k, key+".handshake_timeout", t.HandshakeTimeout, 100*time.Millisecond, 5*time.Minute)
 }

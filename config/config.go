@@ -111,12 +111,18 @@ type TLS struct {
 	ClientAuth ClientAuth `yaml:"client_auth"`
 	// Revocation list of client_ca, PEM.
 	CRL string `yaml:"crl"`
-	// The oldest version to accept: "1.2" or "1.3".
+	// The oldest version to accept, in quotes. What is below "1.2" needs legacy.
 	MinVersion TLSVersion `yaml:"min_version"`
-	// The newest version to accept: "1.2" or "1.3".
+	// The newest version to accept, in quotes.
 	MaxVersion TLSVersion `yaml:"max_version"`
-	// Cipher suites of TLS 1.2 by their IANA names; empty is Go's own list. TLS 1.3 has no choice.
+	// The cipher suites to accept, by the names of IANA, Java or OpenSSL, which sallyport tls suites lists; empty is every one that is not legacy. Each accepted version needs one that the certificate's key can serve. Among those of TLS 1.3 Go chooses by itself: a handshake that came to one which the list lacks is refused, so clients must not offer it.
 	CipherSuites []string `yaml:"cipher_suites"`
+	// The groups to agree on keys with, by the names that sallyport tls suites lists, such as X25519MLKEM768 or secp256r1; empty is all of them. Go's order of preference holds, hybrid groups first.
+	Groups []string `yaml:"groups"`
+	// Accept only hybrid groups, which hold against quantum computers too. They are of TLS 1.3: it needs min_version "1.3".
+	RequirePostQuantum bool `yaml:"require_post_quantum"`
+	// Allow min_version below "1.2" and cipher suites that are legacy (without forward secrecy, 3DES, RC4, CBC with SHA-256), which still have to be named. A warning at every start says which there are.
+	Legacy bool `yaml:"legacy"`
 	// Time for the handshake.
 	HandshakeTimeout time.Duration `yaml:"handshake_timeout"`
 }

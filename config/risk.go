@@ -118,6 +118,7 @@ func (c *Config) Warnings() Problems {
 		l, key := &c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
 		if l.TLS != nil {
 			k.warnLoose(key+".tls.key", l.TLS.Key)
+			k.warnLegacy(key+".tls.legacy", l.TLS)
 		}
 		if len(l.Authenticators) == 0 && l.Identity == IdentityNone {
 			k.wrong(key+".authenticators", "the list is empty: nobody can connect")
@@ -141,6 +142,20 @@ func (c *Config) Warnings() Problems {
 func (k *checker) warnLoose(key, path string) {
 	if text := looseMode(path); text != "" {
 		k.wrong(key, "%s", text)
+	}
+}
+
+// warnLegacy says what of old TLS is accepted.
+func (k *checker) warnLegacy(key string, t *TLS) {
+	choice, err := t.Protocols()
+	set, wrong := choice.Set()
+	if err != nil || wrong != nil || !t.Legacy {
+		return // Check has told
+	}
+	if old := set.Legacy(); len(old) > 0 {
+		k.wrong(key, "accepted for old clients, and insecure: %s", strings.Join(old, ", "))
+	} else {
+		k.wrong(key, "nothing in this section needs it")
 	}
 }
 

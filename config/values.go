@@ -106,12 +106,14 @@ type TLSVersion string
 
 // The versions.
 const (
+	TLS10 TLSVersion = "1.0"
+	TLS11 TLSVersion = "1.1"
 	TLS12 TLSVersion = "1.2"
 	TLS13 TLSVersion = "1.3"
 )
 
 // Choices lists the versions.
-func (TLSVersion) Choices() []string { return []string{"1.2", "1.3"} }
+func (TLSVersion) Choices() []string { return []string{"1.0", "1.1", "1.2", "1.3"} }
 
 // AuthenticatorType is a method of authentication.
 type AuthenticatorType string

@@ -19,9 +19,9 @@ func (checkCmd) Help() string {
   sallyport check -c /etc/mosquitto/mosquitto.conf
 
 Prints every mistake as file:line:column: key: what is wrong, the risks of each
-listener, and what is open: who gets in without credentials, which policies allow
-everything, which are only asked and not obeyed. Exit 1 if the broker would not
-start with it.`
+listener, what each TLS listener speaks, and what is open: who gets in without
+credentials, which policies allow everything, which are only asked and not obeyed.
+Exit 1 if the broker would not start with it.`
 }
 
 // Run checks the file and everything it names.
@@ -55,6 +55,9 @@ func (c *checkCmd) Run(e *env) error {
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		fmt.Fprintf(e.stdout, "listener %s: %s on %s, authenticators %v, policies %v\n", l.Name, l.Transport, l.Address, l.Authenticators, l.Policies)
+	}
+	for _, text := range found.TLS {
+		fmt.Fprintf(e.stdout, "tls: %s\n", text)
 	}
 	if st := &cfg.Storage; st.Type == config.StorageDisk {
 		fmt.Fprintf(e.stdout, "storage: disk in %s, durability %s, encrypted %t\n", st.Dir, st.Durability, st.Encryption != nil)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sallyport/config"
+	"sallyport/internal/suites"
 )
 
 // tls maps the certificate options of d.
@@ -39,22 +40,17 @@ func (b *builder) tls(key string, d *door, l *config.Listener) {
 	case "tlsv1.3":
 		t.MinVersion = config.TLS13
 	case "tlsv1", "tlsv1.0", "tlsv1.1":
-		b.wrong(d.tlsVersion.at, "%s is broken and not offered; use tlsv1.2 or tlsv1.3", v)
+		b.wrong(d.tlsVersion.at, "%s is broken; use tlsv1.2 or tlsv1.3 (a native configuration can accept it, with legacy: true)", v)
 	default:
 		b.wrong(d.tlsVersion.at, "must be tlsv1.2 or tlsv1.3, not %s", shown(v))
 	}
-	if d.ciphers.string != "" && t.MinVersion == config.TLS12 {
-		t.CipherSuites = b.ciphers(d.ciphers)
-		b.places[key+".cipher_suites"] = d.ciphers.at
-	} else if d.ciphers.string != "" {
-		b.warn(d.ciphers.at, "has no use with tlsv1.3")
-	}
+	b.suites(key, d, t)
 	b.clientCertificates(key, d, l)
 }
 
 // withoutCertificate complains about TLS options of a listener without TLS.
 func (b *builder) withoutCertificate(d *door) {
-	for _, t := range []text{d.cafile, d.crlfile, d.tlsVersion, d.ciphers} {
+	for _, t := range []text{d.cafile, d.crlfile, d.tlsVersion, d.ciphers, d.ciphers13} {
 		if t.string != "" {
 			b.wrong(t.at, "needs certfile and keyfile")
 		}
@@ -91,43 +87,69 @@ func (b *builder) clientCertificates(key string, d *door, l *config.Listener) {
 	}
 }
 
-// ciphers translates OpenSSL's names. What has no secure counterpart is left
-// out with a warning; a list from which nothing remains is refused.
-func (b *builder) ciphers(t text) []string {
-	var out, left []string
-	for name := range strings.FieldsFuncSeq(t.string, func(r rune) bool { return r == ':' || r == ',' || r == ' ' }) {
-		iana := ianaName(name)
-		switch {
-		case iana == "":
-			left = append(left, name)
-		case !slices.Contains(out, iana):
-			out = append(out, iana)
+// suites maps ciphers and ciphers_tls1.3. Each holds for its own versions in
+// Mosquitto, and the one that is not set is OpenSSL's choice: here every suite
+// that is not legacy.
+func (b *builder) suites(key string, d *door, t *config.TLS) {
+	old, since13 := d.ciphers, d.ciphers13
+	if old.string != "" && t.MinVersion == config.TLS13 {
+		b.warn(old.at, "has no use with tlsv1.3")
+		old = text{}
+	}
+	if old.string == "" && since13.string == "" {
+		return
+	}
+	var out []string
+	if t.MinVersion != config.TLS13 {
+		if out = b.ciphers(old, "TLS 1.2", tls.VersionTLS12); out == nil {
+			return // refused
 		}
 	}
-	if len(out) == 0 {
-		b.wrong(t.at, "names no cipher suite of TLS 1.2 that is secure and known by name")
-	} else if len(left) > 0 {
-		b.warn(t.at, "left out, as insecure or not a plain name: %s", shown(strings.Join(left, ":")))
+	every, named := b.ciphers(text{}, "TLS 1.3", tls.VersionTLS13), b.ciphers(since13, "TLS 1.3", tls.VersionTLS13)
+	if named == nil {
+		return
 	}
-	return out
+	if len(named) < len(every) {
+		b.warn(since13.at, "a client that offers other suites of TLS 1.3 beside these may be refused: Go chooses among all that it offers, and what came out is checked")
+	}
+	t.CipherSuites = append(out, named...)
+	at := since13.at
+	if old.string != "" {
+		at = old.at
+	}
+	b.places[key+".cipher_suites"] = at
 }
 
-// ianaName is the IANA name of a secure TLS 1.2 suite, "" if openssl names none.
-// TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 is ECDHE-RSA-AES128-GCM-SHA256 there.
-func ianaName(openssl string) string {
-	for _, s := range tls.CipherSuites() {
-		name := strings.TrimPrefix(s.Name, "TLS_")
-		name = strings.Replace(name, "_WITH_", "_", 1)
-		name = strings.Replace(name, "AES_128", "AES128", 1)
-		name = strings.Replace(name, "AES_256", "AES256", 1)
-		name = strings.Replace(name, "CBC_", "", 1)
-		name = strings.ReplaceAll(name, "_", "-")
-		if strings.Contains(name, "CHACHA20") {
-			name = strings.TrimSuffix(name, "-SHA256")
+// ciphers translates a list of OpenSSL's, as far as it is about version v. What has
+// no secure counterpart is left out with a warning; a list from which nothing
+// remains is refused. No list is every suite that is not legacy.
+func (b *builder) ciphers(t text, name string, v uint16) []string {
+	var out []string
+	if t.string == "" {
+		for _, s := range suites.All() {
+			if s.Legacy == "" && slices.Contains(s.Versions, v) {
+				out = append(out, s.Name)
+			}
 		}
-		if name == openssl && slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
-			return s.Name
-		}
+		return out
 	}
-	return ""
+	list, err := suites.ParseOpenSSL(t.string)
+	if err != nil {
+		b.wrong(t.at, "%v", err)
+		return nil
+	}
+	left := list.Left
+	for _, s := range list.Suites {
+		if s.Legacy != "" || !slices.Contains(s.Versions, v) {
+			left = append(left, s.OpenSSL)
+			continue
+		}
+		out = append(out, s.Name)
+	}
+	if len(out) == 0 {
+		b.wrong(t.at, "names no secure cipher suite of %s that is known here", name)
+	} else if len(left) > 0 {
+		b.warn(t.at, "left out, as insecure, of another version or not known here: %s", shown(strings.Join(left, ":")))
+	}
+	return out
 }

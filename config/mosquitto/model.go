@@ -45,7 +45,7 @@ type door struct {
 	maxTopicAlias  uint16
 
 	cafile, certfile, keyfile, crlfile text
-	tlsVersion, ciphers                text
+	tlsVersion, ciphers, ciphers13     text
 	requireCertificate, useIdentity    toggle
 }
 

@@ -51,6 +51,7 @@ func options() map[string]func(*reader, line) {
 		"use_identity_as_username": func(r *reader, l line) { r.tlsFlag(l, &r.current.useIdentity) },
 		"tls_version":              func(r *reader, l line) { r.setText(l, &r.current.tlsVersion) },
 		"ciphers":                  func(r *reader, l line) { r.setText(l, &r.current.ciphers); r.touch(l, true) },
+		"ciphers_tls1.3":           func(r *reader, l line) { r.setText(l, &r.current.ciphers13); r.touch(l, true) },
 
 		"log_dest":            (*reader).logDest,
 		"log_type":            (*reader).logType,

@@ -3,6 +3,7 @@ package mosquitto
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -244,6 +245,7 @@ require_certificate true
 use_identity_as_username false
 tls_version tlsv1.2
 ciphers ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:RC4-SHA
+ciphers_tls1.3 TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384
 protocol websockets
 password_file files/passwd
 acl_file files/acl
@@ -286,7 +288,8 @@ user nobody
 		got.ClientAuth != tls.ClientAuth || got.MinVersion != config.TLS12 || got.MaxVersion != config.TLS13 {
 		t.Errorf("tls %+v, want %+v", got, tls)
 	}
-	suites := []string{"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"}
+	suites := []string{"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+		"TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"}
 	if !slices.Equal(l.TLS.CipherSuites, suites) {
 		t.Errorf("cipher suites %v, want %v", l.TLS.CipherSuites, suites)
 	}
@@ -437,4 +440,53 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestCiphers holds that each of Mosquitto's lists is about its own versions, and
+// that what can't be meant exactly is refused.
+func TestCiphers(t *testing.T) {
+	const door = "listener 8883 127.0.0.1\ncertfile files/server.crt\nkeyfile files/server.key\nallow_anonymous true\n"
+	all12 := 10
+	for _, tt := range []struct {
+		name, text string
+		want       []string // nil: the 1.2 and 1.3 suites of the other list are not looked at
+		n          int      // how many in all
+		warns      string
+	}{
+		{"neither", "", nil, 0, ""},
+		{"only the old", "ciphers ECDHE-RSA-AES128-GCM-SHA256\n", []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}, 1 + 3, ""},
+		{"only the new", "ciphers_tls1.3 TLS_AES_256_GCM_SHA384\n", []string{"TLS_AES_256_GCM_SHA384"}, all12 + 1, "may be refused"},
+		{"both", "ciphers ECDHE-RSA-AES128-GCM-SHA256\nciphers_tls1.3 TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256\n", []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}, 4, ""},
+		{"an old list under tlsv1.3", "tls_version tlsv1.3\nciphers ECDHE-RSA-AES128-GCM-SHA256\n", nil, 0, "no use with tlsv1.3"},
+		{"a new list under tlsv1.3", "tls_version tlsv1.3\nciphers_tls1.3 TLS_AES_128_GCM_SHA256\n", []string{"TLS_AES_128_GCM_SHA256"}, 1, "may be refused"},
+		{"exclusions of what there is", "ciphers ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-SHA:!SHA1:!aNULL:!MD5:!RC4\n", []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}, 1 + 3, ""},
+		{"what is not here", "ciphers DHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:AES128-SHA\n", []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}, 1 + 3, "DHE-RSA-AES128-GCM-SHA256:AES128-SHA"},
+	} {
+		c, ws := importText(t, door+tt.text, Options{})
+		got := c.Listeners[0].TLS.CipherSuites
+		if len(got) != tt.n {
+			t.Errorf("%s: %d suites %v, want %d", tt.name, len(got), got, tt.n)
+		}
+		for _, s := range tt.want {
+			if !slices.Contains(got, s) {
+				t.Errorf("%s: %v lacks %s", tt.name, got, s)
+			}
+		}
+		if text := fmt.Sprint(ws); tt.warns == "" && (strings.Contains(text, "ciphers")) || !strings.Contains(text, tt.warns) {
+			t.Errorf("%s: warnings %s, want %q", tt.name, text, tt.warns)
+		}
+	}
+	for _, text := range []string{
+		"ciphers HIGH\n", "ciphers ECDHE-RSA-AES128-GCM-SHA256:DEFAULT\n", "ciphers ECDHE+AESGCM\n", "ciphers ECDHE-RSA-AES128-GCM-SHA256:@STRENGTH\n",
+		"ciphers ECDHE-RSA-AES128-GCM-SHA256:!HIGH\n", "ciphers AES128-SHA:RC4-SHA\n", "ciphers_tls1.3 TLS_AES_128_CCM_SHA256\n",
+		"ciphers_tls1.3 ECDHE-RSA-AES128-GCM-SHA256\n", "ciphers ECDHE-RSA-AES128-GCM-SHA256:!ECDHE-RSA-AES128-GCM-SHA256\n",
+		"tls_version tlsv1.1\n", "tls_version tlsv1\n",
+	} {
+		r := newReader("mosquitto.conf", Options{})
+		r.file(r.path, []byte(door+text), false)
+		r.build()
+		if err := r.problems.Err(); err == nil || !strings.Contains(err.Error(), "ciphers") && !strings.Contains(err.Error(), "tls_version") {
+			t.Errorf("%q: %v, want a refusal of ciphers or tls_version", text, err)
+		}
+	}
 }

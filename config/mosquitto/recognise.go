@@ -44,7 +44,7 @@ func known() func(name string) bool {
 // unsupported names the options of Mosquitto 1.6 to 2.1 that are refused.
 const unsupported = `
 accept_protocol_versions address addresses allow_duplicate_messages auth_plugin auth_plugin_deny_special_chars
-bind_interface capath ciphers_tls1.3 cleansession clientid
+bind_interface capath cleansession clientid
 connection dhparamfile disable_client_cert_date_checks enable_control_api enable_proxy_protocol global_max_clients
 global_max_connections global_plugin http_dir idle_timeout keepalive_interval listener_allow_anonymous
 listener_auto_id_prefix local_cleansession local_clientid local_password local_username log_facility log_timestamp

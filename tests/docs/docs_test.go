@@ -270,7 +270,7 @@ var commandLine = regexp.MustCompile(`(?:^|[ /])sallyport ([a-z]+)([^\n]*)`)
 func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	sallyport := binary(t)
 	known := map[string]map[string]bool{}
-	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "backup", "restore", "bench", "version"} {
+	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "backup", "restore", "bench", "tls", "version"} {
 		known[verb] = help(t, sallyport, verb)
 	}
 	for _, sub := range []string{"explain", "retained purge", "store rotate-key"} {
@@ -282,6 +282,7 @@ func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	for _, sub := range []string{"check", "stats", "dump", "rotate-key"} {
 		maps.Copy(known["store"], help(t, sallyport, "store "+sub))
 	}
+	maps.Copy(known["tls"], help(t, sallyport, "tls suites"))
 	found := 0
 	for _, page := range files(t, ".md") {
 		text := read(t, page)
