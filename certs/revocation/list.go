@@ -13,6 +13,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	ber "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 type extension = pkix.Extension
@@ -43,6 +46,11 @@ type entry struct {
 // certificates in: critical extensions that are not known, of the list or an
 // entry, indirect lists, and scopes that are not supported (see package comment).
 func ParseList(der []byte, source string) (*List, error) {
+	// crypto/x509 does not look at what comes behind: another list would go lost.
+	in := cryptobyte.String(der)
+	if !in.SkipASN1(ber.SEQUENCE) || !in.Empty() {
+		return nil, errors.New("malformed revocation list")
+	}
 	parsed, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return nil, err

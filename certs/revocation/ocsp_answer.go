@@ -281,7 +281,7 @@ func (r *response) checkNonce(sent []byte) error {
 		var oid asn1.ObjectIdentifier
 		critical := false
 		if !r.extensions.ReadASN1(&one, ber.SEQUENCE) || !one.ReadASN1ObjectIdentifier(&oid) ||
-			!one.ReadOptionalASN1Boolean(&critical, ber.BOOLEAN, false) ||
+			one.PeekASN1Tag(ber.BOOLEAN) && !one.ReadASN1Boolean(&critical) ||
 			!one.ReadASN1(&value, ber.OCTET_STRING) || !one.Empty() {
 			return errMalformed
 		}
