@@ -25,11 +25,8 @@ import (
 	"sallyport/internal/regular"
 )
 
-// Bounds of the files, in bytes.
-const (
-	maxPEM = 4 << 20
-	maxCRL = 64 << 20
-)
+// maxPEM bounds files, in bytes.
+const maxPEM = 4 << 20
 
 // Warning is a finding about a file that stops nothing.
 type Warning struct {

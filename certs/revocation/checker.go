@@ -88,6 +88,13 @@ func New(o Options) (*Checker, error) {
 	return c, nil
 }
 
+// At is the same checker under another clock: would this certificate pass then?
+func (c *Checker) At(now func() time.Time) *Checker {
+	other := *c
+	other.o.Now = now
+	return &other
+}
+
 // issuersOf returns the anchors above a, its issuer first.
 func issuersOf(a *x509.Certificate, anchors []*x509.Certificate) []*x509.Certificate {
 	var above []*x509.Certificate

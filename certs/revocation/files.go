@@ -86,7 +86,7 @@ func split(data []byte) ([][]byte, error) {
 	}
 	switch {
 	case begun == 0:
-		return nil, errors.New("no revocation list in it, neither PEM nor DER")
+		return nil, errors.New("no PEM revocation list in it, nor one in DER")
 	case len(all) != begun:
 		return nil, fmt.Errorf("%d of %d PEM blocks can't be read", begun-len(all), begun)
 	}

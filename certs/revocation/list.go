@@ -89,7 +89,7 @@ func (l *List) readExtensions(all []extension) error {
 		case e.Id.Equal(oidIssuingPoint):
 			s, err := readScope(e.Value)
 			if err != nil {
-				return err
+				return fmt.Errorf("extension %s: %w", e.Id, err)
 			}
 			l.scope, l.group = s, string(e.Value)
 		case e.Id.Equal(oidDeltaIndicator):
@@ -109,7 +109,7 @@ func (l *List) add(e *x509.RevocationListEntry) error {
 	for _, x := range e.Extensions {
 		switch {
 		case x.Id.Equal(oidCertificateIssuer):
-			return errors.New("an entry names another issuer: indirect lists are not supported")
+			return fmt.Errorf("extension %s of an entry: indirect lists are not supported", x.Id)
 		case x.Id.Equal(oidReasonCode), x.Id.Equal(oidInvalidityDate):
 		case x.Critical:
 			return fmt.Errorf("critical extension %s of an entry is not supported", x.Id) // RFC 5280, 5.3

@@ -248,6 +248,7 @@ func TestListsThatAreRefused(t *testing.T) {
 		{"a relative name", "relative", root.crl(t, scoped(tlv(0xa0, tlv(0xa1, tlv(0x30)))))},
 		{"a point without names", "malformed issuing", root.crl(t, scoped(tlv(0xa0, tlv(0xa0))))},
 		{"a scope with more behind it", "malformed issuing", root.crl(t, scoped(onlyUsers, []byte{5, 0}))},
+		{"an empty scope", "malformed issuing", root.crl(t, scoped())},
 		{"a scope that is none", "malformed issuing", root.crl(t, with(oidIssuingPoint, true, []byte{5, 0}))},
 		{"a flag of two bytes", "malformed issuing", root.crl(t, scoped(tlv(0x81, []byte{0, 0})))},
 		{"a scope that is not critical counts as well", "indirect", root.crl(t, with(oidIssuingPoint, false, tlv(0x30, indirect)))},
@@ -291,11 +292,11 @@ func TestLoad(t *testing.T) {
 	damaged := []byte(strings.Replace(string(two), "-----END X509 CRL-----", "-----END X509 CRL----", 1))
 	for _, c := range []struct{ name, path, want string }{
 		{"no file", filepath.Join(dir, "none"), "none"},
-		{"an empty file", write("empty", nil), "no revocation list"},
-		{"a certificate", write("cert", toPEM("CERTIFICATE", root.cert.Raw)), "no revocation list"},
+		{"an empty file", write("empty", nil), "no PEM revocation list"},
+		{"a certificate", write("cert", toPEM("CERTIFICATE", root.cert.Raw)), "no PEM revocation list"},
 		{"a certificate in DER", write("cert.der", root.cert.Raw), "list 1"},
 		{"a damaged block", write("damaged", damaged), "can't be read"},
-		{"one refused among others", write("bad", toPEM(blockType, root.crl(t), root.crl(t, scoped(indirect)))), "list 2: indirect"},
+		{"one refused among others", write("bad", toPEM(blockType, root.crl(t), root.crl(t, scoped(indirect)))), "list 2: extension 2.5.29.28: indirect"},
 		{"a directory", dir, ""},
 	} {
 		if _, err := Load(several, c.path); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.path) {

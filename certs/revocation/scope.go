@@ -50,7 +50,8 @@ func readScope(der []byte) (scope, error) {
 	in := cryptobyte.String(der)
 	var body, point, flags cryptobyte.String
 	var partitioned, someReasons, indirect, attributes bool
-	if !in.ReadASN1(&body, ber.SEQUENCE) || !in.Empty() ||
+	// An empty one would say nothing, and must not be (RFC 5280, 5.2.5).
+	if !in.ReadASN1(&body, ber.SEQUENCE) || !in.Empty() || body.Empty() ||
 		!body.ReadOptionalASN1(&point, &partitioned, constructed(0)) ||
 		!readFlag(&body, 1, &s.users) || !readFlag(&body, 2, &s.cas) ||
 		!body.ReadOptionalASN1(&flags, &someReasons, primitive(3)) ||
