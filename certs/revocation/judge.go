@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// Missing is what becomes of a certificate whose issuer has no list that covers it.
+// Missing is what becomes of a certificate whose issuer has no list that covers
+// it. Lists under another key than the issuer's are none; lists that are not valid
+// yet are there, and refuse.
 type Missing int
 
 // The policies. The zero value refuses.
@@ -54,7 +56,8 @@ type finding struct {
 
 // group is the lists of one scope: newer ones replace older ones.
 type group struct {
-	complete, delta *List // the newest in force
+	complete, delta *List // the newest in force; the delta fits the complete list
+	ahead           *List // the newest delta of which the base is missing
 	stale, early    *List // the newest complete list that has expired, or is not valid yet
 	reasons         reasons
 }
@@ -142,11 +145,14 @@ func sortOut(c, issuer *x509.Certificate, lists []*List, at clock) (groups map[s
 	for _, l := range lists {
 		g := groups[l.group]
 		if l.base == nil || g == nil || g.complete == nil || l.future(at.now) && !at.future ||
-			!l.signedBy(issuer) || l.scope.covers(c) == 0 || !l.fits(g.complete) {
+			!l.signedBy(issuer) || l.scope.covers(c) == 0 {
 			continue
 		}
-		if g.delta == nil || l.head.Number.Cmp(g.delta.head.Number) > 0 {
+		switch {
+		case l.fits(g.complete) && (g.delta == nil || l.head.Number.Cmp(g.delta.head.Number) > 0):
 			g.delta = l
+		case !l.fits(g.complete) && newer(l, g.complete) > 0:
+			g.ahead = newest(g.ahead, l)
 		}
 	}
 	return groups, impostor, outside
@@ -174,14 +180,21 @@ func (g *group) judge(c *x509.Certificate, at clock) finding {
 		if d, changed := g.delta.lookup(c); changed {
 			e, listed, source = d, d.reason != removeFromCRL, g.delta
 		}
-		// A delta that is in force no more still revokes, but there must be a
-		// newer one: what it may not tell is not known.
-		if g.delta.expired(at.now) && !at.expired && !listed {
-			return finding{cause: ExpiredList, source: g.delta.source}
+	}
+	// Without its base a delta tells not all, and lifts nothing; but what it revokes
+	// is revoked.
+	if g.ahead != nil && !listed {
+		if d, changed := g.ahead.lookup(c); changed && d.reason != removeFromCRL {
+			e, listed, source = d, true, g.ahead
 		}
 	}
 	if listed {
 		return finding{cause: Revoked, reason: e.reason, at: time.Unix(e.at, 0), source: source.source}
+	}
+	// A delta that has expired still revokes, but there must be a newer one: what
+	// that may say is not known.
+	if g.delta != nil && g.delta.expired(at.now) && !at.expired {
+		return finding{cause: ExpiredList, source: g.delta.source}
 	}
 	return finding{covered: g.reasons, source: source.source}
 }
@@ -204,10 +217,10 @@ type State struct {
 	Err        string    // of the last fetch, "" when it succeeded
 }
 
-// Alarm reports whether a newer list is due: less than a tenth of the validity
-// is left, or there is no list although one was fetched for.
+// Alarm reports whether a newer list is due: a tenth of the validity or less is
+// left, or there is no list although one was fetched for.
 func (s *State) Alarm() bool {
-	return s.Left < 0.1
+	return s.Left <= 0.1
 }
 
 // String returns "source: issuer: n % of validity left".

@@ -207,6 +207,7 @@ func TestDeltas(t *testing.T) {
 		{"a delta removes", lists{base, root.crl(t, number(6), delta(5), revoking(removeFromCRL, held))}, held, none},
 		{"a delta of an earlier base fits", lists{base, root.crl(t, number(6), delta(3), revoking(1, leaf))}, leaf, Revoked},
 		{"a delta of a later base does not", lists{base, root.crl(t, number(9), delta(8), revoking(removeFromCRL, held))}, held, Revoked},
+		{"a delta of a later base revokes", lists{base, root.crl(t, number(9), delta(8), from(-time.Minute, time.Hour), revoking(1, leaf))}, leaf, Revoked},
 		{"a delta older than the base does not", lists{base, root.crl(t, number(4), delta(3), revoking(removeFromCRL, held))}, held, Revoked},
 		{"of two deltas the newer", lists{base, root.crl(t, number(7), delta(5), revoking(removeFromCRL, held)), root.crl(t, number(6), delta(5), revoking(1, held))}, held, none},
 		{"an impostor's delta", lists{base, other.crl(t, number(6), delta(5), revoking(removeFromCRL, held))}, held, Revoked},

@@ -120,8 +120,13 @@ func (a *Answer) checkTimes(now time.Time) error {
 		return errors.New("the answer's next update comes before this update")
 	case now.After(a.NextUpdate.Add(skew)):
 		return errors.New("the answer has expired")
-	default:
+	case now.After(a.NextUpdate):
 		a.until = a.NextUpdate.Add(skew)
+	default:
+		a.until = a.NextUpdate
+	}
+	if a.Responder != nil && a.Responder.NotAfter.Before(a.until) {
+		a.until = a.Responder.NotAfter
 	}
 	return nil
 }

@@ -271,7 +271,7 @@ func (n *Online) States() []State {
 // askResponder looks for the OCSP answer about c. It never waits.
 func (n *Online) askResponder(c, issuer *x509.Certificate, url string) pending[*Answer] {
 	issuerKey := keyOf(issuer)
-	key := issuerKey + " " + string(c.SerialNumber.Bytes()) + " " + url
+	key := issuerKey + " " + c.SerialNumber.Text(16) + " " + url
 	value, have, flight, err := n.answers.look(key, issuerKey, hostOf(url), func(ctx context.Context, _ *Answer, _ bool) (*Answer, time.Time, error) {
 		return n.loadAnswer(ctx, url, c, issuer)
 	})
