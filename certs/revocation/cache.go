@@ -15,6 +15,7 @@ type cache[V any] struct {
 	ctx     context.Context // ends fetches
 	max     int             // entries
 	flights int             // at most, at once
+	perLane int             // of these, for one issuer: a slow one must leave room
 	limit   time.Duration   // of a fetch with all its waiting
 	backoff [2]time.Duration
 	// keep says that a value must not make room for others, as long as there are any.
@@ -117,6 +118,9 @@ func (c *cache[V]) start(s *slot[V], now time.Time) error {
 	if l == nil {
 		l = &lane{turn: make(chan struct{}, 1)}
 		c.lanes[s.issuer] = l
+	}
+	if l.users >= c.perLane {
+		return errBusy
 	}
 	l.users++
 	c.flying++

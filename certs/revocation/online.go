@@ -34,6 +34,7 @@ const (
 	maxFetchedLists = 256
 	maxAnswers      = 100_000
 	maxFlights      = 1024
+	maxOfIssuer     = 256 // of these
 	minAge          = time.Minute
 	sweepInterval   = 15 * time.Second
 	idleLists       = 24 * time.Hour // lists that no certificate asked for are not kept
@@ -83,13 +84,13 @@ func NewOnline(o OnlineOptions) (*Online, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Online{o: o, fetcher: newFetcher(o.Allow, o.FetchTimeout), cancel: cancel}
 	n.lists = &cache[*fetchedList]{
-		now: o.Now, ctx: ctx, max: maxFetchedLists, flights: maxFlights, limit: waitForTurn,
+		now: o.Now, ctx: ctx, max: maxFetchedLists, flights: maxFlights, perLane: maxOfIssuer, limit: waitForTurn,
 		backoff: [2]time.Duration{30 * time.Second, time.Hour},
 		keep:    func(*fetchedList) bool { return false },
 		slots:   make(map[string]*slot[*fetchedList]), lanes: make(map[string]*lane), silent: make(map[string]silence),
 	}
 	n.answers = &cache[*Answer]{
-		now: o.Now, ctx: ctx, max: maxAnswers, flights: maxFlights, limit: waitForTurn,
+		now: o.Now, ctx: ctx, max: maxAnswers, flights: maxFlights, perLane: maxOfIssuer, limit: waitForTurn,
 		backoff: [2]time.Duration{2 * time.Second, time.Minute},
 		// What was revoked must not become good by being forgotten.
 		keep:  func(a *Answer) bool { return a.Status == StatusRevoked },

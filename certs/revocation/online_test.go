@@ -128,7 +128,7 @@ func TestManyHandshakesFetchOnce(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // so that all come meanwhile
 		_, _ = w.Write(list)
 	})
-	c := newChecker(t, Options{Points: true, Online: newOnline(t, OnlineOptions{Now: clockNow}), Now: clockNow})
+	c := newChecker(t, Options{Points: true, Online: newOnline(t, OnlineOptions{Now: clockNow}), Wait: 10 * time.Second, Now: clockNow})
 	var all sync.WaitGroup
 	for range 50 {
 		leaf := root.leaf(t, at(s.url))
@@ -482,7 +482,7 @@ func TestResponderFails(t *testing.T) {
 			}
 			begun = time.Now()
 			wantCause(t, c.name+", for a session that stands", recheckOf(checker, chain(leaf, root)), none)
-			if took := time.Since(begun); took > 100*time.Millisecond {
+			if took := time.Since(begun); took > time.Second {
 				t.Errorf("%s: a recheck waited %s", c.name, took)
 			}
 		}
@@ -505,7 +505,7 @@ func TestWaitIsForTheWholeHandshake(t *testing.T) {
 	c := newChecker(t, Options{OCSP: SoftFail, Points: true, Missing: AcceptMissing, Online: n, Wait: 300 * time.Millisecond, Now: clockNow})
 	begun := time.Now()
 	wantCause(t, "silent", checkOf(c, chain(leaf, cas...)), none)
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(begun); took > 2*time.Second {
 		t.Errorf("a handshake waited %s", took)
 	}
 }
@@ -541,7 +541,7 @@ func TestOneRequestPerIssuerAtATime(t *testing.T) {
 	root := newCA(t, "root", nil)
 	r, s := newResponder(t, root)
 	r.pause = 10 * time.Millisecond
-	c := newChecker(t, Options{OCSP: HardFail, Online: newOnline(t, OnlineOptions{Now: clockNow}), Now: clockNow})
+	c := newChecker(t, Options{OCSP: HardFail, Online: newOnline(t, OnlineOptions{Now: clockNow}), Wait: 10 * time.Second, Now: clockNow})
 	var all sync.WaitGroup
 	for range 20 {
 		leaf := root.leaf(t, responderAt(s.url))
@@ -657,6 +657,23 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	}
 	n.answers.flights = 0
 	wantCause(t, "too much at once", checkOf(c, chain(root.leaf(t, responderAt(s.url)), root)), ResponderFailed)
+}
+
+// The certificates of one issuer with a slow responder leave room for others.
+func TestSlowIssuerLeavesRoom(t *testing.T) {
+	slow, quick := newCA(t, "slow", nil), newCA(t, "quick", nil)
+	stop := make(chan struct{})
+	silent := newSite(t, func(http.ResponseWriter, *http.Request) { <-stop })
+	defer close(stop)
+	_, s := newResponder(t, quick)
+	n := newOnline(t, OnlineOptions{Now: clockNow})
+	n.answers.flights, n.answers.perLane = 4, 2
+	c := newChecker(t, Options{OCSP: HardFail, Online: n, Wait: time.Millisecond, Now: clockNow})
+	for range 10 {
+		wantCause(t, "slow", checkOf(c, chain(slow.leaf(t, responderAt(silent.url)), slow)), ResponderFailed)
+	}
+	c = newChecker(t, Options{OCSP: HardFail, Online: n, Now: clockNow})
+	wantCause(t, "quick", checkOf(c, chain(quick.leaf(t, responderAt(s.url)), quick)), none)
 }
 
 func TestCloseEndsWhatRuns(t *testing.T) {
