@@ -25,7 +25,10 @@ const (
 	SoftFail
 )
 
-// Options is the policy of a [Checker].
+// Options is the policy of a [Checker]. Lists and OCSP are asked independently, and
+// both must be content: a certificate that a list shows to be good is refused when
+// its responder fails and OCSP is HardFail, and one with a good answer when its list
+// is missing and Missing rejects.
 type Options struct {
 	// Lists are the lists of files, nil for none.
 	Lists *Lists

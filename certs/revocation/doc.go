@@ -18,5 +18,7 @@
 //
 // Left out, and refused where it would matter: indirect lists, lists of
 // attribute certificates, names relative to the list's issuer, distribution
-// points over LDAP, and the fetching of deltas (they are taken from files).
+// points over LDAP, the fetching of deltas (they are taken from files), and OCSP
+// answers signed with SHA-1 or RSA-PSS. Whether a delegated responder was itself
+// revoked is looked up in the lists of files alone.
 package revocation
