@@ -18,6 +18,8 @@ type cache[V any] struct {
 	perLane int             // of these, for one issuer: a slow one must leave room
 	limit   time.Duration   // of a fetch with all its waiting
 	backoff [2]time.Duration
+	// sweeps says that refresh is called, and not only look.
+	sweeps bool
 	// keep says that a value must not make room for others, as long as there are any.
 	keep func(V) bool
 
@@ -88,17 +90,27 @@ func (c *cache[V]) look(key, issuer, server string, fetch load[V]) (value V, hav
 		if len(c.slots) >= c.max && !c.evict() {
 			return value, false, nil, errBusy
 		}
-		s = &slot[V]{load: fetch, issuer: issuer, server: issuer + " " + server, err: errNotYet}
+		s = &slot[V]{issuer: issuer, server: issuer + " " + server, err: errNotYet}
 		c.slots[key] = s
 	}
-	s.used = now
-	if err := c.start(s, now); err != nil && !s.have {
-		return value, false, nil, err
+	s.used, s.load = now, fetch
+	err = c.start(s, now)
+	if s.flight != nil {
+		return s.value, s.have, s.flight, s.err
 	}
-	if s.flight == nil {
-		return s.value, s.have, nil, s.err
+	c.forgetLoad(s)
+	if err == nil || s.have {
+		err = s.err
 	}
-	return s.value, s.have, s.flight, s.err
+	return s.value, s.have, nil, err
+}
+
+// forgetLoad lets go of what holds a certificate, of which there are many, where
+// only look starts fetches.
+func (c *cache[V]) forgetLoad(s *slot[V]) {
+	if !c.sweeps {
+		s.load = nil
+	}
 }
 
 // start fetches what is due. c.mu is held.
@@ -126,11 +138,11 @@ func (c *cache[V]) start(s *slot[V], now time.Time) error {
 	c.flying++
 	s.flight = make(chan struct{})
 	c.done.Add(1)
-	go c.fly(s, l) // ends with the fetch, whose time is bounded, or with c.ctx
+	go c.fly(s, l, s.load) // ends with the fetch, whose time is bounded, or with c.ctx
 	return nil
 }
 
-func (c *cache[V]) fly(s *slot[V], l *lane) {
+func (c *cache[V]) fly(s *slot[V], l *lane, fetch load[V]) {
 	defer c.done.Done()
 	ctx, cancel := context.WithTimeout(c.ctx, c.limit)
 	defer cancel()
@@ -143,7 +155,7 @@ func (c *cache[V]) fly(s *slot[V], l *lane) {
 		old, have, silent := s.value, s.have, c.now().Before(c.silent[s.server].until)
 		c.mu.Unlock()
 		if err = errSilent; !silent { // it may have become so while we waited
-			value, due, err = s.load(ctx, old, have)
+			value, due, err = fetch(ctx, old, have)
 		}
 		<-l.turn
 	case <-ctx.Done():
@@ -171,6 +183,7 @@ func (c *cache[V]) land(s *slot[V], l *lane, value V, due time.Time, err error) 
 	}
 	close(s.flight)
 	s.flight = nil
+	c.forgetLoad(s)
 	c.flying--
 	if l.users--; l.users == 0 {
 		delete(c.lanes, s.issuer)

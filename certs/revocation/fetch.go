@@ -120,6 +120,9 @@ func (f *fetcher) post(ctx context.Context, target string, body []byte) ([]byte,
 	}
 	r.Header.Set("Content-Type", "application/ocsp-request")
 	r.Header.Set("Accept", "application/ocsp-response")
+	// Not sent: it lets net/http ask again when the server closes a connection that
+	// was idle just then.
+	r.Header["Idempotency-Key"] = nil
 	answer, _, err := f.do(r, maxAnswer)
 	return answer, err
 }

@@ -157,6 +157,30 @@ func TestFetcherBoundsBytesAndTime(t *testing.T) {
 	}
 }
 
+func TestQuestionIsAskedAgainWhenAnIdleConnectionEnds(t *testing.T) {
+	var asked atomic.Int64
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header["Idempotency-Key"] != nil {
+			t.Error("the key was sent")
+		}
+		if asked.Add(1) == 2 {
+			if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				_ = c.Close() // what the test is about
+			}
+		}
+	})
+	f := newFetcher(loopback, 5*time.Second)
+	defer f.close()
+	for range 2 {
+		if _, err := f.post(context.Background(), url, []byte("x")); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("%d requests came, want 3", n)
+	}
+}
+
 func TestFetcherBoundsWhatRunsAtOnce(t *testing.T) {
 	var running, most atomic.Int64
 	release := make(chan struct{})

@@ -39,6 +39,7 @@ const (
 	sweepInterval   = 15 * time.Second
 	idleLists       = 24 * time.Hour // lists that no certificate asked for are not kept
 	waitForTurn     = 30 * time.Second
+	maxDelegates    = 256
 	maxPointsOfOne  = 4 // distribution points and responders that are asked for one certificate
 )
 
@@ -51,6 +52,10 @@ type Online struct {
 	answers *cache[*Answer]
 	cancel  context.CancelFunc
 	swept   sync.WaitGroup // the sweeper
+
+	// mu guards delegates: certificates of responders by DER, one for all answers.
+	mu        sync.Mutex
+	delegates map[string]*x509.Certificate
 }
 
 // fetchedList is a list with what the server said of its version.
@@ -82,12 +87,12 @@ func NewOnline(o OnlineOptions) (*Online, error) {
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &Online{o: o, fetcher: newFetcher(o.Allow, o.FetchTimeout), cancel: cancel}
+	n := &Online{o: o, fetcher: newFetcher(o.Allow, o.FetchTimeout), cancel: cancel, delegates: make(map[string]*x509.Certificate)}
 	n.lists = &cache[*fetchedList]{
 		now: o.Now, ctx: ctx, max: maxFetchedLists, flights: maxFlights, perLane: maxOfIssuer, limit: waitForTurn,
-		backoff: [2]time.Duration{30 * time.Second, time.Hour},
-		keep:    func(*fetchedList) bool { return false },
-		slots:   make(map[string]*slot[*fetchedList]), lanes: make(map[string]*lane), silent: make(map[string]silence),
+		backoff: [2]time.Duration{30 * time.Second, time.Hour}, sweeps: true,
+		keep:  func(*fetchedList) bool { return false },
+		slots: make(map[string]*slot[*fetchedList]), lanes: make(map[string]*lane), silent: make(map[string]silence),
 	}
 	n.answers = &cache[*Answer]{
 		now: o.Now, ctx: ctx, max: maxAnswers, flights: maxFlights, perLane: maxOfIssuer, limit: waitForTurn,
@@ -294,11 +299,29 @@ func (n *Online) loadAnswer(ctx context.Context, url string, c, issuer *x509.Cer
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	a.Responder = n.delegate(a.Responder)
 	if latest := now.Add(n.o.MaxAnswerAge); a.until.After(latest) {
 		a.until = latest
 	}
 	// Half of the time is left to get the next one in the background.
 	return a, now.Add(a.until.Sub(now) / 2), nil
+}
+
+// delegate is the one copy of a responder's certificate, or nil.
+func (n *Online) delegate(c *x509.Certificate) *x509.Certificate {
+	if c == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if known := n.delegates[string(c.Raw)]; known != nil {
+		return known
+	}
+	if len(n.delegates) >= maxDelegates {
+		clear(n.delegates)
+	}
+	n.delegates[string(c.Raw)] = c
+	return c
 }
 
 // responders are the URLs of c's OCSP responders that can be asked.

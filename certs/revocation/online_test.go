@@ -647,6 +647,11 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		wantCause(t, "good", checkOf(c, chain(root.leaf(t, responderAt(s.url)), root)), none)
 	}
 	idle(t, n)
+	for _, s := range n.answers.slots {
+		if s.load != nil {
+			t.Fatal("a slot holds its certificate")
+		}
+	}
 	if len(n.answers.slots) > 10 || len(n.answers.lanes) != 0 {
 		t.Errorf("%d answers and %d lanes are remembered, want at most 10 and 0", len(n.answers.slots), len(n.answers.lanes))
 	}
