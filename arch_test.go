@@ -37,6 +37,7 @@ var floors = []struct {
 	{0, []string{"certs/staple"}},                                          // the status of our own certificates, for certs
 	{-1, []string{"certs/ocsp"}},                                           // what it is asked and judged with
 	{0, []string{"certs/keystore"}},                                        // the forms of keys on a disk
+	{0, []string{"certs/revocation"}},                                      // knows certificates, and nothing of ours
 	{-1, []string{"internal/..."}},                                         // nobody's architecture
 }
 
@@ -49,6 +50,8 @@ var thirdParty = map[string]string{
 	"github.com/tidwall/btree":                   "topic",
 	"github.com/pavlo-v-chernykh/keystore-go/v4": "certs/keystore",
 	"golang.org/x/crypto":                        "security/authn",
+	"golang.org/x/crypto/cryptobyte":             "certs/revocation",
+	"golang.org/x/crypto/ocsp":                   "certs/revocation",
 	"golang.org/x/crypto/scrypt":                 "certs/keystore", // for keys that OpenSSL encrypted with it
 	"golang.org/x/term":                          "cmd/sallyport",
 }

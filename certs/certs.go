@@ -22,11 +22,8 @@ import (
 	"sallyport/certs/keystore"
 )
 
-// Bounds of the files, in bytes.
-const (
-	maxPEM = 4 << 20
-	maxCRL = 64 << 20
-)
+// maxPEM bounds files, in bytes.
+const maxPEM = 4 << 20
 
 // Warning is a finding about a file that stops nothing.
 type Warning struct {
