@@ -204,7 +204,6 @@ func openTree(opt Options) (*Store, *failStop, error) {
 func shape(o *pebble.Options, sealed bool) {
 	o.MemTableSize = 8 << 20
 	o.L0CompactionThreshold, o.L0StopWritesThreshold = 8, 32
-	o.LBaseMaxBytes = 256 << 20
 	o.TargetFileSizes[0] = 8 << 20
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
 		c := pebble.DBCompressionNone
