@@ -168,7 +168,7 @@ func TestChoice(t *testing.T) {
 		{"the zero choice", Choice{}, ""},
 		{"TLS 1.1", Choice{MinVersion: tls.VersionTLS11}, "min_version TLS 1.1 is broken"},
 		{"TLS 1.1, legacy", Choice{MinVersion: tls.VersionTLS11, Legacy: true}, ""},
-		{"SSL 3", Choice{MinVersion: tls.VersionSSL30, Legacy: true}, "min_version"},
+		{"SSL 3", Choice{MinVersion: 0x0300, Legacy: true}, "min_version"},
 		{"a version to come", Choice{MaxVersion: 0x0305}, "max_version"},
 		{"upside down", Choice{MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS12}, "min_version must not be above"},
 		{"no suite of 1.3", Choice{CipherSuites: []uint16{rsa12}}, "cipher_suites names no suite of TLS 1.3"},
