@@ -226,8 +226,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	default:
 		err = fmt.Errorf("unknown scenario %q", o.Scenario)
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause // the first failure, not what it made fail
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // the first failure, not what it made fail, or hid
 	}
 	if err != nil {
 		return nil, err
