@@ -1,9 +1,10 @@
-// Package storetest is a store for tests: it keeps nothing, but answers as late
+// Package storetest is a store for tests: it keeps items alone, and answers as late
 // and as badly as a disk may.
 package storetest
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,9 +37,10 @@ type Double struct {
 }
 
 type commit struct {
-	n    int
-	fail bool
-	done func(error)
+	n     int
+	fail  bool
+	items store.Batch
+	done  func(error)
 }
 
 // New makes a Double and starts its goroutine, which Close ends.
@@ -62,11 +64,27 @@ func (d *Double) Commit(b *store.Batch, done func(error)) {
 		return
 	}
 	c := commit{n: d.n, done: done}
+	if !b.Empty() {
+		c.items.Ops = itemsOf(b.Ops)
+	}
 	c.fail = d.opt.Fail != nil && d.opt.Fail(c.n, b)
 	d.n++
 	d.pending = append(d.pending, c)
 	d.changed.Signal()
 	d.mu.Unlock()
+}
+
+// itemsOf is a copy of the changes of items.
+func itemsOf(ops []store.Op) (list []store.Op) {
+	for _, op := range ops {
+		if op.Item != nil {
+			item := *op.Item
+			item.Value = slices.Clone(item.Value)
+			op.Item = &item
+			list = append(list, op)
+		}
+	}
+	return list
 }
 
 // Commits is how many commits there were.
@@ -99,6 +117,7 @@ func (d *Double) run() {
 			c.done(ErrFailed)
 			continue
 		}
+		d.Memory.Commit(&c.items, nil)
 		c.done(nil)
 	}
 }
