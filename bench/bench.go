@@ -205,6 +205,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
+	outer := ctx
 	ctx, r.abort = context.WithCancelCause(ctx)
 	defer r.abort(nil)
 	defer r.closeAll()
@@ -226,8 +227,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	default:
 		err = fmt.Errorf("unknown scenario %q", o.Scenario)
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause // the first failure, not what it made fail, or hid
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause // the first failure, not what it made fail
+	} else if err == nil {
+		err = context.Cause(outer) // what it ended may look as if it were complete
 	}
 	if err != nil {
 		return nil, err
