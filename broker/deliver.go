@@ -187,13 +187,15 @@ func (b *Broker) queue(t *turn, cl *client, cp dispatch, batch *store.Batch) (ou
 		cl.forget(batch, old)
 		cl.complain(t, "queue full, oldest message dropped")
 	}
+	e := cp.entry(s)
 	if cp.qos == 2 {
-		if w := cp.in.waits(); w != nil {
-			cp.in.hold()
+		if in := cp.in; in.passing && in.waiting == nil && !cl.stored() {
+			e.Free = true
+		} else if w := in.waits(); w != nil {
+			in.hold()
 			w.clients = append(w.clients, cl)
 		}
 	}
-	e := cp.entry(s)
 	s.Enqueue(e)
 	cl.store(batch, e, 0)
 	if b.pages {

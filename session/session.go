@@ -62,6 +62,7 @@ type Entry struct {
 	size   uint32 // of Msg, where that is nil
 	QoS    byte
 	Retain bool // retain flag as it will be sent
+	Free   bool // it waits for no commit, though others of its message may: see Message.Hold
 }
 
 // Size is what the entry counts against limits, in bytes.
@@ -88,7 +89,7 @@ func (e *Entry) Stored() (ref uint64, known bool) {
 func (e *Entry) SetSize(size int) { e.Msg, e.size = nil, uint32(size) }
 
 // Held reports whether the entry may not be sent yet: see Message.Hold.
-func (e *Entry) Held() bool { return e.QoS == 2 && e.Msg != nil && e.Msg.held() }
+func (e *Entry) Held() bool { return e.QoS == 2 && !e.Free && e.Msg != nil && e.Msg.held() }
 
 // shared reports whether the entry came by the shared subscription of, or by any
 // where of is nil.
