@@ -71,3 +71,51 @@ func TestWhatNobodyKeepsWaitsForNoCommit(t *testing.T) {
 		}
 	})
 }
+
+// A client that keeps nothing, and whose window is full, gets what waits for it when it
+// acknowledges, though the commit of the same message for another has not come.
+func TestAQueueThatNobodyKeepsWaitsForNoCommit(t *testing.T) {
+	const delay = time.Second
+	slow := func() store.Store {
+		return storetest.New(storetest.Options{Delay: func(int) time.Duration { return delay }})
+	}
+	way{bubble: true, store: slow}.run(t, nil, func(x *bed) {
+		passing := x.connect(packet.V5, "passing", receiveMax(1))
+		passing.subscribe(filter("a/#", 2))
+		keeping := x.open(packet.V5)
+		keeping.sendConnect("keeping", kept(100))
+		time.Sleep(3 * delay)
+		keeping.connack()
+		keeping.sendSubscribe(1, filter("a/both", 2))
+		time.Sleep(3 * delay)
+		keeping.suback(1)
+		pub := x.connect(packet.V5, "pub")
+		for id, topic := range []string{"a/passing", "a/passing", "a/both", "a/passing"} {
+			pub.send(pub.pub(packet.PublishOut{Topic: topic, Payload: []byte{'1' + byte(id)}, QoS: 2, PacketID: uint16(id + 1)}))
+		}
+		synctest.Wait()
+		begin := time.Now()
+		for _, want := range []string{"1", "2"} {
+			m := passing.message()
+			if m.payload != want || time.Since(begin) != 0 {
+				t.Errorf("%q after %v, want %q at once", m.payload, time.Since(begin), want)
+			}
+			passing.finish(m)
+			synctest.Wait()
+		}
+		for _, want := range []string{"3", "4"} {
+			m := passing.message()
+			if m.payload != want {
+				t.Errorf("%q, want %q", m.payload, want)
+			}
+			passing.finish(m)
+		}
+		time.Sleep(3 * delay)
+		if m := keeping.message(); m.payload != "3" {
+			t.Errorf("%q for who keeps it, want 3", m.payload)
+		}
+		for id := range uint16(4) {
+			pub.expectAck(packet.PUBREC, id+1, packet.Success)
+		}
+	})
+}
