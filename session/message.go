@@ -153,7 +153,8 @@ func SizeOf(topic, payload, props int) int { return topic + payload + props + me
 
 const messageOverhead = 128
 
-// Hold keeps the message's QoS 2 entries from being sent: its commit is pending.
+// Hold keeps the message's QoS 2 entries from being sent, but those that are Free:
+// its commit is pending.
 func (m *Message) Hold() { m.marks.Or(msgHeld) }
 
 func (m *Message) held() bool { return m.marks.Load()&msgHeld != 0 }

@@ -46,8 +46,8 @@ const (
 // Op is one change. Only the fields its Kind names are set, beside Session.
 //
 // An entry may be deleted before it is put, by whoever was faster: then it is
-// never kept. It is deleted once. Which message of a topic is retained is asked of the store itself
-// when the batch is handed over, for the same reason.
+// never kept. It is deleted once. Which message of a topic is retained is asked of
+// the store itself when the batch is handed over, for the same reason.
 type Op struct {
 	Kind     Kind
 	State    session.State
