@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,7 +181,7 @@ func (k *keeping) collect(id string, enough func(map[string][]string) bool) map[
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	return got
+	return maps.Clone(got) // what the connection had read still comes
 }
 
 // says runs a command, which has to end with a code and to say something.
