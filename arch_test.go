@@ -35,6 +35,7 @@ var floors = []struct {
 	{1, []string{"security/rule"}},                                         // what the policy languages are made of; knows its parent's words
 	{0, []string{"packet", "topic", "config", "metrics"}},                  // words
 	{0, []string{"certs/staple"}},                                          // the status of our own certificates, for certs
+	{0, []string{"certs/acme"}},                                            // how a certificate is got, for the assembly
 	{-1, []string{"certs/ocsp"}},                                           // what it is asked and judged with
 	{0, []string{"certs/keystore"}},                                        // the forms of keys on a disk
 	{0, []string{"certs/revocation"}},                                      // knows certificates, and nothing of ours
@@ -50,6 +51,7 @@ var thirdParty = map[string]string{
 	"github.com/tidwall/btree":                   "topic",
 	"github.com/pavlo-v-chernykh/keystore-go/v4": "certs/keystore",
 	"golang.org/x/crypto":                        "security/authn",
+	"golang.org/x/crypto/acme":                   "certs/acme",
 	"golang.org/x/crypto/cryptobyte":             "certs/revocation",
 	"golang.org/x/crypto/ocsp":                   "certs/revocation",
 	"golang.org/x/crypto/scrypt":                 "certs/keystore", // for keys that OpenSSL encrypted with it
