@@ -94,7 +94,7 @@ func TestAnswersThatNoServerShouldGive(t *testing.T) {
 				res.Body, res.ContentLength = stuck{r}, -1
 				return res
 			}
-		}, "Timeout"},
+		}, "the server does not answer in time: account: directory"},
 		{"the answer is a web page", said("/dir", as("text/html", 200, "<html>log in")), `the answer is \"text/html\", as no ACME server's is`},
 		{"the directory is no JSON", said("/dir", as(json, 200, "hello")), "directory: invalid character"},
 		{"the directory is empty", said("/dir", as(json, 200, "{}")), "does not support the RFC 8555"},

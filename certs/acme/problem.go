@@ -2,6 +2,7 @@ package acme
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -55,6 +56,7 @@ func describe(err error, now time.Time) problem {
 	var order *acme.OrderError
 	var authorization *acme.AuthorizationError
 	var one *acme.Error
+	var network net.Error
 	switch {
 	case errors.As(err, &authorization):
 		texts := []string{}
@@ -80,6 +82,8 @@ func describe(err error, now time.Time) problem {
 		if ours := before(err, one); ours != "" {
 			p.text = ours + ": " + p.text
 		}
+	case errors.As(err, &network) && network.Timeout() && !errors.Is(err, errSlow):
+		p.text = "the server does not answer in time: " + p.text
 	}
 	p.text = clip(p.text, maxLine)
 	return p

@@ -9,6 +9,8 @@ import (
 // attemptTimeout is for one attempt: an order, its challenges, the certificate.
 const attemptTimeout = 10 * time.Minute
 
+var errSlow = fmt.Errorf("the server did not come to an end within %v", attemptTimeout)
+
 // recheck is how often the wall clock is looked at, which certificates go by: it
 // may jump, and a timer may stand still while the machine sleeps.
 const recheck = time.Hour
@@ -64,7 +66,7 @@ func (k *Keeper) attempt(ctx context.Context) {
 		return // the broker stops: nobody failed
 	}
 	if err != nil && within.Err() != nil {
-		err = fmt.Errorf("the server did not come to an end within %v: %w", attemptTimeout, err)
+		err = fmt.Errorf("%w: %w", errSlow, err)
 	}
 	if err == nil {
 		err = k.keep(cert)
