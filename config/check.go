@@ -33,6 +33,7 @@ func (c *Config) Check(at func(key string) (file string, pos Pos)) Problems {
 		k.listener(i)
 	}
 	k.clashes()
+	k.acmeClashes()
 	for i := range c.Authenticators {
 		k.authenticator(i)
 	}

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -65,7 +64,7 @@ func (k *checker) address(key string, l *Listener) {
 		k.wrong(key+".address", "must be host:port such as :8883, 127.0.0.1:1883 or [::1]:1883, not %s", excerpt(l.Address))
 		return
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+	if !validPort(port) {
 		k.wrong(key+".address", "the port must be a number from 0 (any free one) to 65535, not %s", excerpt(port))
 	}
 	if !validHost(host) {
@@ -121,8 +120,12 @@ func (k *checker) tls(key string, l *Listener) {
 	}
 	t := l.TLS
 	key += ".tls"
-	k.file(key+".certificate", t.Certificate, false)
-	k.file(key+".key", t.Key, true)
+	if t.ACME != nil {
+		k.acme(key, t)
+	} else {
+		k.file(key+".certificate", t.Certificate, false)
+		k.file(key+".key", t.Key, true)
+	}
 	k.clientCertificates(key, t)
 	_, wrong := t.protocols()
 	for _, w := range wrong {

@@ -70,20 +70,21 @@ func (k *checker) storeDir(key, dir string) {
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0:
 		k.wrong(key, "others can write to %s, which has mode %04o; chmod 700 keeps them out", printable(dir), info.Mode().Perm())
 	default:
-		if text := looseDir(dir); k.c.StrictFiles && text != "" {
+		if text := looseDir(dir, "messages"); k.c.StrictFiles && text != "" {
 			k.wrong(key, "%s", text)
 		}
 	}
 }
 
-// looseDir describes the permissions of a store's folder when others than its
-// owner can look into it; "" when they can't or the platform has none.
-func looseDir(dir string) string {
+// looseDir describes the permissions of a folder that holds such things when
+// others than its owner can look into it; "" when they can't or the platform has
+// none.
+func looseDir(dir, holds string) string {
 	info, err := os.Stat(dir)
 	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s holds messages and has mode %04o; chmod 700 keeps others out", printable(dir), info.Mode().Perm())
+	return fmt.Sprintf("%s holds %s and has mode %04o; chmod 700 keeps others out", printable(dir), holds, info.Mode().Perm())
 }
 
 // warnStorage warns of what others can read.
@@ -92,7 +93,7 @@ func (k *checker) warnStorage() {
 	if s.Type != StorageDisk {
 		return
 	}
-	if text := looseDir(s.Dir); text != "" {
+	if text := looseDir(s.Dir, "messages"); text != "" {
 		k.wrong("storage.dir", "%s", text)
 	}
 	if s.Encryption != nil && s.Encryption.Key.File != "" {

@@ -101,6 +101,8 @@ type Listener struct {
 
 // TLS is the certificate of a listener and what it asks of clients.
 type TLS struct {
+	// How to obtain the certificate from an ACME server such as Let's Encrypt, and renew it; certificate and key are then left out.
+	ACME *ACME `yaml:"acme"`
 	// The server's certificate and its chain, PEM.
 	Certificate string `yaml:"certificate"`
 	// The certificate's private key, PEM.

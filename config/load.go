@@ -78,6 +78,13 @@ func (c *Config) Complete(dir string) {
 			for _, p := range []*string{&t.Certificate, &t.Key, &t.ClientCA, &t.CRL} {
 				base(p)
 			}
+			if a := t.ACME; a != nil {
+				base(&a.Storage)
+				base(&a.CAFile)
+				if e := a.ExternalAccount; e != nil {
+					base(&e.Key.File)
+				}
+			}
 		}
 	}
 	for i := range c.Authenticators {

@@ -156,7 +156,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "limits.go", "secret.go"} {
+	for _, file := range []string{"config.go", "limits.go", "secret.go", "acme.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -186,11 +186,15 @@ func sections() []section {
 	l.SetDefaults()
 	var t TLS
 	t.SetDefaults()
+	var acme ACME
+	acme.SetDefaults()
 	d := Defaults()
 	return []section{
 		{"The file", *d, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    authenticators: [passwords]\n    policies: [permissions]\nauthenticators:\n  - {name: passwords, type: password_file, file: passwd}\npolicies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\nsys_interval: 30s\n"},
 		{"listeners[]", l, "The same address and port can't stand twice; a wildcard address clashes with every address of its family.", "listeners:\n  - name: sensors\n    transport: tcp\n    address: 127.0.0.1:1883\n    authenticators: [passwords]\n    policies: [permissions]\n    allow: [10.0.0.0/8, \"2001:db8::/32\"]\n    client_id: starts_with_username\n    limits: {connections: 500, packet_size: 64KiB}\n"},
 		{"listeners[].tls", t, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    identity: common_name\n    tls:\n      certificate: server.crt\n      key: server.key\n      client_auth: require\n      client_ca: devices-ca.crt\n      crl: devices-ca.crl\n      min_version: \"1.3\"\n"},
+		{"listeners[].tls.acme", acme, "What the server is told, what it needs of your firewall, and how to try it out stands in [ACME](acme.md).", "listeners:\n  - transport: tls\n    address: \":443\"\n    tls:\n      acme:\n        domains: [mqtt.example.org]\n        email: ops@example.org\n        storage: acme\n        accept_terms: true\n"},
+		{"listeners[].tls.acme.external_account", ExternalAccount{}, "", "listeners:\n  - transport: tls\n    address: \":443\"\n    tls:\n      acme:\n        directory: https://acme.example.net/v2/DV90\n        domains: [mqtt.example.org]\n        storage: acme\n        accept_terms: true\n        external_account:\n          key_id: kid-1\n          key: {file: eab.key}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
 		{"authenticators[]", Authenticator{}, "", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
 		{"policies[]", Policy{}, "", "policies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\n  - {name: acl, type: mosquitto_acl, file: acl, strict: true}\n"},

@@ -118,6 +118,9 @@ func (c *Config) Warnings() Problems {
 		l, key := &c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
 		if l.TLS != nil {
 			k.warnLoose(key+".tls.key", l.TLS.Key)
+			if a := l.TLS.ACME; a != nil && a.ExternalAccount != nil && a.ExternalAccount.Key.File != "" {
+				k.warnLoose(key+".tls.acme.external_account.key.file", a.ExternalAccount.Key.File)
+			}
 			k.warnLegacy(key+".tls.legacy", l.TLS)
 		}
 		if len(l.Authenticators) == 0 && l.Identity == IdentityNone {

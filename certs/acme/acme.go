@@ -44,6 +44,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"sallyport/internal/domain"
 )
 
 const (
@@ -221,7 +223,7 @@ func (o *Options) names() error {
 	}
 	domains := make([]string, len(o.Domains))
 	for i, d := range o.Domains {
-		if problem := CheckDomain(d); problem != "" {
+		if problem := domain.Check(d); problem != "" {
 			return fmt.Errorf("domain %q %s", clean(d), problem)
 		}
 		domains[i] = strings.ToLower(d)
@@ -232,31 +234,6 @@ func (o *Options) names() error {
 	}
 	o.Domains = domains
 	return nil
-}
-
-// CheckDomain says why d is no domain that a certificate could be ordered for,
-// "" if it is one: two labels at least, in ASCII, no wildcard and no address.
-func CheckDomain(d string) string {
-	switch {
-	case strings.HasPrefix(d, "*."):
-		return "is a wildcard, which needs the challenge dns-01, which Sallyport does not answer"
-	case net.ParseIP(strings.Trim(d, "[]")) != nil:
-		return "is an address; certificates are ordered for names"
-	case len(d) > 253 || strings.HasSuffix(d, "."):
-		return "must have at most 253 bytes, and no dot at its end"
-	case !strings.Contains(d, "."):
-		return "must be a whole name, such as mqtt.example.org"
-	}
-	for label := range strings.SplitSeq(d, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
-			return "must be letters, digits and hyphens between dots; a name in another script is written as xn--..."
-		}
-	}
-	if last := d[strings.LastIndexByte(d, '.')+1:]; strings.Trim(last, "0123456789") == "" {
-		return "ends in a number, as addresses do"
-	}
-	return ""
 }
 
 // Start takes the storage for this Keeper alone and begins to keep the
