@@ -67,7 +67,7 @@ func (k *Keeper) order(ctx context.Context, client *acme.Client) (*acme.Order, e
 		// attempt registers anew, with the same key.
 		return nil, errors.Join(fmt.Errorf("order: %w", err), k.forget())
 	case isProblem(err, "unauthorized"):
-		return nil, fmt.Errorf("order, which the account may not make; if it was deactivated or revoked, remove %s, and another is registered: %w", k.store.path(accountFile), err)
+		return nil, fmt.Errorf("order, which the account may not make; if it was deactivated or revoked, remove %s and restart, and another is registered: %w", k.store.path(accountFile), err)
 	case err != nil:
 		return nil, fmt.Errorf("order: %w", err)
 	case order.URI == "" || order.FinalizeURL == "":
