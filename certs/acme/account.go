@@ -21,7 +21,7 @@ func (k *Keeper) registered(ctx context.Context) (*acme.Client, error) {
 	}
 	client := &acme.Client{
 		Key: k.account.signer, HTTPClient: k.client, DirectoryURL: k.options.Directory,
-		RetryBackoff: again, UserAgent: "sallyport", KID: acme.KeyID(k.account.URL),
+		RetryBackoff: again, UserAgent: userAgent, KID: acme.KeyID(k.account.URL),
 	}
 	if _, err := client.Discover(ctx); err != nil {
 		return nil, fmt.Errorf("directory: %w", err)

@@ -38,6 +38,8 @@ type fake struct {
 
 	// answers replace those of the paths, until they return nil.
 	answers map[string]func(r *http.Request, payload []byte) *http.Response
+	// other answers any path, until it returns nil; it is called with mu.
+	other func(path string) *http.Response
 	// leaf changes what is about to be issued.
 	leaf func(template *x509.Certificate, public crypto.PublicKey) (*x509.Certificate, crypto.PublicKey)
 
@@ -128,6 +130,11 @@ func payloadOf(body []byte) []byte {
 // answer is that of a true server; mu is held.
 func (f *fake) answer(r *http.Request, payload []byte) *http.Response {
 	path := r.URL.Path
+	if f.other != nil {
+		if res := f.other(path); res != nil {
+			return res
+		}
+	}
 	switch {
 	case path == "/dir":
 		return say(200, `{"newNonce":"%[1]s/nonce","newAccount":"%[1]s/account","newOrder":"%[1]s/order","revokeCert":"%[1]s/revoke","keyChange":"%[1]s/key",

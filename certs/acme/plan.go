@@ -31,6 +31,7 @@ const (
 // plan says when the next attempt is due. The zero value says now.
 type plan struct {
 	renewal  time.Time // when the present certificate is due; zero for now
+	ask      time.Time // when the server is asked whether it is due earlier; zero for now
 	failures int       // since the last success
 	last     time.Time // the last failure
 	pause    time.Time // the end of our own pause
@@ -74,7 +75,7 @@ func renewal(notBefore, notAfter time.Time, before time.Duration) time.Time {
 
 // issued plans after a success.
 func (p *plan) issued(leaf *x509.Certificate, before time.Duration, now time.Time) {
-	*p = plan{}
+	*p = plan{ask: now.Add(usualAsk)}
 	p.holds(leaf, before)
 	if least := now.Add(leastLife); p.renewal.Before(least) {
 		p.renewal = least

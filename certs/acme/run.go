@@ -23,13 +23,21 @@ func (k *Keeper) run(ctx context.Context) {
 	for {
 		next := k.plan.next(time.Now())
 		k.note(func(s *State) { s.Next = next })
+		asks := k.cert.Load() != nil && k.plan.renewal.After(time.Now())
+		if asks && k.plan.ask.Before(next) {
+			next = k.plan.ask
+		}
 		timer.Reset(min(time.Until(next), recheck))
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.renew:
 		case <-timer.C:
-			if k.plan.next(time.Now()).After(time.Now()) {
+			now := time.Now()
+			if k.plan.next(now).After(now) {
+				if asks && !k.plan.ask.After(now) {
+					k.ask(ctx)
+				}
 				continue
 			}
 		}

@@ -22,6 +22,9 @@ const (
 	mostPoll  = 30 * time.Second
 )
 
+// userAgent is what the server is told of us (RFC 8555, 6.1).
+const userAgent = "sallyport"
+
 // client is how the server is spoken to.
 func (o *Options) client() *http.Client {
 	inner := o.transport
@@ -64,7 +67,9 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 			_ = res.Body.Close() // nothing of it is wanted
 			return nil, err
 		}
-		poll(res.Header)
+		if r.Method == http.MethodPost {
+			poll(res.Header)
+		}
 	}
 	res.Body = &limited{res.Body, maxBody}
 	return res, nil

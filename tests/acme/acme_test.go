@@ -224,6 +224,27 @@ func TestAServerThatIsDownAndForgetful(t *testing.T) {
 	}
 }
 
+func TestACertificateThatWasRevokedIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	p := newPebble(t, settings{tlsPort: d.port()})
+	o, log := options(t, p, "one.example.org")
+	k := begin(t, o, d)
+	log.await(t, "certificate issued")
+	first := k.Leaf()
+	client, _ := owner(t, o, p)
+	if err := client.RevokeCert(t.Context(), nil, first.Certificate[0], library.CRLReasonSuperseded); err != nil {
+		t.Fatal(err)
+	}
+	k.Close()
+	k = begin(t, o, d) // which asks at once
+	log.await(t, "server asks for an early renewal")
+	log.await(t, "certificate issued")
+	if k.Leaf().Leaf.Equal(first.Leaf) {
+		t.Error("the revoked certificate is served")
+	}
+}
+
 func TestAnAccountThatWasDeactivated(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
@@ -231,7 +252,10 @@ func TestAnAccountThatWasDeactivated(t *testing.T) {
 	o, log := options(t, p, "one.example.org")
 	k := begin(t, o, d)
 	log.await(t, "certificate issued")
-	file := deactivate(t, o, p)
+	client, file := owner(t, o, p)
+	if err := client.DeactivateReg(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	k.Renew()
 	line := log.await(t, "no certificate was issued")
 	if !strings.Contains(line, "problem=unauthorized") || !strings.Contains(line, file) {
@@ -249,8 +273,8 @@ func TestAnAccountThatWasDeactivated(t *testing.T) {
 	log.await(t, "certificate issued")
 }
 
-// deactivate ends the account that is stored, as its owner can, and returns its file.
-func deactivate(t *testing.T, o acme.Options, p *pebble) string {
+// owner can do what the owner of the stored account can; file is where that is.
+func owner(t *testing.T, o acme.Options, p *pebble) (client *library.Client, file string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(o.Storage, "*", "account.json"))
 	if err != nil || len(files) != 1 {
@@ -269,9 +293,6 @@ func deactivate(t *testing.T, o acme.Options, p *pebble) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := &library.Client{Key: key.(crypto.Signer), KID: library.KeyID(account.URL), DirectoryURL: o.Directory, HTTPClient: p.Client()}
-	if err := client.DeactivateReg(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return files[0]
+	client = &library.Client{Key: key.(crypto.Signer), KID: library.KeyID(account.URL), DirectoryURL: o.Directory, HTTPClient: p.Client()}
+	return client, files[0]
 }
