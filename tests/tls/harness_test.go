@@ -82,12 +82,13 @@ listeners:
   - name: door
     address: "127.0.0.1:0"
 ` + indent(listener, "    ") + `
-authenticators:
-  - {name: anyone, type: anonymous, believe_username: true}
 policies:
   - {name: all, type: allow_all}
 sys_interval: 0
 `
+	if strings.Contains(listener, "[anyone]") {
+		text += "authenticators:\n  - {name: anyone, type: anonymous, believe_username: true}\n"
+	}
 	s.write("sallyport.yaml", []byte(text))
 }
 
