@@ -18,11 +18,16 @@ const maxDomains = 100 // of certs/acme, as Let's Encrypt has it
 // acme checks the section of a listener, whose TLS section is t.
 func (k *checker) acme(key string, t *TLS) {
 	a := t.ACME
-	if t.Certificate != "" {
-		k.wrong(key+".certificate", "has no use beside acme, which obtains one")
-	}
-	if t.Key != "" {
-		k.wrong(key+".key", "has no use beside acme, which makes one")
+	for _, x := range []struct {
+		name string
+		set  bool
+	}{
+		{"certificate", t.Certificate != ""}, {"key", t.Key != ""}, {"password", t.Password != nil},
+		{"key_password", t.KeyPassword != nil}, {"alias", t.Alias != ""}, {"certificates", t.Certificates != nil},
+	} {
+		if x.set {
+			k.wrong(key+"."+x.name, "has no use beside acme, which obtains the certificate and makes its key")
+		}
 	}
 	key += ".acme"
 	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {

@@ -90,9 +90,8 @@ func (c *Config) Files() []string {
 	}
 	for _, l := range c.Listeners {
 		if t := l.TLS; t != nil {
-			add(t.Certificate, t.Key, t.ClientCA, t.CRL)
-			if t.ACME != nil {
-				add(t.ACME.CAFile)
+			for _, p := range t.paths() {
+				add(watched(*p)...)
 			}
 		}
 	}

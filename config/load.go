@@ -75,15 +75,11 @@ func (c *Config) Complete(dir string) {
 			base(&l.Address)
 		}
 		if t := l.TLS; t != nil {
-			for _, p := range []*string{&t.Certificate, &t.Key, &t.ClientCA, &t.CRL} {
+			for _, p := range t.paths() {
 				base(p)
 			}
 			if a := t.ACME; a != nil {
 				base(&a.Storage)
-				base(&a.CAFile)
-				if e := a.ExternalAccount; e != nil {
-					base(&e.Key.File)
-				}
 			}
 		}
 	}
