@@ -172,7 +172,7 @@ func TestAnswersThatNoServerShouldGive(t *testing.T) {
 				o.Log = l.logger()
 				k := begin(t, o)
 				defer k.Close()
-				time.Sleep(attemptTimeout + time.Second)
+				pass(attemptTimeout + time.Second)
 				s := k.State()
 				if present(t, k) != nil || s.Failures == 0 {
 					t.Fatalf("it was taken: %+v", s)
@@ -217,7 +217,7 @@ func TestTheServerDoesNotSetThePaceAlone(t *testing.T) {
 				return res
 			}
 			k := begin(t, options(t, f))
-			time.Sleep(attemptTimeout + time.Second)
+			pass(attemptTimeout + time.Second)
 			k.Close()
 			if n := f.count("POST /order/1"); n < c.polls || n > c.to {
 				t.Errorf("Retry-After: %s: asked %d times in %v, want %d to %d", c.header, n, attemptTimeout, c.polls, c.to)
@@ -237,7 +237,7 @@ func TestAnAccountThatTheServerForgotIsRegisteredAnew(t *testing.T) {
 		}
 		k := begin(t, options(t, f))
 		defer k.Close()
-		time.Sleep(firstPause * 2)
+		pass(firstPause * 2)
 		if present(t, k) == nil || f.count("POST /account") != 2 {
 			t.Errorf("%d registrations; %+v", f.count("POST /account"), k.State())
 		}
@@ -252,7 +252,7 @@ func TestAnAccountThatWasRevokedIsNotReplaced(t *testing.T) {
 		}
 		k := begin(t, options(t, f))
 		defer k.Close()
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		if n := f.count("POST /account"); n != 1 {
 			t.Errorf("%d accounts were registered, want 1", n)
 		}
@@ -268,16 +268,16 @@ func TestTheEmailOfAnAccountIsChanged(t *testing.T) {
 		o := options(t, f)
 		o.Email = "old@example.org"
 		k := begin(t, o)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		k.Close()
 		o.Email = "new@example.org"
 		k = begin(t, o)
 		defer k.Close()
 		for range 2 {
 			k.Renew()
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 		}
-		if p := string(f.payloads["/account/1"]); !strings.Contains(p, "mailto:new@example.org") || f.count("POST /account/1") != 1 {
+		if p := f.payload("/account/1"); !strings.Contains(p, "mailto:new@example.org") || f.count("POST /account/1") != 1 {
 			t.Errorf("the account was changed %d times, last to %s", f.count("POST /account/1"), p)
 		}
 	})
@@ -297,8 +297,8 @@ func TestAnExternalAccountIsBoundAndItsKeyToldToNobody(t *testing.T) {
 		o.Log = l.logger()
 		k := begin(t, o)
 		defer k.Close()
-		time.Sleep(time.Minute)
-		if p := string(f.payloads["/account"]); !strings.Contains(p, "externalAccountBinding") || strings.Contains(p, key) {
+		pass(time.Minute)
+		if p := f.payload("/account"); !strings.Contains(p, "externalAccountBinding") || strings.Contains(p, key) {
 			t.Errorf("registered with %s", p)
 		}
 		if strings.Contains(l.String(), "secret") || present(t, k) == nil {

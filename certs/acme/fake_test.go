@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,12 @@ const (
 	fakeDirectory = fakeHost + "/dir"
 )
 
+// request is one that came.
+type request struct {
+	what string // method and path
+	at   time.Time
+}
+
 // fake is an ACME server without a network, which believes whatever it is told:
 // it is for what a true one would never answer. tests/acme has a true one.
 type fake struct {
@@ -36,7 +43,7 @@ type fake struct {
 	life     time.Duration
 	backdate time.Duration
 
-	// answers replace those of the paths, until they return nil.
+	// answers replace those of the paths, until they return nil; see set.
 	answers map[string]func(r *http.Request, payload []byte) *http.Response
 	// other answers any path, until it returns nil; it is called with mu.
 	other func(path string) *http.Response
@@ -45,7 +52,7 @@ type fake struct {
 
 	mu sync.Mutex
 	// mu guards the fields below.
-	requests []string // method and path
+	requests []request
 	payloads map[string][]byte
 	domains  []string
 	accepted map[string]bool // by path of the authorization
@@ -102,10 +109,11 @@ func (f *fake) RoundTrip(r *http.Request) (*http.Response, error) {
 		payload = payloadOf(body)
 	}
 	f.mu.Lock()
-	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
+	f.requests = append(f.requests, request{r.Method + " " + r.URL.Path, time.Now()})
 	f.payloads[r.URL.Path] = payload
+	a := f.answers[r.URL.Path]
 	f.mu.Unlock()
-	if a := f.answers[r.URL.Path]; a != nil {
+	if a != nil {
 		if res := a(r, payload); res != nil {
 			return res, r.Context().Err()
 		}
@@ -265,21 +273,47 @@ func refuse(status int, kind, detail string) *http.Response {
 }
 
 // count is how many requests of that method and path there were.
-func (f *fake) count(request string) (n int) {
+func (f *fake) count(what string) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.requests {
-		if r == request {
+		if r.what == what {
 			n++
 		}
 	}
 	return n
 }
 
+// times is when those requests came.
+func (f *fake) times(what string) (all []time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.requests {
+		if r.what == what {
+			all = append(all, r.at)
+		}
+	}
+	return all
+}
+
+// set replaces the answers of a path while a Keeper runs; nil gives them back.
+func (f *fake) set(path string, answer func(*http.Request, []byte) *http.Response) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers[path] = answer
+}
+
+// payload is what was last sent to a path.
+func (f *fake) payload(path string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return string(f.payloads[path])
+}
+
 func (f *fake) ordered() []time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.orders
+	return slices.Clone(f.orders)
 }
 
 // logged is a log that a test reads.

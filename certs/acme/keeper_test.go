@@ -11,12 +11,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 const day = 24 * time.Hour
+
+// pass lets time pass in a bubble, and what happened in it come to an end.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
 
 // options are those of a test, in a folder of its own.
 func options(t testing.TB, f *fake, domains ...string) Options {
@@ -56,8 +63,8 @@ func TestIssuesAtTheFirstStartAndKeepsIt(t *testing.T) {
 		f := newFake(t)
 		o := options(t, f, "b.example.org", "A.example.org")
 		o.Email = "ops@example.org"
-		changed := 0
-		o.Changed = func(*tls.Certificate) { changed++ }
+		var changed atomic.Int32
+		o.Changed = func(*tls.Certificate) { changed.Add(1) }
 		k, err := New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -71,10 +78,10 @@ func TestIssuesAtTheFirstStartAndKeepsIt(t *testing.T) {
 		if err := k.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute) // of the bubble
+		pass(time.Minute)
 		c := present(t, k)
-		if c == nil || changed != 1 {
-			t.Fatalf("certificate %v, %d changes; state %+v", c, changed, k.State())
+		if c == nil || changed.Load() != 1 {
+			t.Fatalf("certificate %v, %d changes; state %+v", c, changed.Load(), k.State())
 		}
 		if err := c.Leaf.VerifyHostname("a.example.org"); err != nil || len(c.Certificate) != 2 {
 			t.Errorf("chain of %d, %v", len(c.Certificate), err)
@@ -83,7 +90,7 @@ func TestIssuesAtTheFirstStartAndKeepsIt(t *testing.T) {
 		if s.LastError != "" || s.Failures != 0 || s.Serial != "1" || s.Ordering || s.NotAfter != c.Leaf.NotAfter || s.LastSuccess.IsZero() {
 			t.Errorf("state %+v", s)
 		}
-		if p := string(f.payloads["/account"]); !strings.Contains(p, `"termsOfServiceAgreed":true`) || !strings.Contains(p, "mailto:ops@example.org") {
+		if p := f.payload("/account"); !strings.Contains(p, `"termsOfServiceAgreed":true`) || !strings.Contains(p, "mailto:ops@example.org") {
 			t.Errorf("account was registered with %s", p)
 		}
 		k.Close()
@@ -94,7 +101,7 @@ func TestIssuesAtTheFirstStartAndKeepsIt(t *testing.T) {
 		if got := present(t, again); got == nil || !got.Leaf.Equal(c.Leaf) {
 			t.Fatal("a restart does not use what is stored")
 		}
-		time.Sleep(30 * day)
+		pass(30 * day)
 		if n := len(f.ordered()); n != 1 {
 			t.Errorf("%d orders, want 1: a restart needs none", n)
 		}
@@ -134,13 +141,13 @@ func TestRenewsAtAThirdOfItsLife(t *testing.T) {
 		f := newFake(t)
 		k := begin(t, options(t, f))
 		defer k.Close()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		first := present(t, k)
-		time.Sleep(58 * day)
+		pass(58 * day)
 		if n := len(f.ordered()); n != 1 {
 			t.Fatalf("%d orders after 58 of 90 days, want 1", n)
 		}
-		time.Sleep(3 * day)
+		pass(3 * day)
 		second := present(t, k)
 		if n := len(f.ordered()); n != 2 || second.Leaf.Equal(first.Leaf) {
 			t.Fatalf("%d orders after 61 of 90 days, want 2", n)
@@ -159,7 +166,7 @@ func TestACertificateThatIsDueAtOnceIsNotOrderedWithoutEnd(t *testing.T) {
 		f := newFake(t)
 		f.life, f.backdate = time.Second, day
 		k := begin(t, options(t, f))
-		time.Sleep(10*leastLife - time.Second)
+		pass(10*leastLife - time.Second)
 		k.Close()
 		if n := len(f.ordered()); n < 2 || n > 10 {
 			t.Errorf("%d orders in ten times the least life, want one each at most", n)
@@ -193,16 +200,15 @@ func TestAnAskedForTimeOfRenewalIsUsedIfThereIsRoom(t *testing.T) {
 func TestFailuresAreFurtherAndFurtherApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		var at []time.Time
 		f.answers["/order"] = func(*http.Request, []byte) *http.Response {
-			at = append(at, time.Now())
 			return refuse(500, "serverInternal", "out of order\nlevel=ERROR msg=forged \u202e")
 		}
 		l := &logged{}
 		o := options(t, f)
 		o.Log = l.logger()
 		k := begin(t, o)
-		time.Sleep(6 * time.Hour)
+		pass(6 * time.Hour)
+		at := f.times("POST /order")
 		want := []time.Duration{2, 4, 8, 16, 32, 60, 60}
 		for i, minutes := range want {
 			least := minutes * time.Minute
@@ -220,19 +226,19 @@ func TestFailuresAreFurtherAndFurtherApart(t *testing.T) {
 		k.Renew()
 		synctest.Wait()
 		k.Close()
-		n := len(at)
+		n := f.count("POST /order")
 
-		time.Sleep(restartPause / 2)
+		pass(restartPause / 2)
 		k = begin(t, o)
 		defer k.Close()
 		synctest.Wait()
-		if len(at) != n {
+		if f.count("POST /order") != n {
 			t.Error("a restart makes an attempt at once")
 		}
-		time.Sleep(restartPause / 2)
+		pass(restartPause / 2)
 		synctest.Wait()
-		if len(at) != n+1 || k.State().Failures != n+1 {
-			t.Errorf("%d attempts after the pause of a restart, and %d failures are remembered; want 1 and %d", len(at)-n, k.State().Failures, n+1)
+		if got := f.count("POST /order"); got != n+1 || k.State().Failures != n+1 {
+			t.Errorf("%d attempts after the pause of a restart, and %d failures are remembered; want 1 and %d", got-n, k.State().Failures, n+1)
 		}
 	})
 }
@@ -262,7 +268,7 @@ func TestTheServerIsLeftAloneAsLongAsItAsks(t *testing.T) {
 				}
 				o := options(t, f)
 				k := begin(t, o)
-				time.Sleep(c.from - time.Second)
+				pass(c.from - time.Second)
 				k.Close()
 				k = begin(t, o) // which forgets nothing
 				defer k.Close()
@@ -270,7 +276,7 @@ func TestTheServerIsLeftAloneAsLongAsItAsks(t *testing.T) {
 				if n := f.count("POST /order"); n != 1 {
 					t.Fatalf("%d attempts within the time, want 1", n)
 				}
-				time.Sleep(c.to - c.from + 2*time.Second)
+				pass(c.to - c.from + 2*time.Second)
 				if n := f.count("POST /order"); n != 2 {
 					t.Errorf("%d attempts after it, want 2", n)
 				}
@@ -284,11 +290,11 @@ func TestRenewIsNow(t *testing.T) {
 		f := newFake(t)
 		k := begin(t, options(t, f))
 		defer k.Close()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		for range 5 {
 			k.Renew() // one is wanted, however often that is said
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n := len(f.ordered()); n != 2 {
 			t.Errorf("%d orders, want 2", n)
 		}
@@ -310,7 +316,7 @@ func TestOtherDomainsAreOrderedAtOnce(t *testing.T) {
 				f := newFake(t)
 				o := options(t, f, c.before...)
 				k := begin(t, o)
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				k.Close()
 				o.Domains = c.after
 				k, err := New(o)
@@ -324,7 +330,7 @@ func TestOtherDomainsAreOrderedAtOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer k.Close()
-				time.Sleep(time.Minute)
+				pass(time.Minute)
 				got := present(t, k)
 				if got == nil || strings.Join(got.Leaf.DNSNames, " ") != strings.Join(c.after, " ") {
 					t.Errorf("the new certificate is not for %v: %+v", c.after, k.State())
@@ -341,9 +347,9 @@ func TestAnExpiredCertificateIsServedUntilThereIsAnother(t *testing.T) {
 		l := &logged{}
 		o.Log = l.logger()
 		k := begin(t, o)
-		time.Sleep(time.Minute)
-		f.answers["/order"] = func(*http.Request, []byte) *http.Response { return refuse(503, "serverInternal", "later") }
-		time.Sleep(91 * day)
+		pass(time.Minute)
+		f.set("/order", func(*http.Request, []byte) *http.Response { return refuse(503, "serverInternal", "later") })
+		pass(91 * day)
 		if present(t, k) == nil || !strings.Contains(l.String(), "the present one has expired") {
 			t.Error("an expired certificate is not served, or nobody was told")
 		}
@@ -357,8 +363,8 @@ func TestAnExpiredCertificateIsServedUntilThereIsAnother(t *testing.T) {
 		if !strings.Contains(l.String(), `msg="certificate has expired"`) {
 			t.Errorf("nobody was told:\n%s", l)
 		}
-		delete(f.answers, "/order")
-		time.Sleep(2 * time.Hour)
+		f.set("/order", nil)
+		pass(2 * time.Hour)
 		if c := present(t, k); c.Leaf.NotAfter.Before(time.Now()) {
 			t.Error("it was not renewed")
 		}
@@ -372,7 +378,7 @@ func TestKeyTypesAndProfiles(t *testing.T) {
 		o.KeyType, o.Profile = RSA2048, "short"
 		k := begin(t, o)
 		defer k.Close()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c := present(t, k)
 		if c == nil {
 			t.Fatalf("no certificate: %+v", k.State())
@@ -380,7 +386,7 @@ func TestKeyTypesAndProfiles(t *testing.T) {
 		if key, ok := c.Leaf.PublicKey.(*rsa.PublicKey); !ok || key.N.BitLen() != 2048 {
 			t.Errorf("the key is %T", c.Leaf.PublicKey)
 		}
-		if p := string(f.payloads["/order"]); !strings.Contains(p, `"profile":"short"`) {
+		if p := f.payload("/order"); !strings.Contains(p, `"profile":"short"`) {
 			t.Errorf("order %s names no profile", p)
 		}
 	})

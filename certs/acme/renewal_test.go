@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,25 +50,26 @@ func TestTheServerCanAskForAnEarlyRenewal(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				began, asked := time.Now(), 0
+				began := time.Now()
+				var asked atomic.Int32
 				advises(f, func(string) *http.Response {
-					if asked++; len(f.orders) > 1 {
+					if asked.Add(1); len(f.orders) > 1 {
 						return say(404, "")
 					}
 					return say(200, `{"suggestedWindow":{"start":"%s","end":"%s"},"explanationURL":"https://acme.example/why"}`, stamp(began.Add(c.start)), stamp(began.Add(c.end)))
 				})
 				k := begin(t, options(t, f))
 				defer k.Close()
-				time.Sleep(62 * day)
+				pass(62 * day)
 				orders := f.ordered()
 				if len(orders) < 2 {
-					t.Fatalf("%d orders; %d questions", len(orders), asked)
+					t.Fatalf("%d orders; %d questions", len(orders), asked.Load())
 				}
 				if got := orders[1].Sub(began); got < c.from || got > c.to {
 					t.Errorf("renewed after %v, want %v to %v", got, c.from, c.to)
 				}
-				if asked > 62*4+1 {
-					t.Errorf("%d questions in 62 days, want one in six hours", asked)
+				if asked.Load() > 62*4+1 {
+					t.Errorf("%d questions in 62 days, want one in six hours", asked.Load())
 				}
 			})
 		})
@@ -104,16 +106,16 @@ func TestNothingDependsOnWhenTheServerWouldRenew(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake(t)
-				asked := 0
-				advises(f, func(id string) *http.Response { asked++; return c.answer(id) })
+				var asked atomic.Int32
+				advises(f, func(id string) *http.Response { asked.Add(1); return c.answer(id) })
 				k := begin(t, options(t, f))
 				defer k.Close()
-				time.Sleep(50 * day)
+				pass(50 * day)
 				if n := len(f.ordered()); n != 1 || present(t, k) == nil || k.State().Failures > 0 {
 					t.Errorf("%d orders in 50 days, want 1; %+v", n, k.State())
 				}
-				if asked < c.least || asked > c.most {
-					t.Errorf("%d questions in 50 days, want %d to %d", asked, c.least, c.most)
+				if n := int(asked.Load()); n < c.least || n > c.most {
+					t.Errorf("%d questions in 50 days, want %d to %d", n, c.least, c.most)
 				}
 			})
 		})
@@ -129,7 +131,7 @@ func TestRenewalsThatTheServerAsksForHaveABound(t *testing.T) {
 		})
 		k := begin(t, options(t, f))
 		defer k.Close()
-		time.Sleep(10 * day)
+		pass(10 * day)
 		if n := len(f.ordered()); n < 30 || n > 41 {
 			t.Errorf("%d orders in ten days, want four a day", n)
 		}

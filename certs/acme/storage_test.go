@@ -66,7 +66,7 @@ func TestOneStorageHasOneUser(t *testing.T) {
 		if err := second.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "is in use by another") {
 			t.Fatalf("a second Keeper was started: %v", err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		first.Close()
 		if present(t, second) != nil {
 			t.Error("the second has a certificate without having read one")
@@ -79,7 +79,7 @@ func TestOneStorageHasOneUser(t *testing.T) {
 		if present(t, second) == nil || present(t, first) == nil {
 			t.Error("a certificate was lost when the storage changed hands")
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n := len(f.ordered()); n != 1 {
 			t.Errorf("%d orders, want 1", n)
 		}
@@ -91,7 +91,7 @@ func TestServersDontShareWhatIsStored(t *testing.T) {
 		f := newFake(t)
 		o := options(t, f)
 		k := begin(t, o)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		k.Close()
 		o.Directory += "?staging"
 		k = begin(t, o)
@@ -99,7 +99,7 @@ func TestServersDontShareWhatIsStored(t *testing.T) {
 		if present(t, k) != nil {
 			t.Error("one server's certificate is taken for another's")
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if f.count("POST /account") != 2 || present(t, k) == nil {
 			t.Errorf("%d accounts, want 2; %+v", f.count("POST /account"), k.State())
 		}
@@ -148,7 +148,7 @@ func TestRefusesWhatIsDamaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options(t, newFake(t))
 		k := begin(t, o)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		k.Close()
 		read := func(name string) string {
 			data, err := os.ReadFile(k.store.path(name))
@@ -214,7 +214,7 @@ func TestAFullDiskIsAFailureLikeOthers(t *testing.T) {
 		f := newFake(t)
 		o := options(t, f)
 		k := begin(t, o)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		k.Close()
 		old := present(t, k)
 		// A folder in the place of the file stands for what can't be written.
@@ -226,7 +226,7 @@ func TestAFullDiskIsAFailureLikeOthers(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(k.store.path(certificateFile), "full"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if s := k.State(); s.Failures == 0 || !strings.Contains(s.LastError, certificateFile) || present(t, k) != nil {
 			t.Errorf("a certificate that can't be kept is used instead of %v: %+v", old.Leaf.SerialNumber, s)
 		}
