@@ -88,9 +88,6 @@ type Options struct {
 	Storage string
 	// Challenge is how the domains are shown to be ours; "" is TLSALPN01.
 	Challenge Challenge
-	// HTTP is where challenges of HTTP01 are answered: it is what port 80 of
-	// each domain leads to. Close closes it.
-	HTTP net.Listener
 	// ExternalAccount binds the account to one that the operator has with the
 	// CA (RFC 8555, 7.3.4); nil for none.
 	ExternalAccount *ExternalAccount
@@ -204,8 +201,6 @@ func (o *Options) complete() error {
 		return errors.New("a storage folder is needed")
 	case o.Challenge != TLSALPN01 && o.Challenge != HTTP01:
 		return fmt.Errorf("there is no challenge %q", clean(string(o.Challenge)))
-	case (o.Challenge == HTTP01) != (o.HTTP != nil):
-		return errors.New("http-01, and no other challenge, needs a listener")
 	case o.KeyType != ECDSAP256 && o.KeyType != RSA2048:
 		return fmt.Errorf("there is no key type %q", clean(string(o.KeyType)))
 	case o.RenewBefore < 0:
@@ -239,12 +234,19 @@ func (o *Options) names() error {
 // Start takes the storage for this Keeper alone and begins to keep the
 // certificate, until ctx ends or Close is called. The error tells of the folder:
 // it can't be made or written, others can write to it, or somebody else uses it.
-// It may be called once.
-func (k *Keeper) Start(ctx context.Context) error {
+// It may succeed once.
+//
+// port is where challenges of HTTP01 are answered, which port 80 of each domain
+// leads to; nil with other challenges. It is the Keeper's from then on, and closed
+// by Close.
+func (k *Keeper) Start(ctx context.Context, port net.Listener) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.started {
+	switch {
+	case k.started:
 		return errors.New("ACME: started twice, or after the end")
+	case (k.options.Challenge == HTTP01) != (port != nil):
+		return errors.New("ACME: http-01, and no other challenge, needs a listener")
 	}
 	lock, err := k.store.take()
 	if err != nil {
@@ -257,7 +259,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	}
 	k.lock, k.started, k.ended = lock, true, make(chan struct{})
 	ctx, k.cancel = context.WithCancel(ctx)
-	stop := k.serveHTTP()
+	stop := k.serveHTTP(port)
 	go func() {
 		defer close(k.ended)
 		defer stop()
@@ -273,8 +275,6 @@ func (k *Keeper) Close() {
 	begun := k.cancel != nil
 	if begun {
 		k.cancel()
-	} else if k.options.HTTP != nil {
-		_ = k.options.HTTP.Close() // it was never used
 	}
 	k.started = true // and can't be any more
 	k.mu.Unlock()
@@ -314,6 +314,9 @@ func (k *Keeper) note(change func(*State)) {
 	defer k.mu.Unlock()
 	change(&k.state)
 }
+
+// File is where the certificate is stored.
+func (k *Keeper) File() string { return k.store.path(certificateFile) }
 
 // Leaf returns the present certificate, nil if there is none; it must not be changed.
 func (k *Keeper) Leaf() *tls.Certificate { return k.cert.Load() }

@@ -106,8 +106,8 @@ func (k *Keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveHTTP serves the challenges of HTTP01 until stop is called.
-func (k *Keeper) serveHTTP() (stop func()) {
-	if k.options.HTTP == nil {
+func (k *Keeper) serveHTTP(port net.Listener) (stop func()) {
+	if port == nil {
 		return func() {}
 	}
 	s := &http.Server{
@@ -122,7 +122,7 @@ func (k *Keeper) serveHTTP() (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := s.Serve(&few{Listener: k.options.HTTP, places: make(chan struct{}, httpConns), ended: make(chan struct{})}); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(&few{Listener: port, places: make(chan struct{}, httpConns), ended: make(chan struct{})}); !errors.Is(err, http.ErrServerClosed) {
 			k.log.Error("http-01 challenges can't be answered any more", "reason", err.Error())
 		}
 	}()

@@ -135,12 +135,8 @@ func TestAChallengeIsAnsweredToNobodyElse(t *testing.T) {
 }
 
 func TestHTTPChallengesAreAnsweredAndNothingElse(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	o := options(t, newFake(t))
-	o.Challenge, o.HTTP = HTTP01, ln
+	o.Challenge = HTTP01
 	k, thumbprint, done := prepared(t, o)
 	defer k.Close()
 	const path = "/.well-known/acme-challenge/the-token"
@@ -190,8 +186,8 @@ func TestTheServerOfChallengesIsBounded(t *testing.T) {
 		return refuse(500, "", "")
 	}
 	o := options(t, f)
-	o.Challenge, o.HTTP = HTTP01, ln
-	k := begin(t, o)
+	o.Challenge = HTTP01
+	k := beginAt(t, o, ln)
 	for _, request := range []string{
 		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2*httpHeader) + "\r\n\r\n",
 		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",

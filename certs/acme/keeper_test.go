@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,11 +39,16 @@ func options(t testing.TB, f *fake, domains ...string) Options {
 
 func begin(t testing.TB, o Options) *Keeper {
 	t.Helper()
+	return beginAt(t, o, nil)
+}
+
+func beginAt(t testing.TB, o Options, port net.Listener) *Keeper {
+	t.Helper()
 	k, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Start(t.Context()); err != nil {
+	if err := k.Start(t.Context(), port); err != nil {
 		t.Fatal(err)
 	}
 	return k
@@ -75,7 +81,7 @@ func TestIssuesAtTheFirstStartAndKeepsIt(t *testing.T) {
 		if _, err := os.Stat(o.Storage); !os.IsNotExist(err) {
 			t.Errorf("New has written: %v", err)
 		}
-		if err := k.Start(t.Context()); err != nil {
+		if err := k.Start(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
@@ -326,7 +332,7 @@ func TestOtherDomainsAreOrderedAtOnce(t *testing.T) {
 				if kept := present(t, k) != nil; kept != c.kept {
 					t.Errorf("the old certificate is served: %v, want %v", kept, c.kept)
 				}
-				if err := k.Start(t.Context()); err != nil {
+				if err := k.Start(t.Context(), nil); err != nil {
 					t.Fatal(err)
 				}
 				defer k.Close()
@@ -413,7 +419,7 @@ func TestCloseEndsAnAttempt(t *testing.T) {
 		if time.Since(at) != 0 || strings.Contains(l.String(), "no certificate was issued") {
 			t.Errorf("it took %v; log:\n%s", time.Since(at), l)
 		}
-		if err := k.Start(context.Background()); err == nil {
+		if err := k.Start(context.Background(), nil); err == nil {
 			t.Error("a closed Keeper was started")
 		}
 		k = begin(t, o) // the lock was given back

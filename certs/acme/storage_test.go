@@ -23,8 +23,6 @@ func TestRefusesOptions(t *testing.T) {
 		{"no URL", func(o *Options) { o.Directory = "acme.example" }, "https"},
 		{"no folder", func(o *Options) { o.Storage = "" }, "storage"},
 		{"an unknown challenge", func(o *Options) { o.Challenge = "dns-01" }, `no challenge "dns-01"`},
-		{"http-01 without a port", func(o *Options) { o.Challenge = HTTP01 }, "needs a listener"},
-		{"tls-alpn-01 with one", func(o *Options) { o.HTTP = &net.TCPListener{} }, "needs a listener"},
 		{"an unknown key", func(o *Options) { o.KeyType = "ed25519" }, "no key type"},
 		{"renewal after the end", func(o *Options) { o.RenewBefore = -time.Hour }, "after the end"},
 		{"an external account without a key", func(o *Options) { o.ExternalAccount = &ExternalAccount{KeyID: "a"} }, "external account"},
@@ -54,6 +52,21 @@ func TestRefusesOptions(t *testing.T) {
 	}
 }
 
+func TestOneChallengeNeedsAPort(t *testing.T) {
+	for challenge, port := range map[Challenge]net.Listener{HTTP01: nil, TLSALPN01: &net.TCPListener{}} {
+		o := options(t, newFake(t))
+		o.Challenge = challenge
+		k, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Start(t.Context(), port); err == nil || !strings.Contains(err.Error(), "needs a listener") {
+			t.Errorf("%s: %v", challenge, err)
+		}
+		k.Close()
+	}
+}
+
 func TestOneStorageHasOneUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -63,7 +76,7 @@ func TestOneStorageHasOneUser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := second.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "is in use by another") {
+		if err := second.Start(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "is in use by another") {
 			t.Fatalf("a second Keeper was started: %v", err)
 		}
 		pass(time.Minute)
@@ -72,7 +85,7 @@ func TestOneStorageHasOneUser(t *testing.T) {
 			t.Error("the second has a certificate without having read one")
 		}
 		// It reads again what the first has stored in the meantime.
-		if err := second.Start(t.Context()); err != nil {
+		if err := second.Start(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		defer second.Close()
@@ -136,7 +149,7 @@ func refused(t *testing.T, o Options, want string) {
 	t.Helper()
 	k, err := New(o)
 	if err == nil {
-		err = k.Start(t.Context())
+		err = k.Start(t.Context(), nil)
 		k.Close()
 	}
 	if err == nil || !strings.Contains(err.Error(), want) {

@@ -34,6 +34,11 @@ func options(t *testing.T, p *pebble, domains ...string) (acme.Options, lines) {
 // begin starts a Keeper behind d, which may be nil.
 func begin(t *testing.T, o acme.Options, d *door) *acme.Keeper {
 	t.Helper()
+	return beginAt(t, o, d, nil)
+}
+
+func beginAt(t *testing.T, o acme.Options, d *door, port net.Listener) *acme.Keeper {
+	t.Helper()
 	k, err := acme.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +46,7 @@ func begin(t *testing.T, o acme.Options, d *door) *acme.Keeper {
 	if d != nil {
 		d.keeper.Store(k)
 	}
-	if err := k.Start(context.Background()); err != nil {
+	if err := k.Start(context.Background(), port); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
@@ -94,8 +99,8 @@ func TestCertificateByHTTP(t *testing.T) {
 	}
 	p := newPebble(t, settings{httpPort: ln.Addr().(*net.TCPAddr).Port})
 	o, log := options(t, p, "one.example.org", "two.example.org")
-	o.Challenge, o.HTTP, o.KeyType, o.Profile = acme.HTTP01, ln, acme.RSA2048, "usual"
-	begin(t, o, d)
+	o.Challenge, o.KeyType, o.Profile = acme.HTTP01, acme.RSA2048, "usual"
+	beginAt(t, o, d, ln)
 	log.await(t, "certificate issued")
 	cert, err := d.visit(p.roots, "two.example.org")
 	if err != nil || cert.PublicKeyAlgorithm != x509.RSA {
