@@ -35,7 +35,7 @@ var floors = []struct {
 	{1, []string{"security/rule"}},                                         // what the policy languages are made of; knows its parent's words
 	{0, []string{"packet", "topic", "config", "metrics"}},                  // words
 	{0, []string{"certs/staple"}},                                          // the status of our own certificates, for certs
-	{0, []string{"certs/acme"}},                                            // how a certificate is got, for the assembly
+	{0, []string{"certs/acme"}},                                            // how a certificate is got, for certs
 	{-1, []string{"certs/ocsp"}},                                           // what it is asked and judged with
 	{0, []string{"certs/keystore"}},                                        // the forms of keys on a disk
 	{0, []string{"certs/revocation"}},                                      // knows certificates, and nothing of ours

@@ -24,6 +24,7 @@ import (
 	"sallyport/audit"
 	"sallyport/broker"
 	"sallyport/certs"
+	"sallyport/certs/acme"
 	"sallyport/config"
 	"sallyport/control"
 	"sallyport/listener"
@@ -47,7 +48,10 @@ type Server struct {
 	doors   []*listener.Listener
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
 	loops   *broker.Loops            // nil: a goroutine for each connection
-	hasPID  bool                     // New has written pid_file: it is not another broker's
+	keepers map[string]*acme.Keeper  // of certificates, by their folders; made at the start only
+	// challenges are ports for http-01, by those folders, until their keepers have them.
+	challenges map[string]net.Listener
+	hasPID     bool // New has written pid_file: it is not another broker's
 
 	version      string
 	decisions    security.Decisions
@@ -203,7 +207,7 @@ func (s *Server) openDoors() error {
 		}
 		s.doors = append(s.doors, d)
 	}
-	return nil
+	return s.openChallenges()
 }
 
 // settle writes pid_file, which others must not find before the ports are ours,
@@ -230,6 +234,9 @@ func (s *Server) Start() error {
 		return err
 	}
 	if err := s.openLoops(); err != nil {
+		return err
+	}
+	if err := s.startACME(); err != nil {
 		return err
 	}
 	s.serving.Go(func() { s.tendTLS(s.ending) })
@@ -307,6 +314,7 @@ func (s *Server) Stop() error {
 		close(s.tending)
 	}
 	s.closeControl()
+	s.stopACME()
 	for _, d := range s.doors {
 		if err := d.Close(); err != nil {
 			s.log.Warn("close listener", "error", err)

@@ -17,6 +17,11 @@ func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
+	if a := l.TLS.ACME; a != nil {
+		if opt.ACME, err = s.keeper(a); err != nil {
+			return fmt.Errorf("listener %s: %w", l.Name, err)
+		}
+	}
 	opt.Log, opt.Alarm, opt.Idle = s.log, s.stapleAlarm(l.Name), s.idle
 	var before *certs.Server
 	if old != nil {

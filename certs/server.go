@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/certs/acme"
 	"sallyport/certs/keystore"
 	"sallyport/certs/revocation"
 	"sallyport/certs/staple"
@@ -24,6 +25,9 @@ type ServerOptions struct {
 	// Password, KeyPassword and Alias are as in [keystore.Source].
 	Password, KeyPassword []byte
 	Alias                 string
+	// ACME obtains the certificate and answers challenges, in the place of
+	// CertFile. Until it has one, handshakes are refused; see [Server.Renew].
+	ACME *acme.Keeper
 	// Directory has certificates by server name, in the place of CertFile.
 	Directory *keystore.DirectorySource
 	// ClientCAFile holds the CAs that client certificates are verified with, in
@@ -102,10 +106,12 @@ func LoadServer(o ServerOptions, before *Server) (*Server, []Warning, error) {
 func (o *ServerOptions) check() error {
 	verifies := o.ClientAuth == tls.VerifyClientCertIfGiven || o.ClientAuth == tls.RequireAndVerifyClientCert
 	switch {
-	case o.CertFile == "" && o.Directory == nil:
+	case o.CertFile == "" && o.Directory == nil && o.ACME == nil:
 		return errors.New("TLS needs a certificate file")
 	case o.Directory != nil && o.CertFile != "":
 		return errors.New("TLS needs a certificate file or a folder of them, not both")
+	case o.ACME != nil && (o.Directory != nil || o.CertFile != ""):
+		return errors.New("TLS needs a certificate that is obtained or one from a file, not both")
 	case o.ClientAuth != tls.NoClientCert && !verifies:
 		return errors.New("client certificates that are asked for must be verified")
 	case verifies && o.ClientCAFile == "":

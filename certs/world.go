@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sallyport/certs/acme"
 	"sallyport/certs/keystore"
 	"sallyport/certs/staple"
 	"sallyport/internal/suites"
@@ -19,6 +20,7 @@ type world struct {
 	nobody     *tls.Config            // for a server name that is refused
 	identities []*identity
 	directory  *keystore.Directory // nil with one certificate
+	acme       *acme.Keeper        // nil where files have the certificates
 	byPair     map[*keystore.Pair]*identity
 	protocols  []string // of alpn, favourite first
 	clientCA   string   // the file
@@ -46,7 +48,7 @@ func (i *identity) certificate(hello *tls.ClientHelloInfo) *tls.Certificate {
 func build(o *ServerOptions, shared *world) (*world, []Warning, error) {
 	w := &world{
 		alpn: make(map[string]*tls.Config), byPair: make(map[*keystore.Pair]*identity),
-		protocols: o.ALPN, clientCA: o.ClientCAFile,
+		protocols: o.ALPN, clientCA: o.ClientCAFile, acme: o.ACME,
 	}
 	var wrong []suites.Wrong
 	if w.speaks, wrong = o.Choice.Set(); wrong != nil {
@@ -78,7 +80,15 @@ func build(o *ServerOptions, shared *world) (*world, []Warning, error) {
 func (w *world) loadPairs(o *ServerOptions) ([]Warning, error) {
 	var pairs []*keystore.Pair
 	var found []keystore.Warning
-	if o.Directory != nil {
+	if o.ACME != nil {
+		pair, err := obtained(o.ACME)
+		if err != nil {
+			return nil, err
+		}
+		if pair != nil {
+			pairs = append(pairs, pair)
+		}
+	} else if o.Directory != nil {
 		var err error
 		if w.directory, found, err = o.Directory.Load(); err != nil {
 			return nil, err
@@ -167,6 +177,12 @@ func (w *world) verifyConnection(state tls.ConnectionState) error {
 // configFor chooses the configuration of one handshake.
 func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	w := s.world.Load()
+	if w.acme != nil && acme.IsChallenge(hello) {
+		return w.acme.ChallengeConfig(), nil
+	}
+	if len(w.identities) == 0 {
+		return w.nobody, nil // there is no certificate yet
+	}
 	if w.directory != nil {
 		// Here, since certificateFor is not called in a resumption.
 		if _, known := w.directory.Lookup(hello.ServerName); !known {
@@ -214,12 +230,17 @@ func cost(p *keystore.Pair) int {
 
 // close ends what w does on the network and heir does not use.
 func (w *world) close(heir *world) {
+	w.forget()
+	w.keepers.close(heir)
+}
+
+// forget ends the keeping of the status of w's certificates.
+func (w *world) forget() {
 	for _, i := range w.identities {
 		if i.staple != nil {
 			i.staple.Close()
 		}
 	}
-	w.keepers.close(heir)
 }
 
 // fromStore are warnings of package keystore.

@@ -2,11 +2,12 @@ package config
 
 import "time"
 
-// ACME is how a listener gets its certificate by itself (RFC 8555).
+// ACME is how a listener gets its certificate by itself (RFC 8555). A change needs
+// a restart.
 type ACME struct {
 	// The URL of the server's directory; the default is Let's Encrypt, whose test server is https://acme-staging-v02.api.letsencrypt.org/directory.
 	Directory string `yaml:"directory"`
-	// The names of the certificate, 1 to 100, in ASCII; a name in another script is written as xn--. There are no wildcards and no addresses. Another list is another certificate, ordered at once.
+	// The names of the certificate, 1 to 100, in ASCII; a name in another script is written as xn--. There are no wildcards and no addresses. Another list is another certificate, ordered at the next start.
 	Domains []string `yaml:"domains"`
 	// An address that the server may write to; empty for none.
 	Email string `yaml:"email"`

@@ -228,6 +228,8 @@ func (k *checker) alpn(key string, l *Listener) {
 	for i, p := range l.TLS.ALPN {
 		if p == "" || len(p) > 255 || printable(p) != p {
 			k.wrong(fmt.Sprintf("%s[%d]", key, i), "must be a protocol's name of 1 to 255 bytes, such as mqtt")
+		} else if p == "acme-tls/1" {
+			k.wrong(fmt.Sprintf("%s[%d]", key, i), "is for the questions of ACME servers, which acme answers")
 		}
 	}
 }

@@ -78,6 +78,10 @@ func (l *Listener) endHandshake(g *guest) {
 	l.counts.Handshaking.Add(-1)
 }
 
+// challengeProtocol is what an ACME server negotiates to see who answers for a
+// name (RFC 8737, 6.2), with a certificate that proves nothing to anybody else.
+const challengeProtocol = "acme-tls/1"
+
 // handshake does PROXY header, TLS and upgrade within one deadline and hands g over.
 func (l *Listener) handshake(g *guest) {
 	// Fails on a closed socket only, and so will the handshake.
@@ -89,6 +93,14 @@ func (l *Listener) handshake(g *guest) {
 	if err := l.secure(g); err != nil {
 		l.counts.HandshakeFailed.Add(1)
 		l.fail(g, "TLS handshake failed", err)
+		return
+	}
+	if g.TLS != nil && g.TLS.NegotiatedProtocol == challengeProtocol {
+		linger(g) // the handshake was the answer: no byte of the peer means anything
+		if g.stream != nil {
+			g.stream.settle()
+		}
+		l.turnAway(g)
 		return
 	}
 	if err := l.upgrade(g); err != nil {

@@ -91,13 +91,13 @@ func (k *Keeper) attempt(ctx context.Context) {
 	k.state.Failures, k.state.LastError, k.state.LastSuccess = 0, "", now
 	serial, next := k.state.Serial, k.state.Next
 	k.mu.Unlock()
+	k.options.Changed(cert)
 	k.log.Info("certificate issued", "directory", k.options.Directory, "domains", k.options.Domains,
 		"serial", serial, "expires", stamp(cert.Leaf.NotAfter), "next", stamp(next))
 	life := cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore)
 	if before := k.options.RenewBefore; before > 0 && before >= life-life/10 {
 		k.log.Warn("renew_before leaves a certificate of this life no time: the default is used", "renew_before", before, "life", life)
 	}
-	k.options.Changed(cert)
 }
 
 // failed logs a failure once, and plans the next attempt.

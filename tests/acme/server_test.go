@@ -33,7 +33,20 @@ func TestMain(m *testing.M) {
 			log.Fatal(err)
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "acme")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir) // a failure leaves a temporary file
+	if err := build(dir); err != nil {
+		log.Print(err)
+		return 1
+	}
+	return m.Run()
 }
 
 // pebble is an ACME server.
@@ -218,7 +231,10 @@ func (l lines) await(t *testing.T, parts ...string) string {
 	t.Helper()
 	for {
 		select {
-		case line := <-l:
+		case line, more := <-l:
+			if !more {
+				t.Fatalf("the log ended without a line with %q", parts)
+			}
 			missing := ""
 			for _, p := range parts {
 				if !strings.Contains(line, p) {
