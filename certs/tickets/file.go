@@ -30,8 +30,9 @@ type Warning struct {
 // Load reads a fleet's file. It has a key a line: 32 bytes in 64 hexadecimal digits
 // or in base64. The first encrypts, all decrypt; there are at most [MaxKeys].
 // Empty lines and those that begin with # are skipped. A key that stands there
-// twice or is made of one byte is refused. No error holds a key. now is the time,
-// for the warning about a file that has not been rotated.
+// twice or is made of one byte is refused, and so is a file that all the world can
+// write: whoever knows a key can make tickets that name any client. No error holds
+// a key. now is the time, for the warning about a file that has not been rotated.
 func Load(path string, now time.Time) (*Ring, []Warning, error) {
 	secrets, info, err := readFile(path)
 	if err != nil {
@@ -39,7 +40,11 @@ func Load(path string, now time.Time) (*Ring, []Warning, error) {
 	}
 	var warnings []Warning
 	// Modes of Windows say nothing about access.
-	if mode := info.Mode().Perm(); runtime.GOOS != "windows" && mode&0o077 != 0 {
+	switch mode := info.Mode().Perm(); {
+	case runtime.GOOS == "windows":
+	case mode&0o002 != 0:
+		return nil, nil, fmt.Errorf("session ticket keys: %s: mode %04o lets anybody change it; 0600 is meant", path, mode)
+	case mode&0o077 != 0:
 		warnings = append(warnings, Warning{path, fmt.Sprintf("mode %04o lets others at the session ticket keys; 0600 is meant", mode)})
 	}
 	if age := now.Sub(info.ModTime()); age > Life {

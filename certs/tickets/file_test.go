@@ -100,6 +100,12 @@ func TestFileWarnings(t *testing.T) {
 				t.Errorf("mode %04o: %v, %v", mode, warnings, err)
 			}
 		}
+		if err := os.Chmod(path, 0o602); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Load(path, time.Now()); err == nil || !strings.Contains(err.Error(), "lets anybody change it") {
+			t.Errorf("a file that anybody can write: %v", err)
+		}
 		if err := os.Chmod(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
