@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"sallyport/internal/folder"
@@ -54,6 +55,7 @@ func Load(path string, now time.Time) (*Ring, []Warning, error) {
 	for _, s := range secrets {
 		r.secrets = append(r.secrets, dated{secret: s})
 	}
+	clear(secrets)
 	r.generation.Store(1)
 	return r, warnings, nil
 }
@@ -81,7 +83,7 @@ func parse(data []byte) ([]secret, error) {
 		return nil, fmt.Errorf("larger than %d KiB", maxFile>>10)
 	}
 	var secrets []secret
-	lines := make(map[secret]int) // where a key stood first
+	var lines []int // where each stands
 	number := 0
 	for line := range bytes.Lines(data) {
 		number++
@@ -94,16 +96,15 @@ func parse(data []byte) ([]secret, error) {
 		}
 		s := secret(key)
 		clear(key)
-		switch first, again := lines[s]; {
-		case again:
-			return nil, fmt.Errorf("line %d repeats the key of line %d", number, first)
+		switch first := slices.Index(secrets, s); {
+		case first >= 0:
+			return nil, fmt.Errorf("line %d repeats the key of line %d", number, lines[first])
 		case bytes.Count(s[:], s[:1]) == len(s):
 			return nil, fmt.Errorf("line %d: the key is one byte over and over, and not random", number)
 		case len(secrets) == MaxKeys:
 			return nil, fmt.Errorf("line %d: more than %d keys", number, MaxKeys)
 		}
-		lines[s] = number
-		secrets = append(secrets, s)
+		secrets, lines = append(secrets, s), append(lines, number)
 	}
 	if len(secrets) == 0 {
 		return nil, errors.New("no key in it")
@@ -143,9 +144,9 @@ func next(secrets []secret) []secret {
 }
 
 // Advance moves a fleet's file on: see [next] for how. A file that isn't there is
-// made, with one key that encrypts and one that waits. It is replaced as a whole;
-// owner and group stay, and so does the mode, but for what it gives to all the
-// world. It returns the ids of the keys, as [Ring.IDs] does.
+// made, mode 0600, with one key that encrypts and one that waits. It is replaced as a
+// whole, and owner, group and mode stay; one that gives anything to all the world is
+// refused. It returns the ids of the keys, as [Ring.IDs] does.
 func Advance(path string) (ids []string, err error) {
 	secrets, info, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -156,6 +157,10 @@ func Advance(path string) (ids []string, err error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	// Not mended in silence: a broker that reads it so would be locked out.
+	if info != nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("%s: mode %04o lets anybody at the session ticket keys; 0600 is meant", path, info.Mode().Perm())
 	}
 	secrets = next(secrets)
 	data := text(secrets)
@@ -185,7 +190,7 @@ func replaceFile(path string, data []byte, old fs.FileInfo) (err error) {
 	if old != nil {
 		// A broker that is another user's must still be able to read it.
 		if err = owner.Give(f, old); err == nil {
-			err = f.Chmod(old.Mode().Perm() &^ 0o007)
+			err = f.Chmod(old.Mode().Perm())
 		}
 	}
 	if err == nil {

@@ -197,7 +197,22 @@ func TestAdvanceKeepsModeOwnerAndLink(t *testing.T) {
 	if got := mode(); got != 0o600 {
 		t.Errorf("a new file has mode %v", got)
 	}
-	if err := os.Chmod(path, 0o644); err != nil {
+	for _, open := range []fs.FileMode{0o644, 0o602} {
+		if err := os.Chmod(path, open); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Advance(path); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("mode %04o", open)) {
+			t.Errorf("mode %v: %v", open, err)
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+			t.Errorf("mode %v: the refused file was changed: %v", open, err)
+		}
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
@@ -208,7 +223,7 @@ func TestAdvanceKeepsModeOwnerAndLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := mode(); got != 0o640 {
-		t.Errorf("after the rotation it has mode %v, want 0640: the group's read, and not the world's", got)
+		t.Errorf("after the rotation it has mode %v, want 0640", got)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("the link was replaced: %v", err)
