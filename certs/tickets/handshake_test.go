@@ -271,15 +271,17 @@ func TestWhatIsNotBoundServesNobody(t *testing.T) {
 func TestTwoDoorsOfOneRing(t *testing.T) {
 	w := newWatch()
 	p := newPKI(t, w.time())
-	ring := New(w.time)
-	var doors []*tls.Config
-	for _, name := range []string{"one", "two"} {
-		doors = append(doors, (&door{w: w, ring: ring, scope: Scope{Listener: name}, cert: p.server}).config())
-	}
-	client := p.visitor(w, false)
-	for i, want := range []bool{false, true, false, true} {
-		if got := visit(t, doors[i/2], client); got != want {
-			t.Errorf("connection %d resumed = %t, want %t", i+1, got, want)
+	for _, names := range [][2]string{{"one", "two"}, {"one", ""}, {"", ""}} {
+		ring := New(w.time)
+		var doors []*tls.Config
+		for _, name := range names {
+			doors = append(doors, (&door{w: w, ring: ring, scope: Scope{Listener: name}, cert: p.server}).config())
+		}
+		client := p.visitor(w, false)
+		for i, want := range []bool{false, true, false, true} {
+			if got := visit(t, doors[i/2], client); got != want {
+				t.Errorf("listeners %q, connection %d: resumed = %t, want %t", names, i+1, got, want)
+			}
 		}
 	}
 }
