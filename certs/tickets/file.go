@@ -26,6 +26,8 @@ const maxFile = 16 << 10
 type Warning struct {
 	File string
 	Text string
+	// Exposed says that others than the owner may read a secret.
+	Exposed bool
 }
 
 // Load reads a fleet's file. It has a key a line: 32 bytes in 64 hexadecimal digits
@@ -46,10 +48,10 @@ func Load(path string, now time.Time) (*Ring, []Warning, error) {
 	case mode&0o002 != 0:
 		return nil, nil, fmt.Errorf("session ticket keys: %s: mode %04o lets anybody change it; 0600 is meant", path, mode)
 	case mode&0o077 != 0:
-		warnings = append(warnings, Warning{path, fmt.Sprintf("mode %04o lets others at the session ticket keys; 0600 is meant", mode)})
+		warnings = append(warnings, Warning{path, fmt.Sprintf("mode %04o lets others at the session ticket keys; 0600 is meant", mode), true})
 	}
 	if age := now.Sub(info.ModTime()); age > Life {
-		warnings = append(warnings, Warning{path, fmt.Sprintf("session ticket keys have not been changed for %d days; 24 h is meant", age/(24*time.Hour))})
+		warnings = append(warnings, Warning{File: path, Text: fmt.Sprintf("session ticket keys have not been changed for %d days; 24 h is meant", age/(24*time.Hour))})
 	}
 	r := &Ring{now: time.Now, fleet: true}
 	for _, s := range secrets {

@@ -96,7 +96,7 @@ func TestFileWarnings(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, warnings, err := Load(path, time.Now())
-			if err != nil || len(warnings) != 1 || warnings[0].File != path || !strings.Contains(warnings[0].Text, fmt.Sprintf("mode %04o", mode)) {
+			if err != nil || len(warnings) != 1 || warnings[0].File != path || !warnings[0].Exposed || !strings.Contains(warnings[0].Text, fmt.Sprintf("mode %04o", mode)) {
 				t.Errorf("mode %04o: %v, %v", mode, warnings, err)
 			}
 		}
@@ -111,7 +111,7 @@ func TestFileWarnings(t *testing.T) {
 		}
 	}
 	_, warnings, err := Load(path, time.Now().Add(8*24*time.Hour))
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Text, "have not been changed for 8 days") {
+	if err != nil || len(warnings) != 1 || warnings[0].Exposed || !strings.Contains(warnings[0].Text, "have not been changed for 8 days") {
 		t.Errorf("an old file: %v, %v", warnings, err)
 	}
 }
