@@ -20,6 +20,8 @@ type run struct {
 	abort  context.CancelCauseFunc
 	rest   []byte // pattern of the payloads
 
+	secured secured
+
 	// measureFrom is the time from which stamps count, in nanoseconds since start.
 	measureFrom atomic.Int64
 
