@@ -64,6 +64,8 @@ func (r *results) markdown() string {
 	section("Beside Mosquitto", "The same as a ratio to Mosquitto in the same rows; below 1 is less CPU. The last four columns are ratios of figures that were taken "+
 		"with the same load elsewhere, to Mosquitto 2.1 there, and are only quoted: FlashMQ 1.26, mochi-mqtt 2.7.9, nats-server 2.15, and what Sallyport aims at.",
 		r.ratios(cpu))
+	section("Over TLS", "Messages, or handshakes with what else a connection does, for each second of the broker's CPU, and what was negotiated.",
+		r.perSecond())
 	section("Memory", "Bytes of resident memory.", r.figures(memory))
 	section("Memory beside Mosquitto", "As above; Mosquitto's small buffers win where connections are idle.", r.ratios(memory))
 	section("Rates", "Deliveries (or connections) per second. With \\* the load's core was the limit, and the broker might do more.",
@@ -206,19 +208,29 @@ func (r *results) figures(u unit) *table {
 	r.each(u, func(w row, g figure, title string) {
 		cells := []string{title}
 		for _, id := range r.Brokers {
-			s := r.statOf(w, g, id)
-			switch {
-			case s.n == 0:
-				cells = append(cells, "-")
-			case s.n == 1:
-				cells = append(cells, u.write(s.median))
-			default:
-				cells = append(cells, fmt.Sprintf("%s ±%.0f %%", u.write(s.median), 100*s.spread))
-			}
+			cells = append(cells, r.cell(w, g, id, func(s stat) string {
+				if s.n == 1 {
+					return u.write(s.median)
+				}
+				return fmt.Sprintf("%s ±%.0f %%", u.write(s.median), 100*s.spread)
+			}))
 		}
 		t.line(cells)
 	})
 	return t
+}
+
+// cell is what a figure says of a broker, or why there is none.
+func (r *results) cell(w row, g figure, broker string, write func(stat) string) string {
+	if s := r.statOf(w, g, broker); s.n > 0 {
+		return write(s)
+	}
+	for _, v := range r.of(w.id, broker, r.pinned()) {
+		if strings.HasPrefix(v.Error, errNoResumption.Error()) {
+			return errNoResumption.Error()
+		}
+	}
+	return "-"
 }
 
 func (r *results) statOf(w row, g figure, broker string) stat {

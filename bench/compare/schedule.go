@@ -146,6 +146,9 @@ func (s *schedule) load(ctx context.Context, r row, v *server, pinned bool) (*be
 	}
 	report := new(bench.Report)
 	if json.Unmarshal([]byte(out.String()), report) == nil && report.Scenario != "" {
+		if err := r.judge(report); err != nil {
+			return nil, err
+		}
 		return report, nil
 	}
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
@@ -164,7 +167,10 @@ func (s *schedule) arguments(r row, v *server) []string {
 		args[slices.Index(args, "--count")+1] = fmt.Sprint(less.n)
 	}
 	if v.tls {
-		args = append(args, "--cafile", s.bench.files.CAFile)
+		args = append(args, "--cafile", s.bench.keys.ca)
+	}
+	if r.mutual {
+		args = append(args, "--cert", s.bench.keys.client.cert, "--key", s.bench.keys.client.key)
 	}
 	if !slices.Contains(args, "--concurrency") {
 		// First logins cost 20 ms each and aren't measured: no crowd of them.
