@@ -283,11 +283,13 @@ func handshakeConfigs(tb testing.TB, c handshakeCase) (server, client *tls.Confi
 		client.Certificates = []tls.Certificate{{Certificate: [][]byte{issue(tb, leaf, rootCert, key, rootKey).Raw}, PrivateKey: key}}
 	}
 	if c.crl {
-		files.CRLFile = filepath.Join(dir, "root.crl")
-		writeBlock(tb, files.CRLFile, "X509 CRL", revoke(tb, 1000, rootCert, rootKey))
+		list := filepath.Join(dir, "root.crl")
+		writeBlock(tb, list, "X509 CRL", revoke(tb, 1000, rootCert, rootKey))
+		files.Revocation.CRLFiles = []string{list}
 	}
-	s, _, err := certs.LoadServer(files)
+	s, _, err := certs.LoadServer(files, nil)
 	must(tb, err)
+	tb.Cleanup(s.Close)
 	return s.Config(), client
 }
 
