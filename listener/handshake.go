@@ -59,8 +59,7 @@ func (l *Listener) beginHandshake(g *guest) {
 
 // stretch gives a goroutine the stack that a TLS handshake will need, while there
 // is next to nothing on it. Otherwise the runtime doubles it again and again in the
-// depths of the handshake, and goes through all frames each time: a tenth of what
-// a handshake costs that resumes a session of TLS 1.2.
+// depths of the handshake, and goes through all frames each time.
 //
 //go:noinline
 func stretch() byte {

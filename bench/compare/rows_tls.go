@@ -70,19 +70,18 @@ func encrypted() []row {
 // full ones: a figure of those would compare apples with pears.
 var errNoResumption = errors.New("does not resume")
 
-// judge says why a report is none of its row: it was made otherwise than the
-// row's title says.
-func (r row) judge(report *bench.Report) error {
+// accept returns the report unless it was made otherwise than the row's title says.
+func (r row) accept(report *bench.Report) (*bench.Report, error) {
 	share := report.Measures["tls_resumed_share"]
 	switch {
 	case r.resumes && share < 1:
-		return fmt.Errorf("%w: %.0f %% of the connections did", errNoResumption, 100*share)
+		return nil, fmt.Errorf("%w: %.0f %% of the connections did", errNoResumption, 100*share)
 	case !r.resumes && share > 0:
-		return fmt.Errorf("%.0f %% of the connections resumed a session", 100*share)
+		return nil, fmt.Errorf("%.0f %% of the connections resumed a session", 100*share)
 	case r.negotiates != "" && report.TLS != r.negotiates:
-		return fmt.Errorf("negotiated %q, not %q", report.TLS, r.negotiates)
+		return nil, fmt.Errorf("negotiated %q, not %q", report.TLS, r.negotiates)
 	}
-	return nil
+	return report, nil
 }
 
 // perSecond is a table of what a second of the broker's CPU suffices for in the

@@ -146,10 +146,7 @@ func (s *schedule) load(ctx context.Context, r row, v *server, pinned bool) (*be
 	}
 	report := new(bench.Report)
 	if json.Unmarshal([]byte(out.String()), report) == nil && report.Scenario != "" {
-		if err := r.judge(report); err != nil {
-			return nil, err
-		}
-		return report, nil
+		return r.accept(report)
 	}
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return nil, errors.New(strings.TrimSpace(complaint.String()))

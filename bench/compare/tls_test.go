@@ -35,8 +35,8 @@ func TestOnlyWhatARowIsAboutCounts(t *testing.T) {
 		{"a mixture", full, report(tls13+"; "+tls12, 0), "negotiated"},
 		{"no TLS where there should be", full, &bench.Report{}, "negotiated"},
 	} {
-		err := c.row.judge(c.report)
-		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+		got, err := c.row.accept(c.report)
+		if c.says == "" && (err != nil || got != c.report) || c.says != "" && got != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.says)
 		}
 		if errors.Is(err, errNoResumption) != strings.Contains(c.says, "does not resume") {
@@ -104,6 +104,25 @@ func TestKeys(t *testing.T) {
 	text, err := os.ReadFile(w.keys.crl)
 	if err != nil || strings.Count(string(text), "BEGIN X509 CRL") != 1 {
 		t.Errorf("%s: %v", w.keys.crl, err)
+	}
+}
+
+func TestEachRowHasItsKeys(t *testing.T) {
+	w := &workbench{keys: keys{
+		ecdsa: pair{"ecdsa.crt", "ecdsa.key"}, rsa: pair{"rsa.crt", "rsa.key"}, clientCA: "clients.crt", crl: "clients.crl",
+	}}
+	for id, want := range map[string]string{
+		"tlsfull": "ecdsa.crt ecdsa.key", "tls12rsa": "rsa.crt rsa.key", "tlsmutualresumed": "ecdsa.crt ecdsa.key clients.crt",
+		"idlemutual": "ecdsa.crt ecdsa.key clients.crt", "tlscrl": "ecdsa.crt ecdsa.key clients.crt clients.crl",
+	} {
+		chosen, err := chooseRows(id, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := w.settings(broker{}, chosen[0])
+		if got := strings.TrimSpace(strings.Join([]string{s.Cert, s.Key, s.ClientCA, s.CRL}, " ")); got != want || !s.TLS {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
 	}
 }
 

@@ -180,6 +180,19 @@ type server struct {
 	stop   func()
 }
 
+// settings are those of b for a row, but for where it listens and keeps things.
+func (w *workbench) settings(b broker, r row) settings {
+	shown := w.keys.server(r)
+	set := settings{TLS: r.tls, Deep: r.deep, Driver: b.driver, Users: r.users(), Cert: shown.cert, Key: shown.key}
+	if r.mutual {
+		set.ClientCA = w.keys.clientCA
+	}
+	if r.crl {
+		set.CRL = w.keys.crl
+	}
+	return set
+}
+
 // start runs b for one row and waits until it accepts connections. stop ends it,
 // as does the end of ctx; in the worst case by force after some seconds.
 func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*server, error) {
@@ -189,14 +202,8 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 	}
 	w.serial++
 	name := fmt.Sprintf("%03d-%s-%s", w.serial, r.id, b.id)
-	shown := w.keys.server(r)
-	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Driver: b.driver, Users: r.users(), Cert: shown.cert, Key: shown.key, Dir: filepath.Join(w.store, name)}
-	if r.mutual {
-		set.ClientCA = w.keys.clientCA
-	}
-	if r.crl {
-		set.CRL = w.keys.crl
-	}
+	set := w.settings(b, r)
+	set.Port, set.Dir = port, filepath.Join(w.store, name)
 	if err := os.MkdirAll(set.Dir, 0o700); err != nil {
 		return nil, err
 	}
