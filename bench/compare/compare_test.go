@@ -169,27 +169,29 @@ func TestIdleSizesFollowTheDescriptors(t *testing.T) {
 }
 
 func TestOnlyTheTextBetweenTheMarksIsReplaced(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "doc.md")
-	os.WriteFile(path, []byte("before\n"+beginMark+"\nold\n"+endMark+"\nafter\n"), 0o600)
+	path, m := filepath.Join(t.TempDir(), "doc.md"), marksOf("")
+	os.WriteFile(path, []byte("before\n"+m.begin+"\nold\n"+m.end+"\nafter\n"), 0o600)
 	for range 2 {
-		if err := replaceBetween(path, "new\n"); err != nil {
+		if err := replaceBetween(path, "new\n", m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, _ := os.ReadFile(path)
-	if want := "before\n" + beginMark + "\n\nnew\n\n" + endMark + "\nafter\n"; string(got) != want {
+	if want := "before\n" + m.begin + "\n\nnew\n\n" + m.end + "\nafter\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	os.WriteFile(path, []byte("no marks"), 0o600)
-	if err := replaceBetween(path, "new"); err == nil {
+	if err := replaceBetween(path, "new", m); err == nil {
 		t.Error("a document without marks was written")
 	}
 }
 
 func TestTheDocumentHasTheMarks(t *testing.T) {
 	text, err := os.ReadFile("docs/performance.md")
-	if err != nil || strings.Count(string(text), beginMark) != 1 || strings.Count(string(text), endMark) != 1 {
-		t.Errorf("docs/performance.md has no pair of marks (%v)", err)
+	for _, m := range []marks{marksOf(""), marksOf(overTLS)} {
+		if err != nil || strings.Count(string(text), m.begin) != 1 || strings.Count(string(text), m.end) != 1 {
+			t.Errorf("docs/performance.md has no pair of %q (%v)", m, err)
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	if o.write != "" {
-		return replaceBetween(o.write, results.markdown())
+		return replaceBetween(o.write, results.markdown(), marksOf(o.rows))
 	}
 	_, err = fmt.Print(results.markdown())
 	return err

@@ -8,24 +8,30 @@ import (
 	"strings"
 )
 
-// The generated part of a document lies between these lines.
-const (
-	beginMark = "<!-- written by go run ./bench/compare -write -->"
-	endMark   = "<!-- end of what bench/compare wrote -->"
-)
+// marks are lines of a document, between which a generated part of it lies.
+type marks struct{ begin, end string }
+
+// marksOf are those of what is written for -rows. The rows over TLS have a part of
+// their own, since they are measured by themselves when TLS has changed.
+func marksOf(rows string) marks {
+	if rows == overTLS {
+		return marks{"<!-- written by go run ./bench/compare -rows tls -write -->", "<!-- end of what bench/compare -rows tls wrote -->"}
+	}
+	return marks{"<!-- written by go run ./bench/compare -write -->", "<!-- end of what bench/compare wrote -->"}
+}
 
 // replaceBetween puts text between the marks of the document.
-func replaceBetween(path, text string) error {
+func replaceBetween(path, text string, m marks) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	head, rest, found := bytes.Cut(old, []byte(beginMark))
-	_, tail, ended := bytes.Cut(rest, []byte(endMark))
+	head, rest, found := bytes.Cut(old, []byte(m.begin))
+	_, tail, ended := bytes.Cut(rest, []byte(m.end))
 	if !found || !ended {
-		return fmt.Errorf("%s has no lines %q and %q", path, beginMark, endMark)
+		return fmt.Errorf("%s has no lines %q and %q", path, m.begin, m.end)
 	}
-	return os.WriteFile(path, slices.Concat(head, []byte(beginMark+"\n\n"+text+"\n"+endMark), tail), 0o644)
+	return os.WriteFile(path, slices.Concat(head, []byte(m.begin+"\n\n"+text+"\n"+m.end), tail), 0o644)
 }
 
 // table is a Markdown table in the making.
