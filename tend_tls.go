@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/audit"
@@ -60,6 +61,9 @@ func (s *Server) tendTLS(done <-chan struct{}) {
 	}
 }
 
+// levels makes one level of a topic of a listener's name.
+var levels = strings.NewReplacer("/", "_", "+", "_", "#", "_")
+
 // tellEnds warns of certificates and revocation lists that end, once a day each.
 func (s *Server) tellEnds(t *tlsTender, now time.Time) {
 	s.mu.Lock()
@@ -73,8 +77,14 @@ func (s *Server) tellEnds(t *tlsTender, now time.Time) {
 		t.told[key] = now
 		s.audit.Record(audit.CertificateAlarm, slog.String("listener", listener), slog.String("what", kind), slog.String("certificate", what), slog.String("text", text))
 	}
+	first := make(map[string]int64)
+	defer func() { s.Metrics().Certificates.Set(first) }()
 	for name, srv := range w.tls {
 		for _, c := range srv.InUse() {
+			gauge := levels.Replace(name) + "/" + c.Use
+			if end, known := first[gauge]; !known || c.Certificate.NotAfter.Unix() < end {
+				first[gauge] = c.Certificate.NotAfter.Unix()
+			}
 			if text := ends(c.Certificate, now); text != "" {
 				tell(name, c.Use, c.Certificate.Subject.String()+" serial "+c.Certificate.SerialNumber.Text(16), text+" ("+c.File+")")
 			}

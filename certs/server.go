@@ -64,9 +64,8 @@ type Stapling struct {
 // sessions as in new ones, and so are version, suite and group: a session that
 // was begun under other rules is refused.
 type Server struct {
-	options ServerOptions
-	base    *tls.Config
-	world   atomic.Pointer[world]
+	base  *tls.Config
+	world atomic.Pointer[world]
 }
 
 // LoadServer reads the files of o. Warnings are for the log; they come with a
@@ -87,7 +86,7 @@ func LoadServer(o ServerOptions, before *Server) (*Server, []Warning, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &Server{options: o}
+	s := &Server{}
 	s.world.Store(w)
 	s.base = &tls.Config{
 		// Without any certificate crypto/tls refuses a configuration before it asks
@@ -197,7 +196,7 @@ func (s *Server) InUse() []InUse {
 		}
 	}
 	for _, c := range w.trust.anchors {
-		all = append(all, InUse{c, "client_ca", s.options.ClientCAFile})
+		all = append(all, InUse{c, "client_ca", w.clientCA})
 	}
 	return all
 }

@@ -20,6 +20,8 @@ type world struct {
 	identities []*identity
 	directory  *keystore.Directory // nil with one certificate
 	byPair     map[*keystore.Pair]*identity
+	protocols  []string // of alpn, favourite first
+	clientCA   string   // the file
 	speaks     *suites.Set
 	trust      *trust
 	keepers    keepers
@@ -42,7 +44,10 @@ func (i *identity) certificate(hello *tls.ClientHelloInfo) *tls.Certificate {
 
 // build reads everything; shared is a world whose keepers may be used again.
 func build(o *ServerOptions, shared *world) (*world, []Warning, error) {
-	w := &world{alpn: make(map[string]*tls.Config), byPair: make(map[*keystore.Pair]*identity)}
+	w := &world{
+		alpn: make(map[string]*tls.Config), byPair: make(map[*keystore.Pair]*identity),
+		protocols: o.ALPN, clientCA: o.ClientCAFile,
+	}
 	var wrong []suites.Wrong
 	if w.speaks, wrong = o.Choice.Set(); wrong != nil {
 		return nil, nil, o.Choice.Err()
@@ -168,7 +173,7 @@ func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			return w.nobody, nil
 		}
 	}
-	for _, protocol := range s.options.ALPN {
+	for _, protocol := range w.protocols {
 		if slices.Contains(hello.SupportedProtos, protocol) {
 			return w.alpn[protocol], nil
 		}

@@ -1,11 +1,13 @@
 package tls_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,6 +194,30 @@ func TestALPN(t *testing.T) {
 		}
 		if got := conn.ConnectionState().NegotiatedProtocol; got != c.want {
 			t.Errorf("%+v: %q", c, got)
+		}
+		_ = conn.Close() // nothing was written
+		if c.transport != "tls" {
+			continue
+		}
+		// A reload may choose others.
+		text, err := os.ReadFile(s.path("sallyport.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.more == "" {
+			text = bytes.Replace(text, []byte("certificate: server.crt"), []byte("certificate: server.crt\n      alpn: [later]"), 1)
+		} else {
+			text = bytes.Replace(text, []byte(c.more), []byte("alpn: [later]"), 1)
+		}
+		s.write("sallyport.yaml", text)
+		s.reload()
+		client.NextProtos = []string{"mqtt", "later"}
+		if conn, err = tls.Dial("tcp", s.addr(), client); err != nil {
+			t.Errorf("%+v after a reload: %v", c, err)
+			continue
+		}
+		if got := conn.ConnectionState().NegotiatedProtocol; got != "later" {
+			t.Errorf("%+v after a reload: %q", c, got)
 		}
 		_ = conn.Close() // nothing was written
 	}
