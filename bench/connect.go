@@ -10,12 +10,16 @@ import (
 	"sallyport/packet"
 )
 
+// introductions is how many clients connect for the first time at once: a broker
+// that hashes passwords may turn a crowd of them away.
+const introductions = 8
+
 // connectStorm opens Connections connections, each closed after its CONNACK.
 // With a rate, the time of each runs from when it was due.
 func (r *run) connectStorm(ctx context.Context) error {
 	if r.Clients > 0 {
 		r.Progress(fmt.Sprintf("connecting %d clients once", r.Clients))
-		err := r.each(ctx, r.Clients, func(i int) error {
+		err := abreast(ctx, r.Clients, min(r.Concurrency, introductions), func(i int) error {
 			c, err := r.openOnce(ctx, i)
 			if err != nil {
 				return fmt.Errorf("client %d: %w", i, err)
