@@ -30,6 +30,7 @@ func (s *Server) Renew() ([]Warning, error) {
 		w.alpn[protocol] = c.Clone()
 		w.alpn[protocol].GetCertificate = w.certificateFor
 	}
+	w.bindTickets()
 	s.world.Store(&w)
 	was.forget() // after the new is there: what is known of the same certificate is kept
 	return warnings, nil
