@@ -124,7 +124,7 @@ func (k *checker) tls(key string, l *Listener) {
 	k.file(key+".certificate", t.Certificate, false)
 	k.file(key+".key", t.Key, true)
 	k.clientCertificates(key, t)
-	_, wrong := t.protocols()
+	_, wrong := t.protocols(k.c.FIPS)
 	for _, w := range wrong {
 		k.wrong(key+"."+w.Path(), "%s", w.Text)
 	}
