@@ -41,7 +41,8 @@ func Check(cfg *config.Config) (*Findings, error) {
 		}
 	}
 	f.Warnings = append(f.Warnings, controlWarnings(cfg)...)
-	if err = errors.Join(err, checkStore(cfg)); err != nil {
+	f.Warnings = append(f.Warnings, fipsWarnings(cfg)...)
+	if err = errors.Join(err, checkStore(cfg), demandFIPS(cfg)); err != nil {
 		return f, err
 	}
 	for i := range cfg.Listeners {

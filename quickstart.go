@@ -54,7 +54,7 @@ func PrepareQuickstart(dir string) (*Quickstart, error) {
 	if q.User == "" {
 		q.User = "user-" + strings.ToLower(rand.Text()[:6])
 		q.Password = rand.Text()
-		hash, err := authn.Hash(authn.Argon2id, []byte(q.Password), authn.Params{})
+		hash, err := authn.Hash(authn.Preferred(false), []byte(q.Password), authn.Params{})
 		if err != nil {
 			return nil, err
 		}

@@ -104,7 +104,7 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 		}
 		p, warnings, err := authn.OpenPasswords(authn.PasswordsOptions{
 			Name: a.Name, Realm: a.Realm, Path: a.File, Cache: s.cache,
-			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker()}, AllowEmpty: a.AllowEmpty,
+			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker(), FIPS: s.cfg.FIPS}, AllowEmpty: a.AllowEmpty,
 		})
 		if err != nil {
 			return nil, err
@@ -241,7 +241,7 @@ func chosen(policies map[string]security.Policy, names []string) []security.Poli
 }
 
 func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
-	opt, err := tlsOptions(l.TLS)
+	opt, err := tlsOptions(l.TLS, s.cfg.FIPS)
 	if l.Transport.Web() {
 		opt.ALPN = []string{"http/1.1"}
 	}
@@ -269,7 +269,7 @@ func exposed(path string) bool {
 	return err == nil && runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0
 }
 
-func tlsOptions(t *config.TLS) (certs.ServerOptions, error) {
+func tlsOptions(t *config.TLS, fips bool) (certs.ServerOptions, error) {
 	o := certs.ServerOptions{CertFile: t.Certificate, KeyFile: t.Key, ClientCAFile: t.ClientCA, CRLFile: t.CRL, ALPN: []string{"mqtt"}}
 	switch t.ClientAuth {
 	case config.ClientAuthOptional:
@@ -278,6 +278,6 @@ func tlsOptions(t *config.TLS) (certs.ServerOptions, error) {
 		o.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	var err error
-	o.Choice, err = t.Protocols()
+	o.Choice, err = t.Protocols(fips)
 	return o, err
 }

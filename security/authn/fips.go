@@ -1,6 +1,9 @@
 package authn
 
-import "fmt"
+import (
+	"crypto/fips140"
+	"fmt"
+)
 
 // What SP 800-132 demands of PBKDF2 (5.1) and recommends as the least (5.2). Go's
 // module counts a shorter salt as no approved service.
@@ -36,9 +39,10 @@ func (h *hash) fitFIPS(lim Limits) error {
 	return h.outsideFIPS()
 }
 
-// Preferred is the algorithm for new passwords of people.
-func Preferred(lim Limits) Algorithm {
-	if lim.FIPS {
+// Preferred is the algorithm for new passwords of people; fips asks for one within
+// FIPS 140-3, as a process in FIPS 140-3 mode does unasked.
+func Preferred(fips bool) Algorithm {
+	if fips || fips140.Enabled() {
 		return PBKDF2SHA512
 	}
 	return Argon2id

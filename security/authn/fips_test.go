@@ -98,10 +98,10 @@ func TestFIPSReload(t *testing.T) {
 // TestFIPSHash holds that what is made for FIPS 140-3 is of it, and nothing else is made.
 func TestFIPSHash(t *testing.T) {
 	lim := Limits{FIPS: true}
-	if got := Preferred(lim); got != PBKDF2SHA512 {
+	if got := Preferred(true); got != PBKDF2SHA512 {
 		t.Errorf("preferred is %s", got)
 	}
-	if got := Preferred(Limits{}); got != Argon2id {
+	if got := Preferred(false); got != Argon2id {
 		t.Errorf("preferred without is %s", got)
 	}
 	encoded, err := HashWithin(lim, PBKDF2SHA512, []byte("right"), Params{Iterations: 1000})
@@ -136,7 +136,7 @@ func TestFIPSOnly(t *testing.T) {
 		}
 		return
 	}
-	encoded, err := Hash(Preferred(Limits{FIPS: true}), []byte("right"), Params{Iterations: 1000})
+	encoded, err := Hash(Preferred(false), []byte("right"), Params{Iterations: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

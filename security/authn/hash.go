@@ -163,13 +163,15 @@ func (h *hash) encode() string {
 }
 
 // Hash encodes password for a password file under a fresh salt. The bounds are
-// those of the default Limits, with FIPS in a process in FIPS 140-3 mode.
+// those of the default Limits.
 func Hash(a Algorithm, password []byte, p Params) (string, error) {
-	return HashWithin(Limits{FIPS: fips140.Enabled()}, a, password, p)
+	return HashWithin(Limits{}, a, password, p)
 }
 
-// HashWithin is Hash for a file that is to be read within lim.
+// HashWithin is Hash for a file that is to be read within lim. A process in FIPS
+// 140-3 mode makes no hash that is outside it.
 func HashWithin(lim Limits, a Algorithm, password []byte, p Params) (string, error) {
+	lim.FIPS = lim.FIPS || fips140.Enabled()
 	return hashWith(a, password, p, lim.withDefaults())
 }
 
