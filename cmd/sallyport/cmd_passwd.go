@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ type passwdCmd struct {
 	User     string `arg:"" optional:"" help:"The user."`
 	Password string `arg:"" optional:"" help:"The password, with -b."`
 
-	fips bool // only what is within FIPS 140-3 is written
+	fips bool // what --config says
 }
 
 // Help shows examples.
@@ -90,11 +91,12 @@ func (c *passwdCmd) Run(e *env) error {
 // hash encodes a password, within FIPS 140-3 where the configuration or the process
 // says so.
 func (c *passwdCmd) hash(password []byte) (string, error) {
+	lim := authn.Limits{FIPS: c.fips || fips140.Enabled()}
 	algorithm := authn.Algorithm(c.Hash)
 	if algorithm == "" {
-		algorithm = authn.Preferred(c.fips)
+		algorithm = lim.Preferred()
 	}
-	return authn.HashWithin(authn.Limits{FIPS: c.fips}, algorithm, password, authn.Params{Iterations: c.Iterations})
+	return authn.HashWithin(lim, algorithm, password, authn.Params{Iterations: c.Iterations})
 }
 
 // configured reads what --config says.

@@ -1,9 +1,6 @@
 package authn
 
-import (
-	"crypto/fips140"
-	"fmt"
-)
+import "fmt"
 
 // What SP 800-132 demands of PBKDF2 (5.1) and recommends as the least (5.2). Go's
 // module counts a shorter salt as no approved service.
@@ -39,10 +36,10 @@ func (h *hash) fitFIPS(lim Limits) error {
 	return h.outsideFIPS()
 }
 
-// Preferred is the algorithm for new passwords of people; fips asks for one within
-// FIPS 140-3, as a process in FIPS 140-3 mode does unasked.
-func Preferred(fips bool) Algorithm {
-	if fips || fips140.Enabled() {
+// Preferred is the algorithm for new passwords of people in a file that is to be read
+// within l.
+func (l Limits) Preferred() Algorithm {
+	if l.FIPS {
 		return PBKDF2SHA512
 	}
 	return Argon2id
