@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -315,6 +316,42 @@ func TestRefusesToStart(t *testing.T) {
 	} {
 		newFolder(t, more).refused(t, frozen, "", "sallyport.yaml:3:", says)
 	}
+}
+
+// TestReload: a file that holds one hash outside changes nothing for those in it.
+func TestReload(t *testing.T) {
+	f := newFolder(t, "")
+	b := f.serve(t, frozen, "")
+	good, err := os.ReadFile(f.path("passwd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out := output(t, plain, "", "passwd", "-b", f.path("passwd"), "bob", "pw"); code != 0 {
+		t.Fatalf("passwd: exit %d: %s", code, out)
+	}
+	target := client.Target{Transport: client.TLS, Address: b.addr["mqtts"], TLS: f.trusting(t)}
+	reload := func(says string) {
+		t.Helper()
+		if err := b.process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		b.logs(t, says)
+		if err := enter(t, target, "alice", password); err != nil {
+			t.Errorf("alice: %v", err)
+		}
+		var refused *client.ReasonError
+		if err := enter(t, target, "bob", "pw"); !errors.As(err, &refused) {
+			t.Errorf("bob: %v, want a refusal", err)
+		}
+	}
+	reload("argon2id is outside FIPS 140-3")
+	f.write(t, "passwd", string(good))
+	text, err := os.ReadFile(f.path("sallyport.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "sallyport.yaml", strings.Replace(string(text), "fips: true\n", "", 1))
+	reload("can't change fips")
 }
 
 // TestLegacySuiteByName: what is within FIPS 140-3 and weak is still the operator's word.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,8 +114,21 @@ func (f folder) write(t *testing.T, name, text string) {
 
 // broker is one that serves.
 type broker struct {
-	addr map[string]string // by listener
-	log  string            // until it listened
+	addr    map[string]string // by listener
+	log     string            // until it listened
+	process *os.Process
+	lines   <-chan string // of the log, from then on
+}
+
+// logs waits for a line with text.
+func (b broker) logs(t *testing.T, text string) {
+	t.Helper()
+	for line := range b.lines {
+		if strings.Contains(line, text) {
+			return
+		}
+	}
+	t.Fatalf("the log ends without %q", text)
 }
 
 var listening = regexp.MustCompile(`msg=listening listener=(\w+) .*addr=(\S+)`)
@@ -133,16 +145,17 @@ func (f folder) serve(t *testing.T, binary, godebug string) broker {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	drained := make(chan struct{})
+	rest := make(chan string)
 	t.Cleanup(func() {
 		defer cancel()
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended, which Wait tells
-		<-drained
+		for range rest {
+		}
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the broker ended with %v", err)
 		}
 	})
-	b := broker{addr: map[string]string{}}
+	b := broker{addr: map[string]string{}, process: cmd.Process, lines: rest}
 	lines := bufio.NewScanner(out)
 	for len(b.addr) < 3 && lines.Scan() {
 		b.log += lines.Text() + "\n"
@@ -151,8 +164,10 @@ func (f folder) serve(t *testing.T, binary, godebug string) broker {
 		}
 	}
 	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, out) // until it ends
+		defer close(rest)
+		for lines.Scan() {
+			rest <- lines.Text()
+		}
 	}()
 	if len(b.addr) < 3 {
 		t.Fatalf("the broker doesn't listen:\n%s", b.log)
