@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport/certs"
 	"sallyport/config"
 	"sallyport/internal/suites"
 	"sallyport/security"
@@ -42,6 +43,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 			f.Warnings = append(f.Warnings, x.file+": "+x.text)
 		}
 	}
+	defer w.close()
 	f.Warnings = append(f.Warnings, controlWarnings(cfg)...)
 	f.Warnings = append(f.Warnings, fipsWarnings(cfg)...)
 	if err = errors.Join(err, checkStore(cfg)); err != nil {
@@ -61,7 +63,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 // buildAlone makes the world of cfg without a broker around it. The world comes
 // with the error as far as it could be built, nil if not at all.
 func buildAlone(cfg *config.Config) (*world, error) {
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, idle: true}
 	var err error
 	if s.pool, err = newPool(cfg); err != nil {
 		return nil, err
@@ -82,7 +84,7 @@ func (f *Findings) tls(w *world, l *config.Listener) {
 	say := func(format string, args ...any) {
 		f.TLS = append(f.TLS, "listener "+l.Name+": "+fmt.Sprintf(format, args...))
 	}
-	speaks, key := srv.Speaks(), suites.KeyOf(srv.Leaf().PublicKey)
+	speaks := srv.Speaks()
 	var versions, groups []string
 	for _, v := range speaks.Versions {
 		versions = append(versions, suites.VersionText(v))
@@ -91,11 +93,24 @@ func (f *Findings) tls(w *world, l *config.Listener) {
 		groups = append(groups, g.Name)
 	}
 	say("versions %s", strings.Join(versions, ", "))
-	say("cipher suites with this certificate's %s key %s", key, suites.Names(speaks.For(key)))
+	for _, key := range keys(srv) {
+		say("cipher suites with this certificate's %s key %s", key, suites.Names(speaks.For(key)))
+	}
 	say("groups %s", strings.Join(groups, ", "))
 	if unwanted := speaks.Unwanted(); len(unwanted) > 0 {
 		say("clients must not offer %s: Go may choose what they offer, and the handshake is then refused", suites.Names(unwanted))
 	}
+}
+
+// keys are the kinds of keys that srv has, each once.
+func keys(srv *certs.Server) []suites.Key {
+	var all []suites.Key
+	for _, c := range srv.Leaves() {
+		if k := suites.KeyOf(c.PublicKey); !slices.Contains(all, k) {
+			all = append(all, k)
+		}
+	}
+	return all
 }
 
 // open finds what of listener l is open.

@@ -45,7 +45,10 @@ func (s *Server) closeControl() {
 
 // status describes the broker as it is now.
 func (s *Server) status(started time.Time) control.Status {
-	cfg, m := s.config(), s.Metrics()
+	s.mu.Lock()
+	cfg, w := s.cfg, s.world
+	s.mu.Unlock()
+	m := s.Metrics()
 	st := control.Status{
 		Version: s.version, Started: started.UTC(), UptimeSeconds: int64(time.Since(started) / time.Second), Configuration: cfg.File,
 		Connections: m.Connections.Load(), Sessions: m.Sessions.Load(), Subscriptions: m.Subscriptions.Load(),
@@ -53,10 +56,14 @@ func (s *Server) status(started time.Time) control.Status {
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
-		st.Listeners = append(st.Listeners, control.ListenerStatus{
+		ls := control.ListenerStatus{
 			Name: l.Name, Transport: string(l.Transport), Addresses: texts(s.doors[i].Addrs()),
 			Policies: append([]string{}, l.Policies...), Shadow: l.Shadow,
-		})
+		}
+		if srv := w.tls[l.Name]; srv != nil {
+			ls.Certificates, ls.Lists, ls.Staples = certificateStates(srv), listStates(srv), stapleStates(srv)
+		}
+		st.Listeners = append(st.Listeners, ls)
 	}
 	return st
 }

@@ -1,7 +1,6 @@
 package sallyport
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"runtime"
@@ -41,15 +40,15 @@ func (s *Server) serveDoor(d *listener.Listener) error {
 }
 
 // admit hands an accepted connection to the engine, on its own goroutine.
-func (s *Server) admit(c *listener.Conn) { s.broker.Serve(c, engineInfo(&c.Info)) }
+func (s *Server) admit(c *listener.Conn) { s.broker.Serve(c, s.engineInfo(&c.Info)) }
 
 // admitSocket hands an accepted socket to an event loop.
 func (s *Server) admitSocket(c listener.Socket) {
 	if c.Stream == nil {
-		s.loops.Serve(c.FD, nil, engineInfo(&c.Info), c.Done)
+		s.loops.Serve(c.FD, nil, s.engineInfo(&c.Info), c.Done)
 		return
 	}
-	s.loops.Serve(c.FD, stream{c.Stream}, engineInfo(&c.Info), c.Done)
+	s.loops.Serve(c.FD, stream{c.Stream}, s.engineInfo(&c.Info), c.Done)
 }
 
 // stream is a listener's Stream as the engine wants it.
@@ -59,7 +58,7 @@ type stream struct{ *listener.Stream }
 func (stream) More(err error) bool { return errors.Is(err, listener.ErrMore) }
 
 // engineInfo is what the engine has to know of a connection.
-func engineInfo(c *listener.Info) broker.Info {
+func (s *Server) engineInfo(c *listener.Info) broker.Info {
 	info := broker.Info{
 		Listener: c.Listener, Remote: c.Remote,
 		// A proxy's Unix socket says nothing about the way to the client that it names.
@@ -68,18 +67,23 @@ func engineInfo(c *listener.Info) broker.Info {
 	}
 	if c.TLS != nil {
 		info.TLS = suites.Of(c.TLS)
-		certificate(c.TLS, &info.Creds)
+		s.certificate(c, &info.Creds)
+	}
+	if c.Proxy != nil && c.Proxy.Header != nil && c.Proxy.Header.SSL != nil {
+		if ssl := c.Proxy.Header.SSL; ssl.Shown() {
+			info.Creds.Proxied = &authn.ProxyCertificate{CommonName: ssl.CN, Verified: ssl.Verified()}
+		}
 	}
 	return info
 }
 
-func certificate(state *tls.ConnectionState, creds *authn.Credentials) {
-	if len(state.PeerCertificates) == 0 {
+// certificate is what a client's certificate says about who it is.
+func (s *Server) certificate(c *listener.Info, creds *authn.Credentials) {
+	if len(c.TLS.PeerCertificates) == 0 {
 		return
 	}
-	creds.Cert = state.PeerCertificates[0]
-	if len(state.VerifiedChains) > 0 {
-		chain := state.VerifiedChains[0]
+	creds.Cert = c.TLS.PeerCertificates[0]
+	if chain := s.doorTLS[c.Listener].Chosen(c.TLS.VerifiedChains); chain != nil {
 		creds.CertVerified, creds.Anchor, creds.Chain = true, chain[len(chain)-1], chain
 	}
 }

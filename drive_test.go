@@ -20,7 +20,7 @@ func TestOnlyTheWayToTheClientMakesAConnectionSecure(t *testing.T) {
 		{"a client behind a proxy's Unix socket is not", listener.Info{Transport: listener.Unix, Remote: client, Proxy: &listener.Proxy{}}, false},
 		{"a health check over a Unix socket is", listener.Info{Transport: listener.Unix, Proxy: &listener.Proxy{}}, true},
 	} {
-		if got := engineInfo(&c.info); got.Secure != c.want || got.Remote != c.info.Remote {
+		if got := new(Server).engineInfo(&c.info); got.Secure != c.want || got.Remote != c.info.Remote {
 			t.Errorf("%s: %+v, want secure %v", c.name, got, c.want)
 		}
 	}

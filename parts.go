@@ -117,7 +117,8 @@ func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error)
 		o.WebSocket.Path = ""
 	}
 	// A page of another origin must not borrow a certificate that the browser presents by itself.
-	byCertificate := l.Identity != config.IdentityNone || l.TLS != nil && l.TLS.ClientAuth != config.ClientAuthNone
+	byCertificate := l.Identity != config.IdentityNone || l.TLS != nil && l.TLS.ClientAuth != config.ClientAuthNone ||
+		l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity
 	any := false
 	for _, origin := range l.WebSocket.Origins {
 		if origin == "*" {
@@ -130,6 +131,18 @@ func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error)
 		o.WebSocket.Origins = nil
 	} else if len(o.WebSocket.Origins) == 0 && byCertificate {
 		o.WebSocket.RequireSameOrigin = true
+	}
+	if p := l.ProxyProtocol; p != nil {
+		o.ProxyProtocol = &listener.ProxyProtocolOptions{Trusted: p.Trusted}
+		switch p.Version {
+		case config.ProxyV1:
+			o.ProxyProtocol.Version = 1
+		case config.ProxyV2:
+			o.ProxyProtocol.Version = 2
+		}
+	}
+	if f := l.ForwardedFor; f != nil {
+		o.ForwardedFor = &listener.ForwardedForOptions{Trusted: f.Trusted}
 	}
 	if l.Transport.Secure() {
 		o.TLS = s.world.tls[l.Name].Config()

@@ -4,10 +4,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/audit"
 	"sallyport/config"
@@ -83,6 +85,7 @@ func (s *Server) Reload(cfg *config.Config) error {
 	files := readingOf(cfg)
 	w, err := s.build(cfg, s.world)
 	if err != nil {
+		w.discard(s.world)
 		return err
 	}
 	w.compared = comparison(cfg, files.sums)
@@ -118,14 +121,45 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	}
 	s.cfg, s.world = cfg, w
 	s.broker.SetListeners(s.engineListeners(cfg))
-	n := s.broker.Revoke(func(p *security.Principal) bool { return !w.trusts(p) },
-		"the client certificate was revoked or is not trusted any more, or one is required now")
+	n := s.revokeUntrusted(cfg, w)
 	n += s.broker.Revoke(func(p *security.Principal) bool {
 		return w.trusts(p) && (gone[ownerName{p.Realm, p.Name}] || !w.keeps(p)) // each is counted once
 	}, "the account was changed or removed, or may not connect any more")
 	done := s.broker.Enforce()
 	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n+done.Disconnected),
 		slog.Int("revoked", done.Revoked), slog.Int("lowered", done.Lowered))
+}
+
+// Clients that are not trusted any more leave in parts, as long as there are many
+// of them: they all come back at once.
+const (
+	leavingParts = 20
+	leavingMany  = 50
+	leavingPause = 150 * time.Millisecond
+)
+
+// revokeUntrusted ends the connections of clients whose certificate a handshake of
+// now would not accept, and returns how many there were.
+func (s *Server) revokeUntrusted(cfg *config.Config, w *world) int {
+	stay := map[string]bool{}
+	for i := range cfg.Listeners {
+		if l := &cfg.Listeners[i]; l.TLS == nil || l.TLS.OnTrustChange == config.TrustKeep {
+			stay[l.Name] = true
+		}
+	}
+	if len(stay) == len(cfg.Listeners) {
+		return 0
+	}
+	seed, all := maphash.MakeSeed(), 0
+	for part := range uint64(leavingParts) {
+		n := s.broker.Revoke(func(p *security.Principal) bool {
+			return !stay[p.Listener] && maphash.String(seed, p.ClientID)%leavingParts == part && !w.trusts(p)
+		}, "the client certificate was revoked or is not trusted any more, or one is required now")
+		if all += n; n > leavingMany && part < leavingParts-1 {
+			time.Sleep(leavingPause)
+		}
+	}
+	return all
 }
 
 type ownerName struct{ realm, name string }
@@ -183,6 +217,8 @@ func sameDoor(was, is *config.Config, i int) error {
 		{"tcp_nodelay", a.TCPNoDelay, b.TCPNoDelay},
 		{"allow", a.Allow, b.Allow},
 		{"deny", a.Deny, b.Deny},
+		{"proxy_protocol", a.ProxyProtocol, b.ProxyProtocol},
+		{"forwarded_for", a.ForwardedFor, b.ForwardedFor},
 		{"limits.connections", was.EffectiveLimits(i).Connections, is.EffectiveLimits(i).Connections},
 	}
 	if a.Transport.Web() {

@@ -23,6 +23,7 @@ import (
 
 	"sallyport/audit"
 	"sallyport/broker"
+	"sallyport/certs"
 	"sallyport/config"
 	"sallyport/control"
 	"sallyport/listener"
@@ -35,17 +36,18 @@ import (
 
 // Server is a whole broker.
 type Server struct {
-	log    *slog.Logger
-	audit  audit.Log
-	logs   *logs
-	broker *broker.Broker
-	gate   *security.Gate
-	pool   *authn.Pool
-	authn  *authn.Service
-	cache  *authn.Cache
-	doors  []*listener.Listener
-	loops  *broker.Loops // nil: a goroutine for each connection
-	hasPID bool          // New has written pid_file: it is not another broker's
+	log     *slog.Logger
+	audit   audit.Log
+	logs    *logs
+	broker  *broker.Broker
+	gate    *security.Gate
+	pool    *authn.Pool
+	authn   *authn.Service
+	cache   *authn.Cache
+	doors   []*listener.Listener
+	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
+	loops   *broker.Loops            // nil: a goroutine for each connection
+	hasPID  bool                     // New has written pid_file: it is not another broker's
 
 	version      string
 	decisions    security.Decisions
@@ -54,6 +56,8 @@ type Server struct {
 	disk         atomic.Pointer[disk.Store] // the present one; nil: state is in memory
 	storeKeys    storeKeys                  // those after that of storeOptions
 	tending      chan struct{}              // closed when nobody is to open the store again
+	ending       chan struct{}              // closed by Stop
+	idle         bool                       // nothing is asked of the network: for checks
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time
@@ -93,7 +97,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{})}
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}
@@ -147,13 +151,14 @@ func (s *Server) assemble() (err error) {
 	files := readingOf(cfg)
 	w, err := s.build(cfg, nil)
 	if err != nil {
+		w.discard(nil)
 		s.pool.Close()
 		return err
 	}
 	w.compared = comparison(cfg, files.sums)
 	s.watch.loaded(files)
 	s.say(w)
-	s.world = w
+	s.world, s.doorTLS = w, w.tls
 	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor})
 	if err != nil {
 		s.pool.Close()
@@ -164,6 +169,7 @@ func (s *Server) assemble() (err error) {
 	if err := s.prepareStore(); err != nil {
 		s.pool.Close()
 		s.authn.Close()
+		w.close()
 		return err
 	}
 	return nil
@@ -226,6 +232,7 @@ func (s *Server) Start() error {
 	if err := s.openLoops(); err != nil {
 		return err
 	}
+	s.serving.Go(func() { s.tendTLS(s.ending) })
 	for i, d := range s.doors {
 		name := s.cfg.Listeners[i].Name
 		s.serving.Add(1)
@@ -295,6 +302,7 @@ func (s *Server) Stop() error {
 	s.stopped = true
 	s.mu.Unlock()
 	s.log.Info("stopping")
+	close(s.ending)
 	if s.tending != nil {
 		close(s.tending)
 	}
@@ -313,6 +321,7 @@ func (s *Server) Stop() error {
 	}
 	s.pool.Close()
 	s.authn.Close()
+	s.world.close()
 	var err error
 	if s.loops != nil {
 		err = s.loops.Close()

@@ -1,11 +1,8 @@
 package sallyport
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
 
 	"sallyport/certs"
 	"sallyport/config"
@@ -190,6 +187,9 @@ func place(file string, line int) string {
 
 func (s *Server) buildListener(w, old *world, l *config.Listener, members map[string]authn.Authenticator, policies map[string]security.Policy) error {
 	var chain []authn.Member
+	if l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity {
+		chain = append(chain, authn.Member{Authenticator: authn.ProxyIdentity{}})
+	}
 	switch l.Identity {
 	case config.IdentityCommonName:
 		chain = append(chain, authn.Member{Authenticator: authn.Identity{Source: authn.CommonName}})
@@ -238,46 +238,4 @@ func chosen(policies map[string]security.Policy, names []string) []security.Poli
 		}
 	}
 	return list
-}
-
-func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
-	opt, err := tlsOptions(l.TLS, s.cfg.FIPS)
-	if l.Transport.Web() {
-		opt.ALPN = []string{"http/1.1"}
-	}
-	if err != nil {
-		return fmt.Errorf("listener %s: %w", l.Name, err)
-	}
-	srv, warnings, err := certs.LoadServer(opt)
-	if err != nil {
-		return fmt.Errorf("listener %s: %w", l.Name, err)
-	}
-	for _, x := range warnings {
-		w.warnings = append(w.warnings, warning{file: x.File, text: x.Text, exposed: x.File == opt.KeyFile && exposed(opt.KeyFile)})
-	}
-	w.tls[l.Name] = srv
-	if old != nil && old.tls[l.Name] != nil {
-		// The door keeps its Server: what was read now replaces what it holds.
-		w.tls[l.Name], w.tlsFresh[l.Name] = old.tls[l.Name], srv
-	}
-	return nil
-}
-
-// exposed reports whether others than the owner can read the file.
-func exposed(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && runtime.GOOS != "windows" && st.Mode().Perm()&0o077 != 0
-}
-
-func tlsOptions(t *config.TLS, fips bool) (certs.ServerOptions, error) {
-	o := certs.ServerOptions{CertFile: t.Certificate, KeyFile: t.Key, ClientCAFile: t.ClientCA, CRLFile: t.CRL, ALPN: []string{"mqtt"}}
-	switch t.ClientAuth {
-	case config.ClientAuthOptional:
-		o.ClientAuth = tls.VerifyClientCertIfGiven
-	case config.ClientAuthRequire:
-		o.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	var err error
-	o.Choice, err = t.Protocols(fips)
-	return o, err
 }

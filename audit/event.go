@@ -31,6 +31,7 @@ const (
 	LimitReached        Event = "limit_reached"        // client, user, addr, listener, limit
 	MessagesDropped     Event = "messages_dropped"     // client, user, reason, count
 	RiskAccepted        Event = "risk_accepted"        // listener, risk, text
+	CertificateAlarm    Event = "certificate_alarm"    // listener, what, certificate, text
 	Reloaded            Event = "reloaded"             // what, disconnected, revoked, lowered
 	ReloadRefused       Event = "reload_refused"       // what, error
 	ShadowDiffers       Event = "shadow_differs"       // client, user, listener, action, topic, qos, live, live_rule, shadow, shadow_rule

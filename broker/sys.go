@@ -113,6 +113,9 @@ func (b *Broker) publishSys(s *sysState) {
 		}
 	}
 	s.at = now
+	for name, end := range m.Certificates.All() {
+		values = append(values, [2]string{"certificates/" + name + "/not_after", i(end)})
+	}
 	t := turn{now: now}
 	for _, v := range values {
 		name := "$SYS/broker/" + v[0]

@@ -29,6 +29,8 @@ const maxPEM = 4 << 20
 type Warning struct {
 	File string
 	Text string
+	// Exposed says that others than the owner may read a secret.
+	Exposed bool
 }
 
 // String returns "file: text".
@@ -123,7 +125,7 @@ const expiringSoon = 30 * 24 * time.Hour
 func inspectLeaf(file string, leaf *x509.Certificate, now time.Time) []Warning {
 	var all []Warning
 	warn := func(format string, args ...any) {
-		all = append(all, Warning{file, fmt.Sprintf(format, args...)})
+		all = append(all, Warning{File: file, Text: fmt.Sprintf(format, args...)})
 	}
 	day := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	switch {

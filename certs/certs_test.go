@@ -188,9 +188,25 @@ func newWorld(t *testing.T) *testWorld {
 	}}
 }
 
+// reload is what a reload does with the files as they are now.
+func (w *testWorld) reload(s *Server) {
+	w.t.Helper()
+	if err := reload(s, w.options); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func reload(s *Server, o ServerOptions) error {
+	fresh, _, err := LoadServer(o, s)
+	if err == nil {
+		s.Adopt(fresh)
+	}
+	return err
+}
+
 func (w *testWorld) load() *Server {
 	w.t.Helper()
-	s, warnings, err := LoadServer(w.options)
+	s, warnings, err := LoadServer(w.options, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -311,18 +327,18 @@ func TestReload(t *testing.T) {
 		t.Error("the second connection did not resume")
 	}
 
-	before := s.Leaf().SerialNumber
+	before := s.Leaves()[0].SerialNumber
 	c, key := w.root.leaf(t, nil)
 	w.certs("server.crt", c)
-	if _, err := s.Reload(); err == nil {
+	if err := reload(s, w.options); err == nil {
 		t.Error("a certificate of another key: reloaded")
 	}
-	if s.Leaf().SerialNumber.Cmp(before) != 0 {
+	if s.Leaves()[0].SerialNumber.Cmp(before) != 0 {
 		t.Error("a failed reload changed the certificate")
 	}
 	w.key("server.key", key)
-	if _, err := s.Reload(); err != nil || s.Leaf().SerialNumber.Cmp(c.SerialNumber) != 0 {
-		t.Errorf("Reload = %v, serial %v, want %v", err, s.Leaf().SerialNumber, c.SerialNumber)
+	if err := reload(s, w.options); err != nil || s.Leaves()[0].SerialNumber.Cmp(c.SerialNumber) != 0 {
+		t.Errorf("Reload = %v, serial %v, want %v", err, s.Leaves()[0].SerialNumber, c.SerialNumber)
 	}
 	if state, _, _ := connect(t, s.Config(), client); !state.DidResume {
 		t.Error("a reload ended the session tickets")
@@ -330,7 +346,7 @@ func TestReload(t *testing.T) {
 
 	other := newAuthority(t, "other", nil)
 	w.certs("ca.crt", other.cert)
-	if _, err := s.Reload(); err != nil {
+	if err := reload(s, w.options); err != nil {
 		t.Fatal(err)
 	}
 	if _, serverErr, _ := connect(t, s.Config(), client); serverErr == nil {
@@ -353,23 +369,23 @@ func TestLoadServerRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no certificate", func(o *ServerOptions) { o.CertFile = "" }, "needs a certificate file"},
-		{"no key", func(o *ServerOptions) { o.KeyFile = "" }, "needs a certificate file"},
+		{"no key", func(o *ServerOptions) { o.KeyFile = "" }, "no private key"},
 		{"a missing certificate", func(o *ServerOptions) { o.CertFile = missing }, missing},
 		{"a missing key", func(o *ServerOptions) { o.KeyFile = missing }, missing},
 		{"a folder for a certificate", func(o *ServerOptions) { o.CertFile = w.dir }, w.dir},
-		{"a certificate file without one", func(o *ServerOptions) { o.CertFile = o.KeyFile }, "no PEM certificate"},
-		{"a key file without one", func(o *ServerOptions) { o.KeyFile = o.CertFile }, "no PEM private key"},
-		{"a key of another certificate", func(o *ServerOptions) { o.KeyFile = w.key("other.key", otherKey) }, "does not match"},
+		{"a certificate file without one", func(o *ServerOptions) { o.CertFile = o.KeyFile }, "no certificate in it"},
+		{"a key file without one", func(o *ServerOptions) { o.KeyFile = o.CertFile }, "no private key"},
+		{"a key of another certificate", func(o *ServerOptions) { o.KeyFile = w.key("other.key", otherKey) }, "belongs to none"},
 		{"an encrypted key", func(o *ServerOptions) { o.KeyFile = encrypted }, "encrypted"},
 		{"an encrypted key of the old form", func(o *ServerOptions) { o.KeyFile = old }, "encrypted"},
 		{"a broken key", func(o *ServerOptions) { o.KeyFile = broken }, broken},
 		{"no CA to verify with", func(o *ServerOptions) { o.ClientCAFile = "" }, "without a CA file"},
-		{"an empty CA file", func(o *ServerOptions) { o.ClientCAFile = empty }, "no PEM certificate"},
+		{"an empty CA file", func(o *ServerOptions) { o.ClientCAFile = empty }, "file is empty"},
 		{"a missing CA file", func(o *ServerOptions) { o.ClientCAFile = missing }, missing},
 		{"asking without verifying", func(o *ServerOptions) { o.ClientAuth = tls.RequireAnyClientCert }, "must be verified"},
-		{"a CRL without a CA", func(o *ServerOptions) { o.ClientAuth, o.ClientCAFile, o.CRLFile = 0, "", empty }, "needs the CA file"},
-		{"an empty CRL file", func(o *ServerOptions) { o.CRLFile = empty }, "no PEM revocation list"},
-		{"a missing CRL file", func(o *ServerOptions) { o.CRLFile = missing }, missing},
+		{"a CRL without a CA", func(o *ServerOptions) { o.ClientAuth, o.ClientCAFile, o.Revocation.CRLFiles = 0, "", []string{empty} }, "needs the CA file"},
+		{"an empty CRL file", func(o *ServerOptions) { o.Revocation.CRLFiles = []string{empty} }, "no PEM revocation list"},
+		{"a missing CRL file", func(o *ServerOptions) { o.Revocation.CRLFiles = []string{missing} }, missing},
 		{"TLS 1.1", func(o *ServerOptions) { o.MinVersion = tls.VersionTLS11 }, "legacy: true"},
 		{"a maximum below the minimum", func(o *ServerOptions) { o.MinVersion, o.MaxVersion = tls.VersionTLS13, tls.VersionTLS12 }, "above max_version"},
 		{"an insecure suite", func(o *ServerOptions) { o.CipherSuites = []uint16{tls.TLS_RSA_WITH_RC4_128_SHA} }, "RC4"},
@@ -381,7 +397,7 @@ func TestLoadServerRefuses(t *testing.T) {
 	} {
 		o := w.options
 		c.change(&o)
-		_, _, err := LoadServer(o)
+		_, _, err := LoadServer(o, nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", c.name, err, c.want)
 		}
@@ -418,7 +434,7 @@ func TestWarnings(t *testing.T) {
 		leaf, key := w.root.leaf(t, c.change)
 		w.certs("server.crt", leaf)
 		w.key("server.key", key)
-		_, warnings, err := LoadServer(w.options)
+		_, warnings, err := LoadServer(w.options, nil)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -436,7 +452,7 @@ func TestLooseKeyModeIsAWarning(t *testing.T) {
 	if err := os.Chmod(w.options.KeyFile, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	_, warnings, err := LoadServer(w.options)
+	_, warnings, err := LoadServer(w.options, nil)
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0].Text, "0640") {
 		t.Errorf("warnings %v, error %v, want one about 0640", warnings, err)
 	}

@@ -60,7 +60,7 @@ func Client(o ClientOptions) (*tls.Config, []Warning, error) {
 		warnings = inspectMode(o.KeyFile)
 	}
 	if o.Insecure {
-		warnings = append(warnings, Warning{o.CAFile, "the server's host name is not checked"})
+		warnings = append(warnings, Warning{File: o.CAFile, Text: "the server's host name is not checked"})
 		acceptAnyName(config)
 	}
 	return config, warnings, nil

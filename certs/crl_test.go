@@ -2,13 +2,34 @@ package certs
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"sallyport/certs/revocation"
 	"strings"
 	"testing"
 	"time"
 )
+
+// CRL is lists with the rules of mosquitto.conf.
+type CRL struct {
+	lists   *revocation.Lists
+	checker *revocation.Checker
+}
+
+func parseCRL(data []byte, anchors []*x509.Certificate) (*CRL, error) {
+	lists, err := revocation.Parse(data, "")
+	if err != nil {
+		return nil, err
+	}
+	checker, err := revocation.New(revocation.Options{Lists: lists, Missing: revocation.AcceptMissingCA, Anchors: anchors})
+	return &CRL{lists, checker}, err
+}
+
+func (c *CRL) Check(chains [][]*x509.Certificate, now time.Time) error {
+	return c.checker.At(func() time.Time { return now }).Check(context.Background(), chains)
+}
 
 func TestCRL(t *testing.T) {
 	root := newAuthority(t, "root", nil)
@@ -135,7 +156,7 @@ func TestCRLWarnings(t *testing.T) {
 		{"expired", testNow.Add(48 * time.Hour), "has expired"},
 		{"from the future", testNow.Add(-2 * time.Hour), "not valid yet"},
 	} {
-		got := crl.inspect("x.crl", c.now)
+		got := inspectLists(crl.lists, &ServerOptions{Now: func() time.Time { return c.now }})
 		if (c.want == "") != (len(got) == 0) || len(got) > 0 && !strings.Contains(got[0].Text, c.want) {
 			t.Errorf("%s: %v, want %q", c.name, got, c.want)
 		}
@@ -145,7 +166,7 @@ func TestCRLWarnings(t *testing.T) {
 func TestRevokedClientIsRefusedAlsoOnResumption(t *testing.T) {
 	w := newWorld(t)
 	device, key := w.root.leaf(t, nil)
-	w.options.CRLFile = w.write("ca.crl", w.root.crl(t, nil))
+	w.options.Revocation.CRLFiles = []string{w.write("ca.crl", w.root.crl(t, nil))}
 	s, client := w.load(), w.client(key, device)
 	if _, serverErr, clientErr := connect(t, s.Config(), client); serverErr != nil || clientErr != nil {
 		t.Fatal(serverErr, clientErr)
@@ -154,9 +175,7 @@ func TestRevokedClientIsRefusedAlsoOnResumption(t *testing.T) {
 		t.Fatal("the second connection did not resume")
 	}
 	w.write("ca.crl", w.root.crl(t, nil, device))
-	if _, err := s.Reload(); err != nil {
-		t.Fatal(err)
-	}
+	w.reload(s)
 	if _, serverErr, _ := connect(t, s.Config(), client); serverErr == nil || !strings.Contains(serverErr.Error(), "is revoked") {
 		t.Errorf("resumed after revocation: %v", serverErr)
 	}
@@ -164,7 +183,7 @@ func TestRevokedClientIsRefusedAlsoOnResumption(t *testing.T) {
 
 func TestOptionalClientCertificateWithCRL(t *testing.T) {
 	w := newWorld(t)
-	w.options.CRLFile = w.write("ca.crl", w.root.crl(t, nil))
+	w.options.Revocation.CRLFiles = []string{w.write("ca.crl", w.root.crl(t, nil))}
 	w.options.ClientAuth = 3 // tls.VerifyClientCertIfGiven
 	if _, serverErr, clientErr := connect(t, w.load().Config(), w.client(nil)); serverErr != nil || clientErr != nil {
 		t.Errorf("no certificate: %v, %v", serverErr, clientErr)

@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"sallyport/certs/revocation"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ type standingWorld struct {
 func newStandingWorld(t *testing.T) *standingWorld {
 	t.Helper()
 	w := &standingWorld{testWorld: newWorld(t)}
+	w.options.Revocation.Missing = revocation.AcceptMissingCA
 	w.sub = newAuthority(t, "sub", w.root)
 	w.direct, _ = w.root.leaf(t, nil)
 	w.good, _ = w.sub.leaf(t, nil)
@@ -93,9 +95,10 @@ func TestKeepsWhoWouldBeLetInAgain(t *testing.T) {
 			append(w.sub.crl(t, lapsed, w.bad), w.sub.crl(t, nil)...), viaSub(w.bad), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w.options.ClientAuth, w.options.ClientCAFile, w.options.CRLFile = c.auth, w.certs("ca.crt", c.anchors...), ""
+			w.options.ClientAuth, w.options.ClientCAFile = c.auth, w.certs("ca.crt", c.anchors...)
+			w.options.Revocation = Revocation{Missing: revocation.AcceptMissingCA}
 			if c.crl != nil {
-				w.options.CRLFile = w.write("revoked.crl", c.crl)
+				w.options.Revocation.CRLFiles = []string{w.write("revoked.crl", c.crl)}
 			}
 			err := w.load().Keeps(c.chain)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
@@ -131,9 +134,9 @@ func TestKeepsAnswersLikeAHandshake(t *testing.T) {
 	chain := []*x509.Certificate{leaf, w.sub.cert, w.root.cert}
 	for name, change := range map[string]func(){
 		"nothing":       func() {},
-		"list":          func() { w.options.CRLFile = w.write("revoked.crl", w.sub.crl(t, nil)) },
-		"revoked":       func() { w.options.CRLFile = w.write("revoked.crl", w.sub.crl(t, nil, leaf)) },
-		"list missing":  func() { w.options.CRLFile = w.write("revoked.crl", w.root.crl(t, nil)) },
+		"list":          func() { w.options.Revocation.CRLFiles = []string{w.write("revoked.crl", w.sub.crl(t, nil))} },
+		"revoked":       func() { w.options.Revocation.CRLFiles = []string{w.write("revoked.crl", w.sub.crl(t, nil, leaf))} },
+		"list missing":  func() { w.options.Revocation.CRLFiles = []string{w.write("revoked.crl", w.root.crl(t, nil))} },
 		"sub as anchor": func() { w.options.ClientCAFile = w.certs("ca.crt", w.sub.cert) },
 		"both anchors":  func() { w.options.ClientCAFile = w.certs("ca.crt", w.sub.cert, w.root.cert) },
 		"another CA":    func() { w.options.ClientCAFile = w.certs("ca.crt", newAuthority(t, "root", nil).cert) },
@@ -168,7 +171,8 @@ func BenchmarkKeeps(b *testing.B) {
 		"same": root.cert, "renewed": root.renewed(t, func(*x509.Certificate) {}),
 		"renewed with other extensions": root.renewed(t, func(c *x509.Certificate) { c.MaxPathLen = 3 }),
 	} {
-		s := newStanding(o, []*x509.Certificate{anchor}, revoked)
+		s := newTrust(o, []*x509.Certificate{anchor})
+		s.checker = revoked.checker.At(clock)
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

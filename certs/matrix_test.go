@@ -214,7 +214,7 @@ func TestMatrix(t *testing.T) {
 				name := kind.name + ", " + tls.VersionName(version) + ", " + s.Name
 				o := files
 				o.Choice = suites.Choice{MinVersion: version, MaxVersion: version, CipherSuites: []uint16{s.ID}, Legacy: true}
-				server, _, err := LoadServer(o)
+				server, _, err := LoadServer(o, nil)
 				if want := serves(s.Name, version, kind.name); (err == nil) != want {
 					t.Errorf("%s: %v, want served = %v", name, err, want)
 					continue
@@ -222,7 +222,7 @@ func TestMatrix(t *testing.T) {
 					continue
 				}
 				o.Legacy = false
-				if _, _, err := LoadServer(o); (err == nil) == (s.Legacy != "" || version < tls.VersionTLS12) {
+				if _, _, err := LoadServer(o, nil); (err == nil) == (s.Legacy != "" || version < tls.VersionTLS12) {
 					t.Errorf("%s: without legacy: %v", name, err)
 				}
 				met++
@@ -279,7 +279,7 @@ func cell(t *testing.T, name string, config *tls.Config, version uint16, s suite
 // machine, which depends on its processor.
 func preferred(t *testing.T) uint16 {
 	f := newFolder(t)
-	server, _, err := LoadServer(f.pair(keyKinds[1]))
+	server, _, err := LoadServer(f.pair(keyKinds[1]), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestVersionsOfPeers(t *testing.T) {
 	} {
 		o := files
 		o.Choice = tt.choice
-		server, _, err := LoadServer(o)
+		server, _, err := LoadServer(o, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -335,7 +335,7 @@ func TestSuitesOf13Resumed(t *testing.T) {
 	o.MinVersion = tls.VersionTLS13
 	load := func(ids ...uint16) *Server {
 		o.CipherSuites = ids
-		s, _, err := LoadServer(o)
+		s, _, err := LoadServer(o, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +384,7 @@ func TestGroupsOfPeers(t *testing.T) {
 		if g.Hybrid {
 			o.MinVersion = tls.VersionTLS13
 		}
-		server, _, err := LoadServer(o)
+		server, _, err := LoadServer(o, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -410,7 +410,7 @@ func TestPostQuantumIsRequired(t *testing.T) {
 	f := newFolder(t)
 	o := f.pair(keyKinds[1])
 	o.MinVersion, o.RequirePostQuantum = tls.VersionTLS13, true
-	server, _, err := LoadServer(o)
+	server, _, err := LoadServer(o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +444,7 @@ func TestGroupOfAResumedSession(t *testing.T) {
 	o.MaxVersion = tls.VersionTLS12
 	load := func(ids ...tls.CurveID) *Server {
 		o.Groups = ids
-		s, _, err := LoadServer(o)
+		s, _, err := LoadServer(o, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,208 +4,199 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"slices"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
+	"sallyport/certs/keystore"
+	"sallyport/certs/revocation"
+	"sallyport/certs/staple"
 	"sallyport/internal/suites"
 )
 
 // ServerOptions names the files of a TLS listener and its rules.
 type ServerOptions struct {
-	CertFile string // PEM, the leaf first, then its intermediates
-	KeyFile  string // PEM, not encrypted
-	// ClientCAFile holds the CAs that client certificates are verified with.
-	// It is required when ClientAuth verifies.
-	ClientCAFile string
+	// CertFile holds the certificate, the leaf first, then its intermediates: PEM,
+	// or a PKCS#12 or Java store that holds the key too.
+	CertFile string
+	// KeyFile holds the key, PEM, where CertFile doesn't.
+	KeyFile string
+	// Password, KeyPassword and Alias are as in [keystore.Source].
+	Password, KeyPassword []byte
+	Alias                 string
+	// Directory has certificates by server name, in the place of CertFile.
+	Directory *keystore.DirectorySource
+	// ClientCAFile holds the CAs that client certificates are verified with, in
+	// any form that [keystore.TrustSource] knows. It is required when ClientAuth verifies.
+	ClientCAFile     string
+	ClientCAPassword []byte
 	// ClientAuth is tls.NoClientCert, tls.VerifyClientCertIfGiven or
 	// tls.RequireAndVerifyClientCert; modes that don't verify are refused.
 	ClientAuth tls.ClientAuthType
-	// CRLFile holds PEM revocation lists of the client CAs; see [Server] for
-	// how they are applied. It requires ClientCAFile.
-	CRLFile string
+	Revocation Revocation
+	// Stapling keeps the OCSP status of the certificates at hand; nil staples nothing.
+	Stapling *Stapling
 	// Choice says which versions, suites and groups are spoken.
 	suites.Choice
-	// ALPN are protocols to confirm to clients that offer them. A client that
-	// offers only others is served without one, not refused.
+	// ALPN are protocols to confirm to clients that offer them, favourite first. A
+	// client that offers only others is served without one, not refused.
 	ALPN []string
+	// Log and Alarm are told of stapling; nil for nobody. Alarm must not block.
+	Log   *slog.Logger
+	Alarm func(staple.Alarm)
+	// Idle asks the network for nothing by itself: for checks of a configuration.
+	Idle bool
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
 
+// Stapling is how often the status of our own certificates is asked for; zero
+// values are the defaults of [staple.Options].
+type Stapling struct {
+	OverrideURL string
+	Interval    time.Duration
+	Wait        time.Duration // less than 0: none
+}
+
 // Server is the TLS side of one listener. It is safe for concurrent use.
 //
-// A client certificate is refused when a revocation list of its issuer says so,
-// and, as Mosquitto does, when a CRL file is configured but holds no list of
-// its issuer, or only one that is expired, not yet valid, or wrongly signed.
-// Certificates between it and the trust anchor are held against the lists that
-// the file has for them. Resumed sessions are judged like new ones, for version,
-// suite and group too: a session that was begun under other rules is refused.
+// Everything that is asked of a client's certificate is asked in resumed
+// sessions as in new ones, and so are version, suite and group: a session that
+// was begun under other rules is refused.
 type Server struct {
-	options ServerOptions
-	base    *tls.Config
-	world   atomic.Pointer[world]
+	base  *tls.Config
+	world atomic.Pointer[world]
 }
 
-// world is what one (re)load made: immutable.
-type world struct {
-	plain    *tls.Config
-	alpn     map[string]*tls.Config // plain, confirming one protocol
-	leaf     *x509.Certificate
-	speaks   *suites.Set
-	standing standing
-}
-
-// LoadServer reads the files of o. Warnings are for the log; they come with
-// a usable Server.
-func LoadServer(o ServerOptions) (*Server, []Warning, error) {
+// LoadServer reads the files of o. Warnings are for the log; they come with a
+// usable Server, which must be closed. before is the Server that the new one is
+// to be adopted by, nil for none: they share what was fetched and cached.
+func LoadServer(o ServerOptions, before *Server) (*Server, []Warning, error) {
 	if err := o.check(); err != nil {
 		return nil, nil, err
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{options: o}
-	warnings, err := s.Reload()
+	var shared *world
+	if before != nil {
+		shared = before.world.Load()
+	}
+	w, warnings, err := build(&o, shared)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Session ticket keys belong to base and rotate there, so they outlive reloads.
-	s.base = s.world.Load().plain.Clone()
-	s.base.GetConfigForClient = s.configFor
+	s := &Server{}
+	s.world.Store(w)
+	s.base = &tls.Config{
+		// Without any certificate crypto/tls refuses a configuration before it asks
+		// for another.
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil },
+		// Session ticket keys belong to base and rotate there, so they outlive reloads.
+		GetConfigForClient: s.configFor,
+		MinVersion:         tls.VersionTLS12,
+	}
 	return s, warnings, nil
 }
 
 func (o *ServerOptions) check() error {
 	verifies := o.ClientAuth == tls.VerifyClientCertIfGiven || o.ClientAuth == tls.RequireAndVerifyClientCert
 	switch {
-	case o.CertFile == "" || o.KeyFile == "":
-		return errors.New("TLS needs a certificate file and a key file")
+	case o.CertFile == "" && o.Directory == nil:
+		return errors.New("TLS needs a certificate file")
+	case o.Directory != nil && o.CertFile != "":
+		return errors.New("TLS needs a certificate file or a folder of them, not both")
 	case o.ClientAuth != tls.NoClientCert && !verifies:
 		return errors.New("client certificates that are asked for must be verified")
 	case verifies && o.ClientCAFile == "":
 		return errors.New("client certificates can't be verified without a CA file")
-	case o.CRLFile != "" && o.ClientCAFile == "":
-		return errors.New("a revocation list needs the CA file of the client certificates")
+	case o.Revocation.on() && o.ClientCAFile == "":
+		return errors.New("revocation needs the CA file of the client certificates")
 	}
 	return o.Choice.Err()
 }
 
-// Config returns the configuration for tls.Server. It follows every Reload.
+// Config returns the configuration for tls.Server. It follows every Adopt.
 func (s *Server) Config() *tls.Config { return s.base }
 
-// Leaf returns the server's present certificate.
-func (s *Server) Leaf() *x509.Certificate { return s.world.Load().leaf }
+// Leaves returns the server's present certificates.
+func (s *Server) Leaves() []*x509.Certificate {
+	var all []*x509.Certificate
+	for _, i := range s.world.Load().identities {
+		all = append(all, i.pair.Leaf())
+	}
+	return all
+}
 
 // Speaks returns the versions, suites and groups of the listener.
 func (s *Server) Speaks() *suites.Set { return s.world.Load().speaks }
 
 // Verify is what a handshake would do with a client's chain, leaf first, its
-// revocation lists included. It returns the chains to the client CAs.
+// revocation included. It returns the chains to the client CAs.
 func (s *Server) Verify(chain []*x509.Certificate) ([][]*x509.Certificate, error) {
-	w := s.world.Load()
-	o := x509.VerifyOptions{
-		Roots: w.plain.ClientCAs, Intermediates: x509.NewCertPool(), CurrentTime: s.options.Now(),
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, // as crypto/tls has it
-	}
-	if o.Roots == nil {
-		return nil, errors.New("the listener has no CA of client certificates") // and not the system's
-	}
-	for _, c := range chain[1:] {
-		o.Intermediates.AddCert(c)
-	}
-	verified, err := chain[0].Verify(o)
-	if err == nil && w.standing.revoked != nil {
-		err = w.standing.revoked.Check(verified, s.options.Now())
-	}
-	return verified, err
+	return s.world.Load().trust.verifyNew(chain)
 }
 
-// Reload reads the files again. New handshakes use them; of open connections
-// [Server.Keeps] tells which may go on. After an error everything is as it was.
-func (s *Server) Reload() ([]Warning, error) {
-	w, warnings, err := build(&s.options)
-	if err != nil {
-		return nil, err
-	}
-	s.world.Store(w)
-	return warnings, nil
-}
-
-// Adopt takes over what fresh has read: a reload whose files were judged
-// before they are put to use. Both have the same ALPN protocols.
+// Adopt takes over what fresh has read: a reload whose files were judged before
+// they are put to use. fresh must have been loaded with s as the one before, and
+// must not be used or closed any more. New handshakes use its files; of open
+// connections [Server.Keeps] tells which may go on.
 func (s *Server) Adopt(fresh *Server) {
-	s.world.Store(fresh.world.Load())
+	was := s.world.Swap(fresh.world.Load())
+	was.close(fresh.world.Load())
 }
 
-func build(o *ServerOptions) (*world, []Warning, error) {
-	pair, err := loadPair(o.CertFile, o.KeyFile)
-	if err != nil {
-		return nil, nil, err
+// Discard gives up a Server that was loaded to be adopted by before, and isn't.
+func (s *Server) Discard(before *Server) {
+	var shared *world
+	if before != nil {
+		shared = before.world.Load()
 	}
-	warnings := append(inspectLeaf(o.CertFile, pair.Leaf, o.Now()), inspectMode(o.KeyFile)...)
-	speaks, wrong := o.Choice.Set()
-	if wrong != nil {
-		return nil, nil, o.Choice.Err()
-	}
-	if err := speaks.Fits(suites.KeyOf(pair.Leaf.PublicKey)); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", o.CertFile, err)
-	}
-	config := &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		ClientAuth:   o.ClientAuth,
-		Time:         o.Now,
-		// The broker flushes in batches: small first records only cost writes.
-		DynamicRecordSizingDisabled: true,
-	}
-	speaks.Apply(config)
-	var anchors []*x509.Certificate
-	if o.ClientCAFile != "" {
-		if anchors, err = LoadCertificates(o.ClientCAFile); err != nil {
-			return nil, nil, fmt.Errorf("client CA: %w", err)
-		}
-		config.ClientCAs = x509.NewCertPool()
-		for _, c := range anchors {
-			config.ClientCAs.AddCert(c)
-			if o.Now().After(c.NotAfter) {
-				warnings = append(warnings, Warning{o.ClientCAFile, "a CA certificate in it has expired"})
-			}
-		}
-	}
-	var revoked *CRL
-	if o.CRLFile != "" {
-		if revoked, err = LoadCRL(o.CRLFile, anchors); err != nil {
-			return nil, nil, err
-		}
-		warnings = append(warnings, revoked.inspect(o.CRLFile, o.Now())...)
-	}
-	// Called on resumption too, unlike VerifyPeerCertificate.
-	config.VerifyConnection = func(state tls.ConnectionState) error {
-		if err := speaks.Permits(suites.Of(&state)); err != nil {
-			return err
-		}
-		if revoked == nil || len(state.PeerCertificates) == 0 {
-			return nil // ClientAuth decides whether that is allowed
-		}
-		return revoked.Check(state.VerifiedChains, o.Now())
-	}
-	w := &world{plain: config, alpn: make(map[string]*tls.Config), leaf: pair.Leaf, speaks: speaks, standing: newStanding(o, anchors, revoked)}
-	for _, protocol := range o.ALPN {
-		c := config.Clone()
-		c.NextProtos = []string{protocol}
-		w.alpn[protocol] = c
-	}
-	return w, warnings, nil
+	s.world.Load().close(shared)
 }
 
-// configFor chooses the configuration of one handshake.
-func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+// Close ends what s does on the network. Handshakes go on with what is known.
+func (s *Server) Close() { s.Discard(nil) }
+
+// Lists returns the state of every revocation list that counts, those from files
+// and those that were fetched.
+func (s *Server) Lists() []revocation.State {
+	if c := s.world.Load().trust.checker; c != nil {
+		return c.States()
+	}
+	return nil
+}
+
+// Staples returns what is known of the status of the server's own certificates.
+func (s *Server) Staples() []staple.State {
+	var all []staple.State
+	for _, i := range s.world.Load().identities {
+		if i.staple != nil {
+			all = append(all, i.staple.State())
+		}
+	}
+	return all
+}
+
+// InUse is a certificate that a listener depends on.
+type InUse struct {
+	Certificate *x509.Certificate
+	Use         string // "server" or "client_ca"
+	File        string
+}
+
+// InUse returns every certificate whose end would be noticed: the chains that the
+// server shows and the CAs that it trusts.
+func (s *Server) InUse() []InUse {
 	w := s.world.Load()
-	for _, protocol := range s.options.ALPN {
-		if slices.Contains(hello.SupportedProtos, protocol) {
-			return w.alpn[protocol], nil
+	var all []InUse
+	for _, i := range w.identities {
+		for _, c := range i.pair.Chain {
+			all = append(all, InUse{c, "server", i.pair.File})
 		}
 	}
-	return w.plain, nil
+	for _, c := range w.trust.anchors {
+		all = append(all, InUse{c, "client_ca", w.clientCA})
+	}
+	return all
 }

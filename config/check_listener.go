@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 func (k *checker) listener(i int) {
@@ -18,6 +17,7 @@ func (k *checker) listener(i int) {
 		k.wrong(key+".identity", "needs transport tls or wss with tls.client_auth optional or require")
 	}
 	k.web(key, l)
+	k.proxies(key, l)
 	for j, p := range l.ClientIDPrefixes {
 		if p == "" {
 			k.wrong(fmt.Sprintf("%s.client_id_prefixes[%d]", key, j), "must not be empty")
@@ -84,7 +84,7 @@ func (k *checker) socket(key string, l *Listener) {
 		k.wrong(key+".socket_mode", "must let someone connect")
 	}
 	for _, name := range []string{"allow", "deny", "tcp_nodelay"} {
-		if k.set(key + "." + name) {
+		if k.set(key+"."+name) && (name == "tcp_nodelay" || l.ProxyProtocol == nil) {
 			k.wrong(key+"."+name, "has no meaning for transport unix")
 		}
 	}
@@ -106,45 +106,6 @@ func validHost(host string) bool {
 		}
 	}
 	return true
-}
-
-func (k *checker) tls(key string, l *Listener) {
-	if !l.Transport.Secure() {
-		if l.TLS != nil {
-			k.wrong(key+".tls", "transport %s has no TLS; use %s", l.Transport, map[bool]Transport{true: WSS, false: TLSTCP}[l.Transport.Web()])
-		}
-		return
-	}
-	if l.TLS == nil {
-		k.wrong(key+".tls", "transport %s needs tls.certificate and tls.key", l.Transport)
-		return
-	}
-	t := l.TLS
-	key += ".tls"
-	k.file(key+".certificate", t.Certificate, false)
-	k.file(key+".key", t.Key, true)
-	k.clientCertificates(key, t)
-	_, wrong := t.protocols(k.c.FIPS)
-	for _, w := range wrong {
-		k.wrong(key+"."+w.Path(), "%s", w.Text)
-	}
-	between(k, key+".handshake_timeout", t.HandshakeTimeout, 100*time.Millisecond, 5*time.Minute)
-}
-
-func (k *checker) clientCertificates(key string, t *TLS) {
-	if t.ClientAuth == ClientAuthNone {
-		if t.ClientCA != "" {
-			k.wrong(key+".client_ca", "has no use while client_auth is none; set it to optional or require")
-		}
-		if t.CRL != "" {
-			k.wrong(key+".crl", "has no use while client_auth is none")
-		}
-		return
-	}
-	k.file(key+".client_ca", t.ClientCA, false)
-	if t.CRL != "" {
-		k.file(key+".crl", t.CRL, false)
-	}
 }
 
 func (k *checker) web(key string, l *Listener) {

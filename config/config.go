@@ -71,6 +71,10 @@ type Listener struct {
 	Identity Identity `yaml:"identity"`
 	// Settings of ws and wss.
 	WebSocket WebSocket `yaml:"websocket"`
+	// The proxies that all connections come through, with a PROXY header of version 1 or 2 before anything else, also before TLS; without this section none is expected and a header is refused.
+	ProxyProtocol *ProxyProtocol `yaml:"proxy_protocol"`
+	// The proxies whose X-Forwarded-For tells the client's address, on ws and wss; without this section the field is ignored.
+	ForwardedFor *ForwardedFor `yaml:"forwarded_for"`
 	// The authenticators to ask, by name and in order. If none accepts, the client is refused; an empty list refuses everyone whom identity does not name.
 	Authenticators []string `yaml:"authenticators"`
 	// The policies to ask, by name. One deny is final, else one allow is needed; an empty list refuses everything.
@@ -99,34 +103,6 @@ type Listener struct {
 	V3RefusalCode uint8 `yaml:"v3_refusal_code"`
 	// Bounds that differ from those under limits, for this listener only.
 	Limits LimitOverrides `yaml:"limits"`
-}
-
-// TLS is the certificate of a listener and what it asks of clients.
-type TLS struct {
-	// The server's certificate and its chain, PEM.
-	Certificate string `yaml:"certificate"`
-	// The certificate's private key, PEM.
-	Key string `yaml:"key"`
-	// Certificates that sign client certificates, PEM.
-	ClientCA string `yaml:"client_ca"`
-	// Whether clients show a certificate: none, optional or require. optional and require need client_ca.
-	ClientAuth ClientAuth `yaml:"client_auth"`
-	// Revocation list of client_ca, PEM.
-	CRL string `yaml:"crl"`
-	// The oldest version to accept, in quotes. What is below "1.2" needs legacy.
-	MinVersion TLSVersion `yaml:"min_version"`
-	// The newest version to accept, in quotes.
-	MaxVersion TLSVersion `yaml:"max_version"`
-	// The cipher suites to accept, by the names of IANA, Java or OpenSSL, which sallyport tls suites lists; empty is every one that is not legacy. Each accepted version needs one that the certificate's key can serve. Among those of TLS 1.3 Go chooses by itself: a handshake that came to one which the list lacks is refused, so clients must not offer it.
-	CipherSuites []string `yaml:"cipher_suites"`
-	// The groups to agree on keys with, by the names that sallyport tls suites lists, such as X25519MLKEM768 or secp256r1; empty is all of them. Go's order of preference holds, hybrid groups first.
-	Groups []string `yaml:"groups"`
-	// Accept only hybrid groups, which hold against quantum computers too. They are of TLS 1.3: it needs min_version "1.3".
-	RequirePostQuantum bool `yaml:"require_post_quantum"`
-	// Allow min_version below "1.2" and cipher suites that are legacy (without forward secrecy, 3DES, RC4, CBC with SHA-256), which still have to be named. A warning at every start says which there are.
-	Legacy bool `yaml:"legacy"`
-	// Time for the handshake.
-	HandshakeTimeout time.Duration `yaml:"handshake_timeout"`
 }
 
 // WebSocket is how a ws or wss listener upgrades.

@@ -81,5 +81,17 @@ func (l *Listener) SetDefaults() {
 
 // SetDefaults sets the defaults of a TLS section.
 func (t *TLS) SetDefaults() {
-	*t = TLS{ClientAuth: ClientAuthNone, MinVersion: TLS12, MaxVersion: TLS13, HandshakeTimeout: 10 * time.Second}
+	*t = TLS{
+		ClientAuth: ClientAuthNone, CRLMissing: CRLMissingReject, CRLExpired: CRLExpiredReject, OCSP: OCSPNone,
+		OCSPTimeout: 2 * time.Second, RecheckInterval: time.Hour, OnTrustChange: TrustRevalidate,
+		ALPN: []string{"mqtt"}, MinVersion: TLS12, MaxVersion: TLS13, HandshakeTimeout: 10 * time.Second,
+	}
+}
+
+// SetDefaults sets the defaults of a proxy_protocol section.
+func (p *ProxyProtocol) SetDefaults() { *p = ProxyProtocol{Version: ProxyAny} }
+
+// SetDefaults sets the defaults of OCSP stapling.
+func (o *OCSPStapling) SetDefaults() {
+	*o = OCSPStapling{CacheInterval: time.Hour, StapleWait: 200 * time.Millisecond}
 }

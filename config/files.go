@@ -90,7 +90,9 @@ func (c *Config) Files() []string {
 	}
 	for _, l := range c.Listeners {
 		if t := l.TLS; t != nil {
-			add(t.Certificate, t.Key, t.ClientCA, t.CRL)
+			for _, p := range t.paths() {
+				add(watched(*p)...)
+			}
 		}
 	}
 	return out

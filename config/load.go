@@ -83,7 +83,7 @@ func (c *Config) Complete(dir string) {
 			base(&l.Address)
 		}
 		if t := l.TLS; t != nil {
-			for _, p := range []*string{&t.Certificate, &t.Key, &t.ClientCA, &t.CRL} {
+			for _, p := range t.paths() {
 				base(p)
 			}
 		}

@@ -156,7 +156,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "limits.go", "secret.go"} {
+	for _, file := range []string{"config.go", "config_tls.go", "limits.go", "secret.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -186,11 +186,19 @@ func sections() []section {
 	l.SetDefaults()
 	var t TLS
 	t.SetDefaults()
+	var stapling OCSPStapling
+	stapling.SetDefaults()
+	var proxy ProxyProtocol
+	proxy.SetDefaults()
 	d := Defaults()
 	return []section{
 		{"The file", *d, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    authenticators: [passwords]\n    policies: [permissions]\nauthenticators:\n  - {name: passwords, type: password_file, file: passwd}\npolicies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\nsys_interval: 30s\n"},
 		{"listeners[]", l, "The same address and port can't stand twice; a wildcard address clashes with every address of its family.", "listeners:\n  - name: sensors\n    transport: tcp\n    address: 127.0.0.1:1883\n    authenticators: [passwords]\n    policies: [permissions]\n    allow: [10.0.0.0/8, \"2001:db8::/32\"]\n    client_id: starts_with_username\n    limits: {connections: 500, packet_size: 64KiB}\n"},
 		{"listeners[].tls", t, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    identity: common_name\n    tls:\n      certificate: server.crt\n      key: server.key\n      client_auth: require\n      client_ca: devices-ca.crt\n      crl: devices-ca.crl\n      min_version: \"1.3\"\n"},
+		{"listeners[].tls.certificates", CertificateFolder{}, "It needs `default` or `strict_sni: true`. Files that are added, changed or removed are seen like changes of any other file.", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls:\n      certificates: {dir: certs, default: broker.crt}\n"},
+		{"listeners[].tls.ocsp_stapling", stapling, "While requests fail they are repeated every 15 s; when they have failed for 30 minutes, the cached response is dropped.", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls:\n      certificate: server.crt\n      key: server.key\n      ocsp_stapling: {cache_interval: 30m}\n"},
+		{"listeners[].proxy_protocol", proxy, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    proxy_protocol: {trusted: [10.0.0.5, 10.0.0.6], version: \"2\"}\n"},
+		{"listeners[].forwarded_for", ForwardedFor{}, "", "listeners:\n  - transport: ws\n    address: \"127.0.0.1:8080\"\n    forwarded_for: {trusted: [127.0.0.1]}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
 		{"authenticators[]", Authenticator{}, "", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
 		{"policies[]", Policy{}, "", "policies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\n  - {name: acl, type: mosquitto_acl, file: acl, strict: true}\n"},

@@ -117,10 +117,10 @@ func (c *Config) Warnings() Problems {
 	for i := range c.Listeners {
 		l, key := &c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
 		if l.TLS != nil {
-			k.warnLoose(key+".tls.key", l.TLS.Key)
+			k.warnLooseTLS(key+".tls", l.TLS)
 			k.warnLegacy(key+".tls.legacy", l.TLS)
 		}
-		if len(l.Authenticators) == 0 && l.Identity == IdentityNone {
+		if len(l.Authenticators) == 0 && l.Identity == IdentityNone && !(l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity) {
 			k.wrong(key+".authenticators", "the list is empty: nobody can connect")
 		}
 		if len(l.Policies) == 0 {
@@ -143,6 +143,23 @@ func (c *Config) Warnings() Problems {
 func (k *checker) warnLoose(key, path string) {
 	if text := looseMode(path); text != "" {
 		k.wrong(key, "%s", text)
+	}
+}
+
+// warnLooseTLS warns of private keys and passwords that others can read. What is in
+// a folder of certificates is looked at when it is read.
+func (k *checker) warnLooseTLS(key string, t *TLS) {
+	k.warnLoose(key+".key", t.Key)
+	if t.Key == "" && t.Certificate != "" {
+		k.warnLoose(key+".certificate", t.Certificate)
+	}
+	for name, s := range map[string]*Secret{"password": t.Password, "key_password": t.KeyPassword, "client_ca_password": t.ClientCAPassword} {
+		if s != nil && s.File != "" {
+			k.warnLoose(key+"."+name+".file", s.File)
+		}
+	}
+	if c := t.Certificates; c != nil && c.Password != nil && c.Password.File != "" {
+		k.warnLoose(key+".certificates.password.file", c.Password.File)
 	}
 }
 

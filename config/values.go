@@ -101,6 +101,69 @@ const (
 // Choices lists the answers.
 func (ClientAuth) Choices() []string { return []string{"none", "optional", "require"} }
 
+// CRLMissing is what becomes of a certificate that no revocation list covers.
+type CRLMissing string
+
+// The answers.
+const (
+	CRLMissingReject   CRLMissing = "reject"
+	CRLMissingAcceptCA CRLMissing = "accept_ca"
+	CRLMissingAccept   CRLMissing = "accept"
+)
+
+// Choices lists the answers.
+func (CRLMissing) Choices() []string { return []string{"reject", "accept_ca", "accept"} }
+
+// CRLExpired is what becomes of a certificate whose issuer's list has expired.
+type CRLExpired string
+
+// The answers.
+const (
+	CRLExpiredReject CRLExpired = "reject"
+	CRLExpiredAccept CRLExpired = "accept"
+)
+
+// Choices lists the answers.
+func (CRLExpired) Choices() []string { return []string{"reject", "accept"} }
+
+// OCSPPolicy is whether responders are asked about client certificates.
+type OCSPPolicy string
+
+// The policies.
+const (
+	OCSPNone     OCSPPolicy = "none"
+	OCSPHardFail OCSPPolicy = "hard_fail"
+	OCSPSoftFail OCSPPolicy = "soft_fail"
+)
+
+// Choices lists the policies.
+func (OCSPPolicy) Choices() []string { return []string{"none", "hard_fail", "soft_fail"} }
+
+// TrustChange is what becomes of clients that a reload would not let in again.
+type TrustChange string
+
+// The answers.
+const (
+	TrustRevalidate TrustChange = "revalidate"
+	TrustKeep       TrustChange = "keep"
+)
+
+// Choices lists the answers.
+func (TrustChange) Choices() []string { return []string{"revalidate", "keep"} }
+
+// ProxyVersion is a version of the PROXY protocol.
+type ProxyVersion string
+
+// The versions.
+const (
+	ProxyAny ProxyVersion = "any"
+	ProxyV1  ProxyVersion = "1"
+	ProxyV2  ProxyVersion = "2"
+)
+
+// Choices lists the versions.
+func (ProxyVersion) Choices() []string { return []string{"any", "1", "2"} }
+
 // TLSVersion is a version of TLS.
 type TLSVersion string
 

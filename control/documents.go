@@ -31,6 +31,39 @@ type ListenerStatus struct {
 	Addresses []string `json:"addresses"` // bound ones
 	Policies  []string `json:"policies"`
 	Shadow    []string `json:"shadow,omitempty"`
+	// Certificates are those that the listener depends on, the next to end first.
+	Certificates []CertificateStatus `json:"certificates,omitempty"`
+	Lists        []ListStatus        `json:"revocation_lists,omitempty"`
+	Staples      []StapleStatus      `json:"staples,omitempty"`
+}
+
+// CertificateStatus is a certificate in use.
+type CertificateStatus struct {
+	Use      string    `json:"use"` // server or client_ca
+	Subject  string    `json:"subject"`
+	Serial   string    `json:"serial"` // hexadecimal
+	NotAfter time.Time `json:"not_after"`
+	File     string    `json:"file"`
+}
+
+// ListStatus is a revocation list in use.
+type ListStatus struct {
+	Source     string    `json:"source"` // file or URL
+	Issuer     string    `json:"issuer"`
+	Entries    int       `json:"entries"`
+	NextUpdate time.Time `json:"next_update"` // zero: none
+	Error      string    `json:"error,omitempty"`
+}
+
+// StapleStatus is the OCSP status of a certificate of the listener's own.
+type StapleStatus struct {
+	Certificate string    `json:"certificate"` // its subject
+	Serial      string    `json:"serial"`      // hexadecimal
+	Status      string    `json:"status"`      // none, good, revoked or unknown
+	Stapled     bool      `json:"stapled"`     // a handshake would get it now
+	Expires     time.Time `json:"expires"`     // of the response; zero without one
+	NextRequest time.Time `json:"next_request"`
+	Error       string    `json:"error,omitempty"` // of the last request
 }
 
 // ReloadResult is the answer of POST /reload.

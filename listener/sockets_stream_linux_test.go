@@ -56,7 +56,11 @@ func TestSocketOfTLSKnowsTheClientsCertificate(t *testing.T) {
 		}
 		c = c.Clone()
 		c.ClientAuth = tls.RequireAnyClientCert
-		client.Certificates = c.Certificates
+		own, err := c.GetCertificate(hello)
+		if err != nil {
+			return nil, err
+		}
+		client.Certificates = []tls.Certificate{*own}
 		return c, nil
 	}
 	if _, err := config.GetConfigForClient(&tls.ClientHelloInfo{}); err != nil {

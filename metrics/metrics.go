@@ -43,6 +43,7 @@ type Broker struct {
 	Shared         atomic.Int64 // gauge, shared subscriptions
 	BufferedBytes  atomic.Int64 // gauge, queues and output buffers
 	Queued         atomic.Int64 // gauge, messages waiting in queues
+	Certificates   Ends         // gauges, when the first certificate of a listener and a use ends
 }
 
 // Dropped is the number of messages that some receiver did not get, for whatever reason.
@@ -77,4 +78,18 @@ func (l *Limits) Each(f func(name string, crossings int64)) {
 		f(k.(string), v.(*atomic.Int64).Load())
 		return true
 	})
+}
+
+// Ends is when things end, by name, in seconds since 1970. The zero Ends is ready for use.
+type Ends struct{ all atomic.Pointer[map[string]int64] }
+
+// Set replaces all of them; the map must not be changed any more.
+func (e *Ends) Set(all map[string]int64) { e.all.Store(&all) }
+
+// All returns them; the map must not be changed.
+func (e *Ends) All() map[string]int64 {
+	if all := e.all.Load(); all != nil {
+		return *all
+	}
+	return nil
 }

@@ -149,7 +149,7 @@ type loading struct {
 }
 
 func (l *loading) warn(name, format string, args ...any) {
-	l.warnings = append(l.warnings, Warning{filepath.Join(l.source.Path, name), fmt.Sprintf(format, args...)})
+	l.warnings = append(l.warnings, Warning{File: filepath.Join(l.source.Path, name), Text: fmt.Sprintf(format, args...)})
 }
 
 // add reads one file, a certificate together with its key.

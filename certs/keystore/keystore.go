@@ -58,6 +58,8 @@ const (
 type Warning struct {
 	File string
 	Text string
+	// Exposed says that others than the owner may read a secret.
+	Exposed bool
 }
 
 // String returns "file: text".
@@ -303,7 +305,7 @@ func (c *contents) aliases() string {
 func warnings(file string, texts []string) []Warning {
 	var all []Warning
 	for _, t := range texts {
-		all = append(all, Warning{file, t})
+		all = append(all, Warning{File: file, Text: t})
 	}
 	return all
 }

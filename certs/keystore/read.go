@@ -85,7 +85,7 @@ func inspectMode(file string, info fs.FileInfo) []Warning {
 	if runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
-	return []Warning{{file, fmt.Sprintf("mode %04o lets others at the key; 0600 is meant", info.Mode().Perm())}}
+	return []Warning{{file, fmt.Sprintf("mode %04o lets others at the key; 0600 is meant", info.Mode().Perm()), true}}
 }
 
 // reader reads the files of one source and digests them on the way.

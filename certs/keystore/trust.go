@@ -95,7 +95,7 @@ func (s TrustSource) read(r *reader) ([]content, []Warning, error) {
 		data, err := r.file(path, false)
 		if err != nil {
 			r.note([]byte(name)) // that it can be read is a change as well
-			unread = append(unread, Warning{path, "left out: " + err.Error()})
+			unread = append(unread, Warning{File: path, Text: "left out: " + err.Error()})
 			continue
 		}
 		files = append(files, content{path: path, data: data})
@@ -111,7 +111,7 @@ type trust struct {
 }
 
 func (t *trust) warn(path, format string, args ...any) {
-	t.warnings = append(t.warnings, Warning{path, fmt.Sprintf(format, args...)})
+	t.warnings = append(t.warnings, Warning{File: path, Text: fmt.Sprintf(format, args...)})
 }
 
 // why is the first finding, for an error.

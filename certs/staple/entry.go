@@ -66,7 +66,7 @@ func newEntry(s *Stapler, id identity, leaf, issuer *x509.Certificate, urls []st
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{stapler: s, id: id, leaf: leaf, issuer: issuer, urls: urls, must: mustStaple(leaf), query: query, place: notQueued}
+	e := &entry{stapler: s, id: id, leaf: leaf, issuer: issuer, urls: urls, must: Demanded(leaf), query: query, place: notQueued}
 	e.ctx, e.cancel = context.WithCancel(s.ctx)
 	return e, nil
 }

@@ -11,9 +11,9 @@ const statusRequest = 5
 
 var oidFeatures = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24}
 
-// mustStaple tells whether a certificate demands a staple (RFC 7633, 4). One
+// Demanded tells whether a certificate demands a staple (RFC 7633, 4). One
 // whose demands can't be read is taken to demand it.
-func mustStaple(c *x509.Certificate) bool {
+func Demanded(c *x509.Certificate) bool {
 	for _, e := range c.Extensions {
 		if e.Id.Equal(oidFeatures) {
 			var features []int

@@ -215,7 +215,7 @@ func (s *Stapler) Add(cert *tls.Certificate, issuer *x509.Certificate) (*Staple,
 		return nil, nil, fmt.Errorf("certificate to staple to: %w", err)
 	}
 	bare := func(err error, more ...Warning) (*Staple, []Warning, error) {
-		if mustStaple(leaf) {
+		if Demanded(leaf) {
 			more = append(more, "certificate demands a staple (RFC 7633) and can't have one: clients that know of this will refuse it")
 		}
 		return &Staple{plain: cert, refused: err}, more, err

@@ -137,11 +137,11 @@ func TestCertificatesThatDemandAStaple(t *testing.T) {
 		{"another feature", []byte{0x30, 3, 2, 1, 17}, false},
 		{"what can't be read", []byte{0x30, 9}, true},
 	} {
-		if got := mustStaple(&x509.Certificate{Extensions: []pkix.Extension{{Id: feature, Value: c.value}}}); got != c.want {
+		if got := Demanded(&x509.Certificate{Extensions: []pkix.Extension{{Id: feature, Value: c.value}}}); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
 	}
-	if mustStaple(&x509.Certificate{}) {
+	if Demanded(&x509.Certificate{}) {
 		t.Error("without the extension: got true")
 	}
 }

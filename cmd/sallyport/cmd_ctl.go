@@ -176,11 +176,39 @@ func (*ctlStatusCmd) Run(e *env, c *ctlCmd) error {
 		if len(l.Shadow) > 0 {
 			p.line("  shadow policies %s", strings.Join(l.Shadow, " "))
 		}
+		p.tls(&l)
 	}
 	if st.ShadowDifferences > 0 {
 		p.line("%d requests that shadow policies would answer otherwise: sallyport ctl shadow", st.ShadowDifferences)
 	}
 	return p.print(e)
+}
+
+// tls tells of the certificates of a listener, their status and revocation lists.
+func (p *page) tls(l *control.ListenerStatus) {
+	for _, c := range l.Certificates {
+		p.line("  %s certificate %s, serial %s, until %s", strings.ReplaceAll(c.Use, "_", " "), c.Subject, c.Serial, c.NotAfter.Format(time.RFC3339))
+	}
+	for _, r := range l.Lists {
+		p.line("  revocation list %s: %s, %d entries, next update %s%s", r.Source, r.Issuer, r.Entries, timeOr(r.NextUpdate, "never"), because(r.Error))
+	}
+	for _, s := range l.Staples {
+		p.line("  OCSP status of %s, serial %s: %s, until %s%s", s.Certificate, s.Serial, s.Status, timeOr(s.Expires, "-"), because(s.Error))
+	}
+}
+
+func timeOr(t time.Time, none string) string {
+	if t.IsZero() {
+		return none
+	}
+	return t.Format(time.RFC3339)
+}
+
+func because(err string) string {
+	if err == "" {
+		return ""
+	}
+	return " (" + err + ")"
 }
 
 func listOr(list []string, none string) string {

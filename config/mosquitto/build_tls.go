@@ -50,7 +50,7 @@ func (b *builder) tls(key string, d *door, l *config.Listener) {
 
 // withoutCertificate complains about TLS options of a listener without TLS.
 func (b *builder) withoutCertificate(d *door) {
-	for _, t := range []text{d.cafile, d.crlfile, d.tlsVersion, d.ciphers, d.ciphers13} {
+	for _, t := range []text{d.cafile, d.capath, d.crlfile, d.tlsVersion, d.ciphers, d.ciphers13} {
 		if t.string != "" {
 			b.wrong(t.at, "needs certfile and keyfile")
 		}
@@ -70,18 +70,32 @@ func (b *builder) clientCertificates(key string, d *door, l *config.Listener) {
 		if d.cafile.string != "" {
 			b.warn(d.cafile.at, "has no effect without require_certificate true; intermediate certificates belong into certfile")
 		}
+		if d.capath.string != "" {
+			b.warn(d.capath.at, "has no effect without require_certificate true")
+		}
 		if d.crlfile.string != "" {
 			b.warn(d.crlfile.at, "has no effect without require_certificate true")
 		}
 		return
 	}
-	if d.cafile.string == "" {
-		b.wrong(d.requireCertificate.at, "needs cafile")
+	ca := d.cafile
+	switch {
+	case ca.string == "" && d.capath.string == "":
+		b.wrong(d.requireCertificate.at, "needs cafile or capath")
 		return
+	case ca.string != "" && d.capath.string != "":
+		b.wrong(d.capath.at, "goes with no cafile here: put that file into the folder")
+		return
+	case ca.string == "":
+		ca = d.capath
 	}
 	l.TLS.ClientAuth = config.ClientAuthRequire
-	l.TLS.ClientCA = b.setPath(key+".client_ca", d.cafile)
-	l.TLS.CRL = b.setPath(key+".crl", d.crlfile)
+	l.TLS.ClientCA = b.setPath(key+".client_ca", ca)
+	if d.crlfile.string != "" {
+		l.TLS.CRL = config.Many[string]{b.setPath(key+".crl[0]", d.crlfile)}
+		// Mosquitto checks the client's own certificate alone.
+		l.TLS.CRLMissing = config.CRLMissingAcceptCA
+	}
 	if d.useIdentity.on {
 		l.Identity = config.IdentityCommonName
 	}

@@ -44,6 +44,9 @@ func options() map[string]func(*reader, line) {
 		"autosave_on_changes":          (*reader).autosaveOnChanges,
 
 		"cafile":                   func(r *reader, l line) { r.setText(l, &r.current.cafile); r.touch(l, true) },
+		"capath":                   func(r *reader, l line) { r.setText(l, &r.current.capath); r.touch(l, true) },
+		"dhparamfile":              func(r *reader, l line) { r.warn(l, "has no effect: keys are agreed on with elliptic curves only") },
+		"tls_keyform":              (*reader).tlsKeyform,
 		"certfile":                 func(r *reader, l line) { r.setText(l, &r.current.certfile); r.touch(l, true) },
 		"keyfile":                  func(r *reader, l line) { r.setText(l, &r.current.keyfile); r.touch(l, true) },
 		"crlfile":                  func(r *reader, l line) { r.setText(l, &r.current.crlfile); r.touch(l, true) },
@@ -228,6 +231,12 @@ func (r *reader) autosaveOnChanges(l line) {
 	var f toggle
 	if r.setFlag(l, &f); f.set {
 		r.settings.autosave = l
+	}
+}
+
+func (r *reader) tlsKeyform(l line) {
+	if w, ok := r.word(l); ok && w != "pem" {
+		r.wrong(l, "must be pem; engines are not supported")
 	}
 }
 

@@ -281,10 +281,10 @@ user nobody
 	l, lim := c.Listeners[0], c.EffectiveLimits(0)
 	tls := config.TLS{
 		Certificate: "files/server.crt", Key: "files/server.key", ClientCA: "files/ca.crt",
-		CRL: "files/ca.crl", ClientAuth: config.ClientAuthRequire, HandshakeTimeout: 10 * time.Second,
+		CRL: config.Many[string]{"files/ca.crl"}, ClientAuth: config.ClientAuthRequire, HandshakeTimeout: 10 * time.Second,
 	}
 	if got := *l.TLS; filepath.ToSlash(got.Certificate) != tls.Certificate || filepath.ToSlash(got.Key) != tls.Key ||
-		filepath.ToSlash(got.ClientCA) != tls.ClientCA || filepath.ToSlash(got.CRL) != tls.CRL ||
+		filepath.ToSlash(got.ClientCA) != tls.ClientCA || filepath.ToSlash(got.CRL[0]) != tls.CRL[0] ||
 		got.ClientAuth != tls.ClientAuth || got.MinVersion != config.TLS12 || got.MaxVersion != config.TLS13 {
 		t.Errorf("tls %+v, want %+v", got, tls)
 	}

@@ -44,8 +44,8 @@ func known() func(name string) bool {
 // unsupported names the options of Mosquitto 1.6 to 2.1 that are refused.
 const unsupported = `
 accept_protocol_versions address addresses allow_duplicate_messages auth_plugin auth_plugin_deny_special_chars
-bind_interface capath cleansession clientid
-connection dhparamfile disable_client_cert_date_checks enable_control_api enable_proxy_protocol global_max_clients
+bind_interface cleansession clientid
+connection disable_client_cert_date_checks enable_control_api enable_proxy_protocol global_max_clients
 global_max_connections global_plugin http_dir idle_timeout keepalive_interval listener_allow_anonymous
 listener_auto_id_prefix local_cleansession local_clientid local_password local_username log_facility log_timestamp
 log_timestamp_format max_inflight_bytes max_topic_alias_broker maximum_qos memory_limit mount_point notification_topic
@@ -53,5 +53,5 @@ notifications notifications_local_only packet_buffer_size packet_max_auth packet
 packet_max_sub packet_max_un password plugin plugin_load plugin_use proxy_protocol_v2_require_tls
 psk_file psk_hint remote_clientid remote_password remote_username restart_timeout
 retain_expiry_interval retry_interval round_robin socket_domain start_type threshold tls_engine
-tls_engine_kpass_sha1 tls_keyform topic try_private upgrade_outgoing_qos use_subject_as_username
+tls_engine_kpass_sha1 topic try_private upgrade_outgoing_qos use_subject_as_username
 use_username_as_clientid username websockets_headers_size websockets_log_level websockets_origin`

@@ -62,9 +62,14 @@ type SSL struct {
 	Other   []TLV  // of other types, in their order
 }
 
+// Shown reports whether the client presented a certificate, verified or not.
+func (s *SSL) Shown() bool {
+	return s.Client&ClientSSL != 0 && s.Client&(ClientCertConn|ClientCertSess) != 0
+}
+
 // Verified reports whether the client presented a certificate that the proxy verified.
 func (s *SSL) Verified() bool {
-	return s.Client&ClientSSL != 0 && s.Client&(ClientCertConn|ClientCertSess) != 0 && s.Verify == 0
+	return s.Shown() && s.Verify == 0
 }
 
 // TLV returns s as a TLV.

@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"os/exec"
@@ -272,9 +273,7 @@ func authority(t *testing.T) *ca {
 	return a
 }
 
-func (a *ca) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
-}
+func (a *ca) pem() string { return pemOf(a.cert.Raw) }
 
 func (a *ca) issue(t *testing.T, key crypto.Signer) tls.Certificate {
 	t.Helper()
@@ -316,6 +315,46 @@ func TestRefusesToStart(t *testing.T) {
 	} {
 		newFolder(t, more).refused(t, frozen, "", "sallyport.yaml:3:", says)
 	}
+}
+
+// TestStoresAreRefused: the key and the client CAs in forms that are outside.
+func TestStoresAreRefused(t *testing.T) {
+	f := newFolder(t, "")
+	f.write(t, "secret", "sesame")
+	in := []string{"-inkey", f.KeyFile, "-in", f.CertFile, "-passout", "pass:sesame"}
+	tool(t, "openssl", append([]string{"pkcs12", "-export", "-legacy", "-out", f.path("old.p12")}, in...)...)
+	tool(t, "openssl", append([]string{"pkcs12", "-export", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE", "-out", f.path("bare.p12")}, in...)...)
+	tool(t, "keytool", "-genkeypair", "-alias", "a", "-keyalg", "EC", "-groupname", "secp256r1", "-dname", "CN=localhost", "-keystore", f.path("server.jks"),
+		"-storetype", "JKS", "-storepass", "sesame", "-keypass", "sesame")
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "weak.crt", pemOf(authority(t).issue(t, weak).Certificate[0]))
+	text := fmt.Sprintf(listeners, "")
+	pair, store := "certificate: server.crt, key: server.key}}\n  - {name: web", "certificate: %s, password: {file: secret}}}\n  - {name: web"
+	for name, says := range map[string]string{"server.jks": "(JKS), which is outside FIPS 140-3", "old.p12": "a MAC whose key comes of the derivation of PKCS#12"} {
+		f.write(t, "sallyport.yaml", strings.Replace(text, pair, fmt.Sprintf(store, name), 1))
+		f.refused(t, frozen, "", "listener mqtts: "+f.path(name)+" is protected by ", says)
+	}
+	f.write(t, "sallyport.yaml", strings.Replace(text, "client_ca: clients.crt", "client_ca: weak.crt", 1))
+	f.refused(t, frozen, "", "listener mutual: client CA: "+f.path("weak.crt")+` has a certificate "CN=device" with an RSA key of 1024 bits, which is outside FIPS 140-3`)
+	f.write(t, "sallyport.yaml", strings.Replace(text, pair, fmt.Sprintf(store, "bare.p12"), 1))
+	b := f.serve(t, frozen, "")
+	if err := enter(t, client.Target{Transport: client.TLS, Address: b.addr["mqtts"], TLS: f.trusting(t)}, "alice", password); err != nil {
+		t.Errorf("PKCS#12 within: %v", err)
+	}
+}
+
+func tool(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+func pemOf(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // TestReload: a file that holds one hash outside changes nothing for those in it.

@@ -1,0 +1,91 @@
+package certs
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"sallyport/certs/revocation"
+	"sallyport/certs/staple"
+)
+
+// Revocation is how client certificates are held against the word of their
+// issuers; see [revocation.Options]. The zero value asks nothing.
+type Revocation struct {
+	CRLFiles []string // PEM or DER
+	Points   bool     // ask the distribution points that certificates name
+	Missing  revocation.Missing
+	Expired  revocation.Expired
+	OCSP     revocation.OCSP
+	Wait     time.Duration // for the network, in one handshake; 0 is 2 s
+	// Allow are networks that may be asked although they are not public.
+	Allow []netip.Prefix
+}
+
+func (r *Revocation) on() bool { return len(r.CRLFiles) > 0 || r.online() }
+
+func (r *Revocation) online() bool { return r.Points || r.OCSP != revocation.NoOCSP }
+
+// keepers remember what came from the network. They outlive reloads, unless
+// those change what they were made with.
+type keepers struct {
+	online   *revocation.Online // nil if nothing is to be asked
+	allow    []netip.Prefix     // what online was made with
+	stapler  *staple.Stapler    // nil if nothing is to be stapled
+	stapling Stapling           // what stapler was made with
+}
+
+func newKeepers(o *ServerOptions, shared *world) (keepers, error) {
+	var k, old keepers
+	if shared != nil {
+		old = shared.keepers
+	}
+	if o.Stapling != nil {
+		k.stapling, k.stapler = *o.Stapling, old.stapler
+		if old.stapler == nil || old.stapling != k.stapling {
+			s, err := staple.New(stapleOptions(o))
+			if err != nil {
+				return keepers{}, err
+			}
+			k.stapler = s
+		}
+	}
+	if o.Revocation.online() {
+		k.allow, k.online = o.Revocation.Allow, old.online
+		if old.online == nil || !slices.Equal(old.allow, k.allow) {
+			n, err := revocation.NewOnline(revocation.OnlineOptions{Allow: k.allow, Now: o.Now})
+			if err != nil {
+				k.online = nil
+				k.close(shared)
+				return keepers{}, err
+			}
+			k.online = n
+		}
+	}
+	return k, nil
+}
+
+func stapleOptions(o *ServerOptions) staple.Options {
+	s := staple.Options{
+		OverrideURL: o.Stapling.OverrideURL, Interval: o.Stapling.Interval, Wait: o.Stapling.Wait,
+		Now: o.Now, Log: o.Log, Alarm: o.Alarm,
+	}
+	if o.Idle {
+		s.Jitter = time.Hour // longer than any check
+	}
+	return s
+}
+
+// close ends the keepers that heir does not have too.
+func (k *keepers) close(heir *world) {
+	var keep keepers
+	if heir != nil {
+		keep = heir.keepers
+	}
+	if k.stapler != nil && k.stapler != keep.stapler {
+		k.stapler.Close()
+	}
+	if k.online != nil && k.online != keep.online {
+		k.online.Close()
+	}
+}

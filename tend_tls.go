@@ -1,0 +1,196 @@
+package sallyport
+
+import (
+	"crypto/x509"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/certs"
+	"sallyport/certs/staple"
+	"sallyport/config"
+	"sallyport/control"
+	"sallyport/security"
+)
+
+// How often the certificates in use are looked at, when and how often an operator
+// is told that one ends, and in how many parts connected clients are rechecked.
+const (
+	certificatesEvery = time.Minute
+	expiryTold        = 24 * time.Hour
+	expirySoon        = 30 * 24 * time.Hour
+	recheckParts      = 60
+)
+
+// tending remembers what has been told of certificates and who is due.
+type tlsTender struct {
+	told map[string]time.Time // by what was told
+	due  map[string]*recheck  // by listener
+	seed maphash.Seed
+}
+
+// recheck is the clients of one listener, a part of them at a time.
+type recheck struct {
+	next time.Time
+	part uint64
+}
+
+// tendTLS watches over certificates until done is closed: those that end are
+// warned about each day, and connected clients' are held against revocation lists
+// and responders again. Start owns it.
+func (s *Server) tendTLS(done <-chan struct{}) {
+	t := &tlsTender{told: make(map[string]time.Time), due: make(map[string]*recheck), seed: maphash.MakeSeed()}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var looked time.Time
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-tick.C:
+			if now.Sub(looked) >= certificatesEvery {
+				looked = now
+				s.tellEnds(t, now)
+			}
+			s.recheckClients(t, now)
+		}
+	}
+}
+
+// levels makes one level of a topic of a listener's name.
+var levels = strings.NewReplacer("/", "_", "+", "_", "#", "_")
+
+// tellEnds warns of certificates and revocation lists that end, once a day each.
+func (s *Server) tellEnds(t *tlsTender, now time.Time) {
+	s.mu.Lock()
+	w := s.world
+	s.mu.Unlock()
+	tell := func(listener, kind, what, text string) {
+		key := listener + "\x00" + kind + "\x00" + what
+		if last, told := t.told[key]; told && now.Sub(last) < expiryTold {
+			return
+		}
+		t.told[key] = now
+		s.audit.Record(audit.CertificateAlarm, slog.String("listener", listener), slog.String("what", kind), slog.String("certificate", what), slog.String("text", text))
+	}
+	first := make(map[string]int64)
+	defer func() { s.Metrics().Certificates.Set(first) }()
+	for name, srv := range w.tls {
+		for _, c := range srv.InUse() {
+			gauge := levels.Replace(name) + "/" + c.Use
+			if end, known := first[gauge]; !known || c.Certificate.NotAfter.Unix() < end {
+				first[gauge] = c.Certificate.NotAfter.Unix()
+			}
+			if text := ends(c.Certificate, now); text != "" {
+				tell(name, c.Use, c.Certificate.Subject.String()+" serial "+c.Certificate.SerialNumber.Text(16), text+" ("+c.File+")")
+			}
+		}
+		for _, l := range srv.Lists() {
+			if l.Alarm() {
+				tell(name, "crl", l.Source, l.String()+l.Err)
+			}
+		}
+	}
+	for key, last := range t.told {
+		if now.Sub(last) > 2*expiryTold {
+			delete(t.told, key) // it is not in use any more
+		}
+	}
+}
+
+// ends says how soon a certificate ends, or that it has; "" from 30 days on.
+func ends(c *x509.Certificate, now time.Time) string {
+	left := c.NotAfter.Sub(now)
+	switch {
+	case left < 0:
+		return "expired on " + c.NotAfter.UTC().Format(time.RFC3339)
+	case left < expirySoon:
+		return fmt.Sprintf("expires in %d days, on %s", int(left/(24*time.Hour)), c.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return ""
+}
+
+// recheckClients ends the connections whose certificate was revoked meanwhile. In
+// each recheck_interval every client has its turn twice: the first asks for what
+// has expired of what is remembered, and the second, a part later, sees the answer.
+func (s *Server) recheckClients(t *tlsTender, now time.Time) {
+	s.mu.Lock()
+	cfg, w := s.cfg, s.world
+	s.mu.Unlock()
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		if l.TLS == nil || l.TLS.ClientAuth == config.ClientAuthNone || l.TLS.RecheckInterval == 0 {
+			delete(t.due, l.Name)
+			continue
+		}
+		every := l.TLS.RecheckInterval / recheckParts
+		r := t.due[l.Name]
+		if r == nil {
+			t.due[l.Name] = &recheck{next: now.Add(every)}
+			continue
+		}
+		if now.Before(r.next) {
+			continue
+		}
+		r.next = now.Add(every)
+		part := r.part % recheckParts
+		before := (part + recheckParts - 1) % recheckParts
+		r.part++
+		n := s.broker.Revoke(func(p *security.Principal) bool {
+			if p.Listener != l.Name || p.Cert == nil {
+				return false
+			}
+			if mine := maphash.String(t.seed, p.ClientID) % recheckParts; mine != part && mine != before {
+				return false
+			}
+			return !w.trusts(p)
+		}, "the client certificate was revoked or is not trusted any more")
+		if n > 0 {
+			s.log.Warn("clients disconnected: their certificates were revoked", "listener", l.Name, "disconnected", n)
+		}
+	}
+}
+
+// stapleAlarm is what becomes of alarms about the status of listener's certificates.
+func (s *Server) stapleAlarm(listener string) func(staple.Alarm) {
+	return func(a staple.Alarm) {
+		s.audit.Record(audit.CertificateAlarm, slog.String("listener", listener), slog.String("what", "staple_"+string(a.Kind)),
+			slog.String("certificate", a.Certificate+" serial "+a.Serial), slog.String("text", a.Reason))
+	}
+}
+
+// certificateStates is the certificates that a listener depends on, those that end first at the top.
+func certificateStates(srv *certs.Server) []control.CertificateStatus {
+	var all []control.CertificateStatus
+	for _, c := range srv.InUse() {
+		all = append(all, control.CertificateStatus{
+			Use: c.Use, Subject: c.Certificate.Subject.String(), Serial: c.Certificate.SerialNumber.Text(16),
+			NotAfter: c.Certificate.NotAfter.UTC(), File: c.File,
+		})
+	}
+	slices.SortStableFunc(all, func(a, b control.CertificateStatus) int { return a.NotAfter.Compare(b.NotAfter) })
+	return all
+}
+
+func listStates(srv *certs.Server) []control.ListStatus {
+	var all []control.ListStatus
+	for _, l := range srv.Lists() {
+		all = append(all, control.ListStatus{Source: l.Source, Issuer: l.Issuer, Entries: l.Entries, NextUpdate: l.NextUpdate.UTC(), Error: l.Err})
+	}
+	return all
+}
+
+func stapleStates(srv *certs.Server) []control.StapleStatus {
+	var all []control.StapleStatus
+	for _, x := range srv.Staples() {
+		all = append(all, control.StapleStatus{
+			Certificate: x.Certificate, Serial: x.Serial, Status: x.Status, Stapled: x.Stapled, Expires: x.Expires.UTC(),
+			NextRequest: x.NextRequest.UTC(), Error: x.LastError,
+		})
+	}
+	return all
+}
