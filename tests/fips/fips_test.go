@@ -86,6 +86,8 @@ func TestServes(t *testing.T) {
 		says, silent          string // of the log
 	}{
 		{"the frozen module", frozen, "", "version=v1.0.0 enforced=false", "msg=\"the FIPS"},
+		// Not supported, but what protocols name things by must not end a connection there.
+		{"what is outside fails", frozen, "fips140=only", "fips140=only is Go's mode for tests and not supported here", "version=latest"},
 		{"the toolchain's module", plain, "fips140=on", "of no version that was or will be validated", "version=v1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
