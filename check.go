@@ -26,7 +26,9 @@ type Findings struct {
 	TLS []string
 }
 
-// Check builds everything that cfg names, as a start would, and opens no port.
+// Check builds everything that cfg names, as a start would, and opens no port. The
+// error is ErrFIPS itself where only this process is not fit for cfg: the Findings are
+// those of one that is.
 func Check(cfg *config.Config) (*Findings, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return &Findings{}, err
@@ -43,8 +45,9 @@ func Check(cfg *config.Config) (*Findings, error) {
 	}
 	defer w.close()
 	f.Warnings = append(f.Warnings, controlWarnings(cfg)...)
+	f.Warnings = append(f.Warnings, fipsWarnings(cfg)...)
 	if err = errors.Join(err, checkStore(cfg)); err != nil {
-		return f, err
+		return f, errors.Join(err, demandFIPS(cfg))
 	}
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
@@ -54,7 +57,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 			f.Shadow = append(f.Shadow, fmt.Sprintf("listener %s: %s would be asked beside the policies in force, and not obeyed", l.Name, strings.Join(l.Shadow, ", ")))
 		}
 	}
-	return f, nil
+	return f, demandFIPS(cfg)
 }
 
 // buildAlone makes the world of cfg without a broker around it. The world comes

@@ -1,6 +1,7 @@
 package sallyport
 
 import (
+	"crypto/fips140"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -54,7 +55,8 @@ func PrepareQuickstart(dir string) (*Quickstart, error) {
 	if q.User == "" {
 		q.User = "user-" + strings.ToLower(rand.Text()[:6])
 		q.Password = rand.Text()
-		hash, err := authn.Hash(authn.Argon2id, []byte(q.Password), authn.Params{})
+		lim := authn.Limits{FIPS: fips140.Enabled()}
+		hash, err := authn.HashWithin(lim, lim.Preferred(), []byte(q.Password), authn.Params{})
 		if err != nil {
 			return nil, err
 		}

@@ -243,6 +243,7 @@ func sameBroker(was, is *config.Config) error {
 		{"sys_interval", was.SysInterval, is.SysInterval},
 		{"shutdown.publish_wills", was.Shutdown.PublishWills, is.Shutdown.PublishWills},
 		{"storage", was.Storage, is.Storage},
+		{"fips", was.FIPS, is.FIPS},
 		{"driver", was.Driver, is.Driver},
 		{"pid_file", was.PIDFile, is.PIDFile},
 		{"run_as", was.RunAs, is.RunAs},

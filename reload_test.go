@@ -58,6 +58,7 @@ func TestReloadRefusesWhatOnlyARestartCanChange(t *testing.T) {
 		{"denied networks", strings.Replace(reloadBase, door, door+"    deny: [192.0.2.1]\n", 1), "listener door: a reload can't change deny"},
 		{"allowed networks", strings.Replace(reloadBase, door, door+"    allow: [127.0.0.1]\n", 1), "listener door: a reload can't change allow"},
 		{"number of connections", reloadBase + "limits: {connections: 5}\n", "listener door: a reload can't change limits.connections"},
+		{"whether FIPS 140-3 is demanded", reloadBase + "fips: true\n", "can't change fips:"},
 		{"number of sessions", reloadBase + "limits: {sessions: 5}\n", "can't change limits.sessions"},
 		{"what MQTT offers", reloadBase + "mqtt: {retain: false}\n", "can't change mqtt.retain:"},
 		{"whose retained messages are sent", reloadBase + "mqtt: {retained_source: keep}\n", "can't change mqtt.retained_source:"},

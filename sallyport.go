@@ -98,13 +98,14 @@ var ErrRisk = errors.New("insecure start refused")
 // New builds a broker from cfg: it reads what was kept, binds the ports, writes
 // pid_file and becomes the user that run_as names. Nobody is served before Start.
 func New(cfg *config.Config, opt Options) (*Server, error) {
-	if err := cfg.Check(nil).Err(); err != nil {
+	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{})}
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}
+	s.sayFIPS()
 	if err := s.judgeRisks(cfg); err != nil {
 		s.logs.close()
 		return nil, err
@@ -148,8 +149,7 @@ func (s *Server) assemble() (err error) {
 	if s.pool, err = newPool(cfg); err != nil {
 		return err
 	}
-	s.cache, err = authn.NewCache(authn.CacheOptions{Entries: cfg.Hashing.CacheEntries, TTL: cfg.Hashing.CacheTTL})
-	if err != nil {
+	if s.cache, err = authn.NewCache(cacheOptions(cfg)); err != nil {
 		return err
 	}
 	files := readingOf(cfg)

@@ -101,7 +101,7 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 		}
 		p, warnings, err := authn.OpenPasswords(authn.PasswordsOptions{
 			Name: a.Name, Realm: a.Realm, Path: a.File, Cache: s.cache,
-			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker()}, AllowEmpty: a.AllowEmpty,
+			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker(), FIPS: s.cfg.FIPS}, AllowEmpty: a.AllowEmpty,
 		})
 		if err != nil {
 			return nil, err

@@ -13,7 +13,7 @@ import (
 
 // buildTLS reads the key material of listener l.
 func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
-	opt, err := tlsOptions(l)
+	opt, err := tlsOptions(l, s.cfg.FIPS)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
@@ -64,7 +64,7 @@ func (w *world) close() {
 }
 
 // tlsOptions is what the TLS section of l means. Its passwords are fetched.
-func tlsOptions(l *config.Listener) (certs.ServerOptions, error) {
+func tlsOptions(l *config.Listener, fips bool) (certs.ServerOptions, error) {
 	t := l.TLS
 	o := certs.ServerOptions{
 		Name: l.Name, NoResumption: !t.Resumption, TicketFile: t.TicketKeys,
@@ -111,7 +111,7 @@ func tlsOptions(l *config.Listener) (certs.ServerOptions, error) {
 		}
 	}
 	var err error
-	o.Choice, err = t.Protocols()
+	o.Choice, err = t.Protocols(fips)
 	return o, err
 }
 

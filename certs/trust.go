@@ -34,6 +34,9 @@ func loadTrust(o *ServerOptions) (*trust, []Warning, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("client CA: %w", err)
 	}
+	if why := store.OutsideFIPS(); o.FIPS && why != "" {
+		return nil, nil, fmt.Errorf("client CA: %s %s", o.ClientCAFile, why)
+	}
 	t, warnings := newTrust(o, store.Certificates), fromStore(found)
 	for _, c := range t.anchors {
 		if o.Now().After(c.NotAfter) {

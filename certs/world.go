@@ -113,6 +113,9 @@ func (w *world) loadPairs(o *ServerOptions) ([]Warning, error) {
 	}
 	warnings := fromStore(found)
 	for _, p := range pairs {
+		if why := p.OutsideFIPS(); o.FIPS && why != "" {
+			return nil, fmt.Errorf("%s %s", p.File, why)
+		}
 		if err := w.speaks.Fits(suites.KeyOf(p.Leaf().PublicKey)); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.File, err)
 		}

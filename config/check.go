@@ -45,6 +45,7 @@ func (c *Config) Check(at func(key string) (file string, pos Pos)) Problems {
 	k.broker()
 	k.log()
 	k.storage()
+	k.fips()
 	return k.problems
 }
 

@@ -95,7 +95,7 @@ func (k *checker) tls(key string, l *Listener) {
 			k.wrong(key+".ticket_keys", "has no use with resumption: false")
 		}
 	}
-	_, wrong := t.protocols()
+	_, wrong := t.protocols(k.c.FIPS)
 	for _, w := range wrong {
 		k.wrong(key+"."+w.Path(), "%s", w.Text)
 	}

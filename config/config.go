@@ -47,6 +47,8 @@ type Config struct {
 	RunAs string `yaml:"run_as"`
 	// Refuse to start, instead of warning, when a file with secrets can be read by others.
 	StrictFiles bool `yaml:"strict_files"`
+	// Demand that Go's FIPS 140-3 module is active, and refuse what is outside it: password hashes other than PBKDF2, ChaCha20, X25519 alone, TLS below 1.2, JKS and legacy PKCS#12. No right password is remembered then, whatever hashing.cache_ttl defaults to. See docs/fips.md.
+	FIPS bool `yaml:"fips"`
 
 	origin places // of a YAML file; nil for an importer
 }

@@ -37,6 +37,14 @@ func Parse(data []byte, path string) (*Config, error) {
 	return c, nil
 }
 
+// DemandsFIPS is fips of the configuration in data, which may name files that are not
+// there yet: only its form is checked.
+func DemandsFIPS(data []byte, path string) (bool, error) {
+	c := Defaults()
+	_, problems := decodeYAML(data, path, c)
+	return c.FIPS, problems.Err()
+}
+
 // ReadFile reads the file at path, which must be a regular one of at most
 // 1 MiB. The error is a Problems that names the file.
 func ReadFile(path string) ([]byte, error) {

@@ -6,10 +6,11 @@ import (
 	"sallyport/internal/suites"
 )
 
-// Protocols is what of TLS t asks for. The error tells of names that this build
-// doesn't know, not of a choice that leaves nothing; Check tells of both.
-func (t *TLS) Protocols() (suites.Choice, error) {
-	choice, wrong := t.named()
+// Protocols is what of TLS t asks for; fips is that of the configuration. The error
+// tells of names that this build doesn't know, not of a choice that leaves nothing;
+// Check tells of both.
+func (t *TLS) Protocols(fips bool) (suites.Choice, error) {
+	choice, wrong := t.named(fips)
 	var all []error
 	for _, w := range wrong {
 		all = append(all, errors.New(w.Path()+": "+w.Text))
@@ -18,8 +19,8 @@ func (t *TLS) Protocols() (suites.Choice, error) {
 }
 
 // protocols is Protocols with every mistake, at its place.
-func (t *TLS) protocols() (suites.Choice, []suites.Wrong) {
-	choice, wrong := t.named()
+func (t *TLS) protocols(fips bool) (suites.Choice, []suites.Wrong) {
+	choice, wrong := t.named(fips)
 	if len(wrong) == 0 {
 		_, wrong = choice.Set()
 	}
@@ -27,8 +28,8 @@ func (t *TLS) protocols() (suites.Choice, []suites.Wrong) {
 }
 
 // named looks up the names in t.
-func (t *TLS) named() (suites.Choice, []suites.Wrong) {
-	c := suites.Choice{RequirePostQuantum: t.RequirePostQuantum, Legacy: t.Legacy}
+func (t *TLS) named(fips bool) (suites.Choice, []suites.Wrong) {
+	c := suites.Choice{RequirePostQuantum: t.RequirePostQuantum, Legacy: t.Legacy, FIPS: fips}
 	var wrong []suites.Wrong
 	note := func(key string, i int, err error) {
 		if err != nil {

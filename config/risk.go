@@ -136,6 +136,7 @@ func (c *Config) Warnings() Problems {
 		}
 	}
 	k.warnStorage()
+	k.warnFIPS()
 	return k.problems.Sort()
 }
 
@@ -168,7 +169,7 @@ func (k *checker) warnLooseTLS(key string, t *TLS) {
 
 // warnLegacy says what of old TLS is accepted.
 func (k *checker) warnLegacy(key string, t *TLS) {
-	choice, err := t.Protocols()
+	choice, err := t.Protocols(k.c.FIPS)
 	set, wrong := choice.Set()
 	if err != nil || wrong != nil || !t.Legacy {
 		return // Check has told

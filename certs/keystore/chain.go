@@ -79,7 +79,7 @@ func (c *contents) pair(k *keyEntry, file string) (*Pair, []string, error) {
 			notes = append(notes, fmt.Sprintf("certificate %.100q is not in the chain of the key and is left out", x.Subject.String()))
 		}
 	}
-	return &Pair{Chain: chain, Key: signer, File: file, Alias: k.alias, Format: c.format, Legacy: c.legacy || k.legacy}, notes, nil
+	return &Pair{Chain: chain, Key: signer, File: file, Alias: k.alias, Format: c.format, Legacy: c.legacy || k.legacy, outside: first(c.outside, k.outside)}, notes, nil
 }
 
 // pool parses the certificates that may belong to k.

@@ -43,6 +43,9 @@ func fuzzStore(t *testing.T, data []byte) {
 		if !p.Leaf().PublicKey.(public).Equal(p.Key.Public()) || len(p.Chain) > maxChain {
 			t.Errorf("a pair that is none: %d certificates, %v", len(p.Chain), p.Leaf().Subject)
 		}
+		if why := p.OutsideFIPS(); why == "" && (p.Legacy || p.Format == JKS) {
+			t.Errorf("a legacy %s store is within FIPS 140-3", p.Format)
+		}
 		for j, x := range p.Chain[1:] {
 			if !bytes.Equal(p.Chain[j].RawIssuer, x.RawSubject) {
 				t.Errorf("certificate %d didn't issue %d", j+1, j)

@@ -79,6 +79,8 @@ type Pair struct {
 	// those of JKS, or RC2, 3DES or a MAC with SHA-1 in PKCS#12.
 	Legacy bool
 	Digest Digest // of the files that it was read from; zero in a [Directory]
+
+	outside string // what of its protection is outside FIPS 140-3
 }
 
 // Leaf returns the first certificate of the chain.
@@ -217,6 +219,7 @@ type contents struct {
 	certs    []certEntry // without those of JKS chains
 	problems []string
 	legacy   bool   // obsolete algorithms protect it
+	outside  string // what of its protection is outside FIPS 140-3
 	damaged  string // what can't be read of it; a pair is not made of the rest
 	budget   *budget
 }
@@ -226,6 +229,7 @@ type keyEntry struct {
 	alias     string
 	encrypted bool
 	legacy    bool
+	outside   string   // as in contents
 	chain     [][]byte // its own, in JKS; elsewhere it is found among all certificates
 	open      func() (crypto.PrivateKey, error)
 }

@@ -191,13 +191,8 @@ func kdf(a pkix.AlgorithmIdentifier, keyBytes int, b *budget) (func(password []b
 // kdfPBKDF2 is RFC 8018, A.2. A keyBytes of 0 is for a file that has to say
 // itself how long the key is.
 func kdfPBKDF2(parameters []byte, keyBytes int, b *budget) (func(password []byte) ([]byte, error), error) {
-	var p struct {
-		Salt       []byte
-		Iterations int
-		KeyBytes   int                      `asn1:"optional"`
-		PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
-	}
-	if err := unmarshal(parameters, &p); err != nil {
+	p, err := parsePBKDF2(parameters)
+	if err != nil {
 		return nil, fmt.Errorf("parameters of PBKDF2: %w", err)
 	}
 	h := prf(p.PRF.Algorithm)
@@ -220,6 +215,16 @@ func kdfPBKDF2(parameters []byte, keyBytes int, b *budget) (func(password []byte
 		return pbkdf2.Key(h, string(password), p.Salt, p.Iterations, keyBytes)
 	}, nil
 }
+
+// paramsPBKDF2 are PBKDF2-params of RFC 8018, A.2.
+type paramsPBKDF2 struct {
+	Salt       []byte
+	Iterations int
+	KeyBytes   int                      `asn1:"optional"`
+	PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
+}
+
+func parsePBKDF2(der []byte) (p paramsPBKDF2, err error) { return p, unmarshal(der, &p) }
 
 // kdfScrypt is RFC 7914, 7.1.
 func kdfScrypt(parameters []byte, keyBytes int, b *budget) (func(password []byte) ([]byte, error), error) {

@@ -58,7 +58,7 @@ func (c *contents) addBlock(b *pem.Block, p passwords) error {
 	}
 	k := keyEntry{open: func() (crypto.PrivateKey, error) { return parseKey(b.Type, b.Bytes) }}
 	if b.Type == "ENCRYPTED PRIVATE KEY" {
-		k.encrypted, k.legacy = true, legacyKey(b.Bytes)
+		k.encrypted, k.legacy, k.outside = true, legacyKey(b.Bytes), keyOutside(b.Bytes)
 		k.open = func() (crypto.PrivateKey, error) { return decryptKey(b.Bytes, p.key, p.budget) }
 	}
 	c.keys = append(c.keys, k)

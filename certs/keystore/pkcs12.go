@@ -113,6 +113,7 @@ func (s *p12) verify() (bool, error) {
 	if s.store == nil {
 		return false, fmt.Errorf("PKCS#12 store has a MAC: %w", ErrNoPassword)
 	}
+	s.outside = macOutside(m.Digest.Algorithm)
 	sum, err := s.mac(s.wide)
 	if err != nil {
 		return false, err
@@ -251,7 +252,7 @@ func (s *p12) open(safe *contentInfo) ([]safeBag, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.legacy = s.legacy || c.legacy
+	s.legacy, s.outside = s.legacy || c.legacy, first(s.outside, schemeOutside(e.Content.Algorithm))
 	if data, err = c.decrypt(e.Content.Data, s.store, s.wide); err != nil {
 		return nil, err
 	}
@@ -271,7 +272,7 @@ func (s *p12) add(bag *safeBag) {
 	case bagType(1):
 		s.addKey(keyEntry{alias: name, open: func() (crypto.PrivateKey, error) { return parseKey("PRIVATE KEY", value) }})
 	case bagType(2):
-		s.addKey(keyEntry{alias: name, encrypted: true, legacy: legacyKey(value),
+		s.addKey(keyEntry{alias: name, encrypted: true, legacy: legacyKey(value), outside: keyOutside(value),
 			open: func() (crypto.PrivateKey, error) { return decryptKey(value, s.key, s.passwords.budget) }})
 	case bagType(3):
 		s.addCertificate(value, name, bag.has(javaTrusted))

@@ -26,6 +26,8 @@ type Trust struct {
 	// Legacy says that obsolete algorithms protect the store, as in [Pair].
 	Legacy bool
 	Digest Digest
+
+	outside string // as in Pair
 }
 
 // Load reads the trust store. What of it can't be used is named by a warning and
@@ -136,7 +138,7 @@ func (t *trust) add(f content, s TrustSource) error {
 		return nil
 	}
 	if f.lone {
-		t.Format, t.Legacy = c.format, c.legacy
+		t.Format, t.Legacy, t.outside = c.format, c.legacy, c.outside
 	}
 	if c.format == PEM && s.Password != nil {
 		return errors.New("a PEM trust store has no password")

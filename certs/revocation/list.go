@@ -3,6 +3,7 @@ package revocation
 import (
 	"bytes"
 	"cmp"
+	"crypto/fips140"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -44,7 +45,8 @@ type entry struct {
 // ParseList reads one list in DER. Source, a file or URL, names it in errors of
 // checks. Refused, because taken for a complete list they would let revoked
 // certificates in: critical extensions that are not known, of the list or an
-// entry, indirect lists, and scopes that are not supported (see package comment).
+// entry, indirect lists, and scopes that are not supported (see package comment). In
+// FIPS 140-3 mode lists signed with SHA-1 are refused as well.
 func ParseList(der []byte, source string) (*List, error) {
 	// crypto/x509 does not look at what comes behind: another list would go lost.
 	in := cryptobyte.String(der)
@@ -54,6 +56,9 @@ func ParseList(der []byte, source string) (*List, error) {
 	parsed, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return nil, err
+	}
+	if fips140.Enabled() && !slices.Contains(fipsSignatures, parsed.SignatureAlgorithm) {
+		return nil, fmt.Errorf("signed with %s, which is outside FIPS 140-3", parsed.SignatureAlgorithm)
 	}
 	l := &List{source: source, issuer: canonical(parsed.RawIssuer), scope: scope{reasons: allReasons}}
 	if err := l.readExtensions(parsed.Extensions); err != nil {
@@ -78,6 +83,13 @@ func ParseList(der []byte, source string) (*List, error) {
 		ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate, Number: parsed.Number,
 	}
 	return l, nil
+}
+
+// fipsSignatures are those that crypto/x509 checks and FIPS 140-3 has. The standard
+// library holds handshakes to them, and lists to nothing but its own.
+var fipsSignatures = []x509.SignatureAlgorithm{
+	x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
+	x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, x509.PureEd25519,
 }
 
 func (l *List) readExtensions(all []extension) error {

@@ -3,7 +3,6 @@ package revocation
 import (
 	"bytes"
 	"crypto"
-	"crypto/fips140"
 	"crypto/subtle"
 	"crypto/x509"
 	"encoding/asn1"
@@ -345,9 +344,6 @@ func (r *response) verify(issuer *x509.Certificate, now time.Time) (responder *x
 func (r *response) identifies(c *x509.Certificate) bool {
 	if r.signerName != nil {
 		return bytes.Equal(r.signerName, c.RawSubject)
-	}
-	if fips140.Enabled() {
-		return true // SHA-1 is no choice of ours here; the signature decides
 	}
 	key, ok := publicKey(c)
 	return ok && bytes.Equal(sum(crypto.SHA1, key), r.signerKey)

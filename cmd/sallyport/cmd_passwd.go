@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"strings"
 
+	"sallyport/config"
+	"sallyport/config/mosquitto"
 	"sallyport/security/authn"
 )
 
@@ -18,11 +21,12 @@ type passwdCmd struct {
 	Force      bool   `help:"With -c: replace a file that holds users."`
 	Delete     bool   `short:"D" help:"Delete the user."`
 	Batch      bool   `short:"b" help:"Take the password from the command line, where other users of this machine can see it."`
-	Hash       string `short:"H" default:"argon2id" enum:"argon2id,sha512-pbkdf2,sha512" placeholder:"NAME" help:"How to store it: argon2id, sha512-pbkdf2 ($$7$$) or sha512 ($$6$$, old and weak)."`
+	Hash       string `short:"H" default:"" enum:",argon2id,sha512-pbkdf2,sha512" placeholder:"NAME" help:"How to store it: argon2id (default; sha512-pbkdf2 with FIPS 140-3), sha512-pbkdf2 ($$7$$) or sha512 ($$6$$, old and weak)."`
 	Iterations int    `short:"I" placeholder:"N" help:"Iterations of sha512-pbkdf2."`
 	Upgrade    bool   `short:"U" help:"Hash every plain text password in the file, in place."`
 	Generate   bool   `help:"Make a device secret of 128 random bits, print it once, and store one salted SHA-256 of it."`
 	List       bool   `help:"List the users and how their passwords are stored."`
+	Config     string `placeholder:"FILE" help:"The broker's configuration: with its fips: true only what that accepts is written."`
 
 	PasswordFile string `name:"password-file" placeholder:"FILE" help:"Read the password from a file (first line); - is standard input."`
 	PasswordEnv  string `name:"password-env" placeholder:"NAME" help:"Read the password from an environment variable."`
@@ -30,6 +34,8 @@ type passwdCmd struct {
 	File     string `arg:"" help:"The password file."`
 	User     string `arg:"" optional:"" help:"The user."`
 	Password string `arg:"" optional:"" help:"The password, with -b."`
+
+	fips bool // what --config says
 }
 
 // Help shows examples.
@@ -47,6 +53,9 @@ within three seconds; with reload: manual, or a mosquitto.conf, at SIGHUP.`
 
 // Run changes or lists the file.
 func (c *passwdCmd) Run(e *env) error {
+	if err := c.configured(); err != nil {
+		return err
+	}
 	switch {
 	case c.List:
 		return c.list(e)
@@ -72,11 +81,41 @@ func (c *passwdCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	encoded, err := authn.Hash(authn.Algorithm(c.Hash), password, authn.Params{Iterations: c.Iterations})
+	encoded, err := c.hash(password)
 	if err != nil {
 		return &failure{what: "hash the password", why: err}
 	}
 	return c.store(encoded)
+}
+
+// hash encodes a password, within FIPS 140-3 where the configuration or the process
+// says so.
+func (c *passwdCmd) hash(password []byte) (string, error) {
+	lim := authn.Limits{FIPS: c.fips || fips140.Enabled()}
+	algorithm := authn.Algorithm(c.Hash)
+	if algorithm == "" {
+		algorithm = lim.Preferred()
+	}
+	return authn.HashWithin(lim, algorithm, password, authn.Params{Iterations: c.Iterations})
+}
+
+// configured reads what --config says.
+func (c *passwdCmd) configured() error {
+	if c.Config == "" {
+		return nil
+	}
+	data, err := config.ReadFile(c.Config)
+	switch {
+	case err != nil:
+		return &failure{what: "read configuration", why: err}
+	case mosquitto.Recognise(data):
+		return nil // it has no such option
+	}
+	// Only that key counts: the password file that is being made may be missing still.
+	if c.fips, err = config.DemandsFIPS(data, c.Config); err != nil {
+		return invalid(c.Config, err)
+	}
+	return nil
 }
 
 // start judges whether the file may be written: with -c it holds no users, or
@@ -207,7 +246,7 @@ func (c *passwdCmd) upgrade() error {
 		if strings.HasPrefix(password, "$") {
 			continue // stored as a hash already
 		}
-		encoded, err := authn.Hash(authn.Algorithm(c.Hash), []byte(password), authn.Params{Iterations: c.Iterations})
+		encoded, err := c.hash([]byte(password))
 		if err != nil {
 			return &failure{what: fmt.Sprintf("%s:%d: hash the password", c.File, n+1), why: err}
 		}

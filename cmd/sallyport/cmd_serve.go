@@ -107,6 +107,8 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 		switch {
 		case errors.Is(err, sallyport.ErrRisk):
 			f.hint = "name the risk under accept_risk of that listener if you mean it, or secure the listener"
+		case errors.Is(err, sallyport.ErrFIPS):
+			f.hint = "docs/fips.md describes both, and what each of them is worth"
 		case errors.Is(err, sallyport.ErrStoreInUse):
 			f.hint = "stop the other broker, or give this one a storage.dir of its own"
 		case errors.Is(err, syscall.EADDRINUSE):

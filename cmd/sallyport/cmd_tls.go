@@ -22,7 +22,8 @@ func (tlsSuitesCmd) Help() string {
 	return `The names are for tls.cipher_suites, tls.groups and tls.min_version of a listener.
 Each suite stands with its versions of TLS, the keys that the server's certificate
 may have, and OpenSSL's name; what is legacy is accepted with tls.legacy: true only,
-and never unless it is named.`
+and never unless it is named. What is outside FIPS 140-3 can't be had with fips: true,
+nor in a process in FIPS 140-3 mode.`
 }
 
 // builtTLS is the document of "tls suites --json".
@@ -35,6 +36,7 @@ type builtTLS struct {
 type builtVersion struct {
 	Version string `json:"version"` // such as "1.2"
 	Legacy  bool   `json:"legacy"`
+	FIPS    bool   `json:"fips"` // within FIPS 140-3
 }
 
 type builtSuite struct {
@@ -60,7 +62,7 @@ func describeTLS() builtTLS {
 	var b builtTLS
 	for _, v := range suites.Versions() {
 		text := suites.VersionText(v)
-		b.Versions = append(b.Versions, builtVersion{text, text < "1.2"})
+		b.Versions = append(b.Versions, builtVersion{text, text < "1.2", suites.VersionInFIPS(v)})
 	}
 	for _, s := range suites.All() {
 		x := builtSuite{Name: s.Name, JSSE: s.JSSE, OpenSSL: s.OpenSSL, ForwardSecrecy: s.Forward, Legacy: s.Legacy, FIPS: s.FIPS}
@@ -91,7 +93,7 @@ func (c *tlsSuitesCmd) Run(e *env) error {
 	p.line("versions:")
 	for _, v := range b.Versions {
 		if v.Legacy {
-			p.line("  %s  legacy: broken (RFC 8996)", v.Version)
+			p.line("  %s  legacy: broken (RFC 8996)%s", v.Version, outsideFIPS(v.FIPS))
 		} else {
 			p.line("  %s", v.Version)
 		}
@@ -109,7 +111,7 @@ func (c *tlsSuitesCmd) Run(e *env) error {
 		if s.Legacy != "" {
 			text += "; legacy: " + s.Legacy
 		}
-		p.line("  %s", text)
+		p.line("  %s%s", text, outsideFIPS(s.FIPS))
 	}
 	p.line("groups, in order of preference:")
 	for _, g := range b.Groups {
@@ -117,9 +119,17 @@ func (c *tlsSuitesCmd) Run(e *env) error {
 		if g.Hybrid {
 			text += "hybrid, TLS 1.3 only"
 		}
-		p.line("  %s", strings.TrimRight(text, " "))
+		p.line("  %s%s", strings.TrimRight(text, " "), outsideFIPS(g.FIPS))
 	}
 	return p.print(e)
+}
+
+// outsideFIPS is what a line says of something that FIPS 140-3 does not allow.
+func outsideFIPS(within bool) string {
+	if within {
+		return ""
+	}
+	return "; outside FIPS 140-3"
 }
 
 // pad fills s with spaces to n columns.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/fips140"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,15 +22,29 @@ func (c *versionCmd) Run(e *env) error {
 
 // buildVersion is what the Go toolchain stamped into the binary.
 type buildVersion struct {
-	Version  string `json:"version"`  // of the module; "(devel)" for a build from a checkout
-	Revision string `json:"revision"` // of the repository; "" when unknown
-	Modified bool   `json:"modified"` // the checkout had uncommitted changes
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
+	Version  string     `json:"version"`  // of the module; "(devel)" for a build from a checkout
+	Revision string     `json:"revision"` // of the repository; "" when unknown
+	Modified bool       `json:"modified"` // the checkout had uncommitted changes
+	Go       string     `json:"go"`
+	Platform string     `json:"platform"`
+	FIPS     fipsModule `json:"fips"`
+}
+
+// fipsModule is Go's FIPS 140-3 module in this process.
+type fipsModule struct {
+	// Module is its version, such as "v1.0.0"; "latest" is the toolchain's own code,
+	// which no laboratory has seen.
+	Module string `json:"module"`
+	// Build is what GOFIPS140 was at build time, such as "v1.0.0-c2097c7c", which names
+	// the copy of the module; "off" without it.
+	Build    string `json:"build"`
+	Active   bool   `json:"active"`   // it tested itself when the process began, and rules
+	Enforced bool   `json:"enforced"` // GODEBUG=fips140=only
 }
 
 func readVersion() buildVersion {
 	v := buildVersion{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v.FIPS = fipsModule{Module: fips140.Version(), Build: "off", Active: fips140.Enabled(), Enforced: fips140.Enforced()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
@@ -41,6 +56,8 @@ func readVersion() buildVersion {
 		switch s.Key {
 		case "vcs.revision":
 			v.Revision = s.Value
+		case "GOFIPS140":
+			v.FIPS.Build = s.Value
 		case "vcs.modified":
 			v.Modified = s.Value == "true"
 		}
@@ -62,4 +79,22 @@ func printVersion(w io.Writer, asJSON bool) {
 		}
 		fmt.Fprintf(w, "revision %s%s\n", v.Revision, modified)
 	}
+	fmt.Fprintln(w, v.FIPS)
+}
+
+// String is a line about the module.
+func (m fipsModule) String() string {
+	text := "FIPS 140-3 module " + m.Module
+	switch {
+	case !m.Active:
+		return text + " not active"
+	case m.Enforced:
+		text += " active and enforced"
+	default:
+		text += " active"
+	}
+	if m.Build == "off" {
+		return text + " (GODEBUG; the build has no frozen module)"
+	}
+	return text + " (GOFIPS140=" + m.Build + ")"
 }

@@ -141,7 +141,7 @@ func (b *builder) ciphers(t text, name string, v uint16) []string {
 	var out []string
 	if t.string == "" {
 		for _, s := range suites.All() {
-			if s.Legacy == "" && slices.Contains(s.Versions, v) {
+			if s.Legacy == "" && s.Here() && slices.Contains(s.Versions, v) {
 				out = append(out, s.Name)
 			}
 		}
@@ -154,7 +154,7 @@ func (b *builder) ciphers(t text, name string, v uint16) []string {
 	}
 	left := list.Left
 	for _, s := range list.Suites {
-		if s.Legacy != "" || !slices.Contains(s.Versions, v) {
+		if s.Legacy != "" || !s.Here() || !slices.Contains(s.Versions, v) {
 			left = append(left, s.OpenSSL)
 			continue
 		}

@@ -1,6 +1,7 @@
 package suites
 
 import (
+	"crypto/fips140"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ type Choice struct {
 	RequirePostQuantum bool
 	// Legacy lets versions below 1.2 and suites with a Legacy of their own be named.
 	Legacy bool
+	// FIPS leaves out what is outside FIPS 140-3, and refuses it where it is named. A
+	// process in FIPS 140-3 mode does so without being asked.
+	FIPS bool
 }
 
 // Wrong is a mistake in a Choice.
@@ -42,12 +46,14 @@ type Set struct {
 	Versions []uint16 // ascending
 	Suites   []Suite  // in the order of [All]
 	Groups   []Group  // in crypto/tls's order of preference
+	FIPS     bool     // nothing outside FIPS 140-3 is negotiated
 }
 
 // Set checks c and returns what follows from it. The Set is to be used only when
 // nothing is wrong.
 func (c Choice) Set() (*Set, []Wrong) {
-	k := &judge{choice: c, set: &Set{}}
+	c.FIPS = c.FIPS || fips140.Enabled()
+	k := &judge{choice: c, set: &Set{FIPS: c.FIPS}}
 	if k.versions(); len(k.wrong) > 0 {
 		return nil, k.wrong // every other answer would follow from the mistake
 	}
@@ -83,6 +89,9 @@ func (k *judge) say(key string, index int, format string, args ...any) {
 	k.wrong = append(k.wrong, Wrong{key, index, fmt.Sprintf(format, args...)})
 }
 
+// outside says of something that it can't be had with FIPS 140-3.
+const outside = "%s is outside FIPS 140-3"
+
 func (k *judge) versions() {
 	lo, hi := k.choice.MinVersion, k.choice.MaxVersion
 	if lo == 0 {
@@ -97,6 +106,10 @@ func (k *judge) versions() {
 		k.say("min_version", -1, "%s is not accepted", tls.VersionName(lo))
 	case !slices.Contains(known, hi):
 		k.say("max_version", -1, "%s is not accepted", tls.VersionName(hi))
+	case k.choice.FIPS && !VersionInFIPS(lo):
+		k.say("min_version", -1, outside, tls.VersionName(lo))
+	case k.choice.FIPS && !VersionInFIPS(hi):
+		k.say("max_version", -1, outside, tls.VersionName(hi))
 	case lo > hi:
 		k.say("min_version", -1, "must not be above max_version %s", VersionText(hi))
 	case lo < tls.VersionTLS12 && !k.choice.Legacy:
@@ -126,6 +139,8 @@ func (k *judge) suites() {
 			k.say(key, i, "%s is not in this build", tls.CipherSuiteName(id))
 		case slices.Contains(named[:i], id):
 			k.say(key, i, "%s is already in this list", all[at].Name)
+		case k.choice.FIPS && !all[at].FIPS:
+			k.say(key, i, outside, all[at].Name)
 		case all[at].Legacy != "" && !k.choice.Legacy:
 			k.say(key, i, "%s is accepted with legacy: true only: %s", all[at].Name, all[at].Legacy)
 		case !k.speaks(all[at].Versions):
@@ -133,7 +148,9 @@ func (k *judge) suites() {
 		}
 	}
 	for _, s := range all {
-		if len(named) > 0 && slices.Contains(named, s.ID) || len(named) == 0 && s.Legacy == "" && k.speaks(s.Versions) {
+		switch {
+		case k.choice.FIPS && !s.FIPS:
+		case len(named) > 0 && slices.Contains(named, s.ID), len(named) == 0 && s.Legacy == "" && k.speaks(s.Versions):
 			k.set.Suites = append(k.set.Suites, s)
 		}
 	}
@@ -150,6 +167,8 @@ func (k *judge) groups() {
 			k.say(key, i, "%s is not in this build", GroupName(id))
 		case slices.Contains(named[:i], id):
 			k.say(key, i, "%s is already in this list", all[at].Name)
+		case k.choice.FIPS && !all[at].FIPS:
+			k.say(key, i, outside, all[at].Name)
 		case all[at].Hybrid && newest < tls.VersionTLS13:
 			k.say(key, i, "%s is of TLS 1.3, which max_version excludes", all[at].Name)
 		case !all[at].Hybrid && k.choice.RequirePostQuantum:
@@ -158,6 +177,7 @@ func (k *judge) groups() {
 	}
 	for _, g := range all {
 		switch {
+		case k.choice.FIPS && !g.FIPS:
 		case len(named) > 0 && !slices.Contains(named, g.ID):
 		case len(named) == 0 && (k.choice.RequirePostQuantum && !g.Hybrid || g.Hybrid && newest < tls.VersionTLS13):
 		default:
@@ -175,7 +195,7 @@ func (k *judge) leftovers() {
 		case len(of) == 0:
 			k.say("cipher_suites", -1, "names no suite of %s: add one, or exclude it with %s", tls.VersionName(v), k.without(v))
 		case v < tls.VersionTLS13 && !classic && !slices.ContainsFunc(of, func(s Suite) bool { return !s.Forward }):
-			k.say("groups", -1, `names only hybrid groups, which %s does not have: add x25519 or secp256r1, or set min_version: "1.3"`, tls.VersionName(v))
+			k.say("groups", -1, `names only hybrid groups, which %s does not have: add secp256r1, or set min_version: "1.3"`, tls.VersionName(v))
 		}
 	}
 }
@@ -246,7 +266,9 @@ func (s *Set) Unwanted() []Suite {
 	if !slices.Contains(s.Versions, tls.VersionTLS13) {
 		return nil
 	}
-	return slices.DeleteFunc(All(), func(x Suite) bool { return x.Versions[0] != tls.VersionTLS13 || s.has(x.ID) })
+	return slices.DeleteFunc(All(), func(x Suite) bool {
+		return x.Versions[0] != tls.VersionTLS13 || s.has(x.ID) || s.FIPS && !x.FIPS
+	})
 }
 
 func (s *Set) has(id uint16) bool {

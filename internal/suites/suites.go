@@ -69,7 +69,7 @@ const (
 )
 
 // All lists the suites of this build, those of TLS 1.3 first and legacy ones last.
-// In FIPS 140-3 mode it has only what that allows.
+// A process in FIPS 140-3 mode negotiates those alone that are within it.
 func All() []Suite {
 	until12 := []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12}
 	only12 := []uint16{tls.VersionTLS12}
@@ -109,11 +109,12 @@ func All() []Suite {
 			all[i].JSSE = all[i].Name
 		}
 	}
-	if fips140.Enabled() {
-		all = slices.DeleteFunc(all, func(s Suite) bool { return !s.FIPS })
-	}
 	return all
 }
+
+// Here reports whether this process can negotiate s: in FIPS 140-3 mode not what is
+// outside it.
+func (s Suite) Here() bool { return s.FIPS || !fips140.Enabled() }
 
 // Parse finds a suite by IANA's name, Java's or OpenSSL's. IBM's Java writes SSL_
 // for TLS_ in all names but those of TLS 1.3, which is taken for the same. The error says what else
@@ -167,10 +168,11 @@ type Group struct {
 	FIPS    bool     // within FIPS 140-3, as crypto/tls has it
 }
 
-// Groups lists the groups of this build in crypto/tls's order of preference. In
-// FIPS 140-3 mode it has only what that allows.
+// Groups lists the groups of this build in crypto/tls's order of preference. A
+// process in FIPS 140-3 mode negotiates those alone that are within it: an elliptic
+// curve that is not approved is, beside ML-KEM (SP 800-56C, 2).
 func Groups() []Group {
-	all := []Group{
+	return []Group{
 		{tls.X25519MLKEM768, "X25519MLKEM768", nil, true, true},
 		{tls.SecP256r1MLKEM768, "SecP256r1MLKEM768", nil, true, true},
 		{tls.SecP384r1MLKEM1024, "SecP384r1MLKEM1024", nil, true, true},
@@ -179,10 +181,6 @@ func Groups() []Group {
 		{tls.CurveP384, "secp384r1", []string{"P-384"}, false, true},
 		{tls.CurveP521, "secp521r1", []string{"P-521"}, false, true},
 	}
-	if fips140.Enabled() {
-		all = slices.DeleteFunc(all, func(g Group) bool { return !g.FIPS })
-	}
-	return all
 }
 
 // ParseGroup finds a group by IANA's name or an alias. The error lists them all.
@@ -210,14 +208,13 @@ func GroupName(id tls.CurveID) string {
 	return fmt.Sprintf("group 0x%04x", uint16(id))
 }
 
-// Versions lists the versions of TLS that this build has, ascending. In FIPS 140-3
-// mode it has only what that allows.
+// Versions lists the versions of TLS that this build has, ascending.
 func Versions() []uint16 {
-	if fips140.Enabled() {
-		return []uint16{tls.VersionTLS12, tls.VersionTLS13}
-	}
 	return []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13}
 }
+
+// VersionInFIPS reports whether a version is within FIPS 140-3, as crypto/tls has it.
+func VersionInFIPS(v uint16) bool { return v >= tls.VersionTLS12 }
 
 // ParseVersion reads a version as "1.0" to "1.3".
 func ParseVersion(text string) (uint16, error) {

@@ -39,23 +39,33 @@ func TestTableIsTheBuild(t *testing.T) {
 
 // TestGroupsAreTheBuild holds the groups to what crypto/tls itself offers.
 func TestGroupsAreTheBuild(t *testing.T) {
-	client, server := net.Pipe()
-	defer client.Close()
-	defer server.Close()
-	_ = server.SetDeadline(time.Now().Add(10 * time.Second))
-	var offered []tls.CurveID
-	go func() { _ = tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake() }() // ends with the pipe
-	_ = tls.Server(server, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-		offered = slices.Clone(h.SupportedCurves)
-		return nil, os.ErrClosed // what was offered is all that is asked for
-	}}).Handshake()
 	var have []tls.CurveID
 	for _, g := range Groups() {
 		have = append(have, g.ID)
 	}
-	if !slices.Equal(offered, have) {
+	if offered := offered(t, &tls.Config{}).SupportedCurves; !slices.Equal(offered, have) {
 		t.Errorf("groups %v, and crypto/tls offers %v", have, offered)
 	}
+}
+
+// offered is what a client of crypto/tls offers.
+func offered(t *testing.T, c *tls.Config) *tls.ClientHelloInfo {
+	t.Helper()
+	client, server := net.Pipe()
+	defer client.Close()
+	defer server.Close()
+	_ = server.SetDeadline(time.Now().Add(10 * time.Second))
+	c.InsecureSkipVerify = true
+	var hello *tls.ClientHelloInfo
+	go func() { _ = tls.Client(client, c).Handshake() }() // ends with the pipe
+	_ = tls.Server(server, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		hello = h
+		return nil, os.ErrClosed // what was offered is all that is asked for
+	}}).Handshake()
+	if hello == nil {
+		t.Fatal("no client hello")
+	}
+	return hello
 }
 
 // TestNamesOfOpenSSL asks openssl what it calls each suite.
@@ -293,35 +303,95 @@ func TestPermits(t *testing.T) {
 	}
 }
 
-// TestFIPS runs the test binary in FIPS 140-3 mode, where less is there.
+// TestFIPS runs the test binary in FIPS 140-3 mode and holds the table to what
+// crypto/tls offers there.
 func TestFIPS(t *testing.T) {
 	if os.Getenv("SALLYPORT_TEST_FIPS") == "" {
 		c := exec.Command(os.Args[0], "-test.run", "^TestFIPS$", "-test.v")
 		c.Env = append(os.Environ(), "SALLYPORT_TEST_FIPS=1", "GODEBUG=fips140=on")
-		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS") {
+		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), "held to crypto/tls") {
 			t.Errorf("in FIPS 140-3 mode: %v\n%s", err, out)
 		}
 		return
 	}
+	var ids []uint16
 	for _, s := range All() {
-		if strings.Contains(s.Name, "CHACHA20") || !s.Forward {
-			t.Errorf("%s is there", s.Name)
+		ids = append(ids, s.ID)
+		if s.Here() != s.FIPS {
+			t.Errorf("%s: here = %v, within FIPS 140-3 = %v", s.Name, s.Here(), s.FIPS)
 		}
 	}
-	if _, err := ParseGroup("x25519"); err == nil {
-		t.Error("x25519 is there")
-	}
-	if _, wrong := (Choice{MinVersion: tls.VersionTLS11, Legacy: true}).Set(); wrong == nil {
-		t.Error("TLS 1.1 is there")
-	}
-	if _, wrong := (Choice{}).Set(); wrong != nil {
-		t.Errorf("the zero choice: %v", wrong)
+	hello := offered(t, &tls.Config{MinVersion: tls.VersionTLS10, CipherSuites: ids})
+	for _, s := range All() {
+		if got := slices.Contains(hello.CipherSuites, s.ID); got != s.FIPS {
+			t.Errorf("%s: offered = %v, within FIPS 140-3 = %v", s.Name, got, s.FIPS)
+		}
 	}
 	for _, g := range Groups() {
-		if !g.FIPS {
-			t.Errorf("%s is there", g.Name)
+		if got := slices.Contains(hello.SupportedCurves, g.ID); got != g.FIPS {
+			t.Errorf("%s: offered = %v, within FIPS 140-3 = %v", g.Name, got, g.FIPS)
 		}
 	}
+	for _, v := range Versions() {
+		if got := slices.Contains(hello.SupportedVersions, v); got != VersionInFIPS(v) {
+			t.Errorf("%s: offered = %v, within FIPS 140-3 = %v", tls.VersionName(v), got, VersionInFIPS(v))
+		}
+	}
+	onlyFIPS(t, Choice{}) // without being asked
+	t.Log("held to crypto/tls")
+}
+
+// TestFIPSChoice is the same in any process, where a choice asks for it.
+func TestFIPSChoice(t *testing.T) { onlyFIPS(t, Choice{FIPS: true}) }
+
+// onlyFIPS holds that a choice has nothing outside FIPS 140-3, and can't.
+func onlyFIPS(t *testing.T, c Choice) {
+	t.Helper()
+	set := mustSet(t, c)
+	if got, want := Names(set.Suites), "TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384, "+
+		"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, "+
+		"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"; got != want || !set.FIPS {
+		t.Errorf("suites are %s, want %s", got, want)
+	}
+	var groups []string
+	for _, g := range set.Groups {
+		groups = append(groups, g.Name)
+	}
+	if got, want := strings.Join(groups, " "), "X25519MLKEM768 SecP256r1MLKEM768 SecP384r1MLKEM1024 secp256r1 secp384r1 secp521r1"; got != want {
+		t.Errorf("groups are %s, want %s", got, want)
+	}
+	if w := set.Unwanted(); len(w) > 0 {
+		t.Errorf("%s can come about", Names(w))
+	}
+	for _, n := range []Negotiated{
+		{tls.VersionTLS13, tls.TLS_CHACHA20_POLY1305_SHA256, tls.CurveP256},
+		{tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, tls.X25519},
+		{tls.VersionTLS11, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.CurveP256},
+	} {
+		if set.Permits(n) == nil {
+			t.Errorf("%s is permitted", n)
+		}
+	}
+	for path, bad := range map[string]Choice{
+		"min_version":      {MinVersion: tls.VersionTLS11, Legacy: true},
+		"max_version":      {MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS11, Legacy: true},
+		"cipher_suites[1]": {CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_CHACHA20_POLY1305_SHA256}, MinVersion: tls.VersionTLS13},
+		"cipher_suites[0]": {CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}, MaxVersion: tls.VersionTLS12, Legacy: true},
+		"groups[1]":        {Groups: []tls.CurveID{tls.CurveP256, tls.X25519}},
+	} {
+		bad.FIPS = c.FIPS
+		_, wrong := bad.Set()
+		if len(wrong) == 0 || wrong[0].Path() != path || !strings.Contains(wrong[0].Text, "outside FIPS 140-3") {
+			t.Errorf("%+v: %v, want a mistake at %s", bad, wrong, path)
+		}
+	}
+	// What is within and legacy still has to be named.
+	cbc := Choice{CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256}, FIPS: c.FIPS}
+	if _, wrong := cbc.Set(); wrong == nil {
+		t.Error("CBC with SHA-256 is accepted without legacy")
+	}
+	cbc.Legacy = true
+	mustSet(t, cbc)
 }
 
 func TestParseOpenSSL(t *testing.T) {

@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"crypto/fips140"
 	"crypto/sha1" //nolint:gosec // RFC 6455 names SHA-1; it guards nothing secret
 	"encoding/base64"
 	"errors"
@@ -154,7 +155,9 @@ func statusText(status int) string {
 }
 
 func accept(key string) string {
-	sum := sha1.Sum([]byte(key + acceptGUID)) //nolint:gosec // see the import
+	var sum [sha1.Size]byte
+	// It tells a WebSocket server from another, and guards nothing: FIPS 140-3 does not rule it out.
+	fips140.WithoutEnforcement(func() { sum = sha1.Sum([]byte(key + acceptGUID)) }) //nolint:gosec // see the import
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 

@@ -138,7 +138,10 @@ func parseAccount(line []byte, lines map[string]int, lim Limits) (user string, h
 	if first, dup := lines[user]; dup {
 		return "", h, fmt.Errorf("user %q is already on line %d", user, first)
 	}
-	if h, err = parseHash(encoded, lim); err != nil {
+	if h, err = parseHash(encoded, lim); err == nil && lim.FIPS {
+		err = h.outsideFIPS()
+	}
+	if err != nil {
 		return "", hash{}, fmt.Errorf("user %q: %w", user, err)
 	}
 	return user, h, nil

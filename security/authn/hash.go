@@ -56,6 +56,7 @@ type Limits struct {
 	Time       uint32 // argon2id passes; default 16
 	Lanes      uint8  // argon2id lanes; default 4
 	Iterations int    // PBKDF2; default 10,000,000
+	FIPS       bool   // refuse a file with a hash that is outside FIPS 140-3
 }
 
 func (l Limits) withDefaults() Limits {
@@ -163,11 +164,16 @@ func (h *hash) encode() string {
 // Hash encodes password for a password file under a fresh salt. The bounds are
 // those of the default Limits.
 func Hash(a Algorithm, password []byte, p Params) (string, error) {
-	return hashWith(a, password, p, Limits{}.withDefaults())
+	return HashWithin(Limits{}, a, password, p)
+}
+
+// HashWithin is Hash for a file that is to be read within lim.
+func HashWithin(lim Limits, a Algorithm, password []byte, p Params) (string, error) {
+	return hashWith(a, password, p, lim.withDefaults())
 }
 
 func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error) {
-	h := hash{algorithm: a, salt: make([]byte, 16)}
+	h := hash{algorithm: a, salt: make([]byte, 16)} // as RFC 9106, 3.1 recommends
 	switch a {
 	case Argon2id:
 		setDefault(&p.Memory, defaultMemory)
@@ -183,6 +189,9 @@ func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error
 		h.salt = make([]byte, mosquittoSalt)
 	default:
 		return "", fmt.Errorf("unknown password algorithm %q", a)
+	}
+	if err := h.fitFIPS(lim); err != nil {
+		return "", err
 	}
 	if err := h.checkParams(lim); err != nil {
 		return "", err
@@ -276,8 +285,9 @@ func parseHash(s string, lim Limits) (hash, error) {
 			return h, fmt.Errorf("salt must have %d bytes, not %d", secretSalt, len(h.salt))
 		}
 		return h, nil
+	default:
+		return h, unread(fields[1], lim)
 	}
-	return h, errHashForm
 }
 
 // parsePHC reads $argon2id$v=19$m=..,t=..,p=..$salt$hash: the PHC string
