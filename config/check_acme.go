@@ -76,7 +76,7 @@ func (k *checker) acmeKey(key string, t *TLS) {
 	if t.ACME.KeyType == ACMERSA {
 		kind = suites.RSA
 	}
-	choice, wrong := t.protocols()
+	choice, wrong := t.protocols(k.c.FIPS)
 	if len(wrong) > 0 {
 		return // said at its place
 	}
