@@ -45,6 +45,7 @@ type Server struct {
 	authn   *authn.Service
 	cache   *authn.Cache
 	doors   []*listener.Listener
+	turns   *listener.Turns          // of the handshakes of all doors
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
 	loops   *broker.Loops            // nil: a goroutine for each connection
 	hasPID  bool                     // New has written pid_file: it is not another broker's
@@ -97,7 +98,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{})}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{}), turns: listener.NewTurns(0)}
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,9 @@ func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
 	opt.Log, opt.Alarm, opt.Idle = s.log, s.stapleAlarm(l.Name), s.idle
+	if s.turns != nil { // where handshakes are made
+		opt.Outside = s.turns.Outside
+	}
 	var before *certs.Server
 	if old != nil {
 		before = old.tls[l.Name]
