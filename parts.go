@@ -2,9 +2,12 @@ package sallyport
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"math"
 	"time"
 
+	"sallyport/audit"
 	"sallyport/broker"
 	"sallyport/certs"
 	"sallyport/config"
@@ -146,9 +149,41 @@ func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error)
 	}
 	if l.Transport.Secure() {
 		o.TLS = s.world.tls[l.Name].Config()
-		o.HandshakeTimeout = l.TLS.HandshakeTimeout
+		o.HandshakeTimeout, o.MaxHandshakes, o.Turns = l.TLS.HandshakeTimeout, l.TLS.Handshakes, s.turns
+		o.Failed = s.handshakeFailed
 	}
 	return listener.Listen(o)
+}
+
+// handshakeFailed records that a TLS handshake was refused, or not finished.
+func (s *Server) handshakeFailed(i *listener.Info, err error) {
+	reason, subject := "", ""
+	switch {
+	case errors.Is(err, listener.ErrCrowded), errors.Is(err, listener.ErrDisplaced):
+		reason = "crowded"
+	case errors.Is(err, listener.ErrOversized):
+		reason = "oversized"
+	default:
+		var leaf *x509.Certificate
+		if reason, leaf = certs.Refusal(err); leaf != nil {
+			subject = leaf.Subject.String()
+		}
+	}
+	addr := "local"
+	if i.Remote.IsValid() {
+		addr = i.Remote.String()
+	}
+	s.audit.Record(audit.HandshakeFailed, slog.String("addr", addr), slog.String("listener", i.Listener),
+		slog.String("reason", reason), slog.String("subject", shortly(subject)), slog.String("error", shortly(err.Error())))
+}
+
+// shortly cuts what a stranger's certificate says.
+func shortly(s string) string {
+	const longest = 200
+	if len(s) > longest {
+		return s[:longest] + "..."
+	}
+	return s
 }
 
 // chainDoor is the authentication of one listener as the engine wants it.

@@ -226,7 +226,8 @@ func sameDoor(was, is *config.Config, i int) error {
 		list = append(list, fixed{"websocket", a.WebSocket, b.WebSocket}, fixed{"identity", a.Identity, b.Identity})
 	}
 	if a.TLS != nil && b.TLS != nil {
-		list = append(list, fixed{"tls.handshake_timeout", a.TLS.HandshakeTimeout, b.TLS.HandshakeTimeout}, fixed{"tls.acme", a.TLS.ACME, b.TLS.ACME})
+		list = append(list, fixed{"tls.handshake_timeout", a.TLS.HandshakeTimeout, b.TLS.HandshakeTimeout},
+			fixed{"tls.handshakes", a.TLS.Handshakes, b.TLS.Handshakes}, fixed{"tls.acme", a.TLS.ACME, b.TLS.ACME})
 	}
 	return changed("listener "+b.Name+": ", list)
 }

@@ -46,6 +46,7 @@ type Server struct {
 	authn   *authn.Service
 	cache   *authn.Cache
 	doors   []*listener.Listener
+	turns   *listener.Turns          // of the handshakes of all doors
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
 	loops   *broker.Loops            // nil: a goroutine for each connection
 	keepers map[string]*acme.Keeper  // of certificates, by their folders; made at the start only
@@ -101,7 +102,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{})}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{}), turns: listener.NewTurns(0)}
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,9 @@ func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
 		}
 	}
 	opt.Log, opt.Alarm, opt.Idle = s.log, s.stapleAlarm(l.Name), s.idle
+	if s.turns != nil { // where handshakes are made
+		opt.Outside = s.turns.Outside
+	}
 	var before *certs.Server
 	if old != nil {
 		before = old.tls[l.Name]

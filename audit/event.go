@@ -16,6 +16,7 @@ type Event string
 // The events. Each is written with the fields named beside it, where known;
 // decision is the identifier of the refusal, where the configuration wants one.
 const (
+	HandshakeFailed Event = "handshake_failed" // addr, listener, reason, subject, error
 	Connected       Event = "connected"        // client, user, addr, listener, method, version, tls
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
@@ -43,7 +44,8 @@ const (
 //
 // Events that strangers can cause at will are written at most perSecond times
 // a second each, so that a flood of refusals doesn't become a flood of log; the
-// next line that is written says in "suppressed" how many were not.
+// next line that is written says in "suppressed" how many were not. Failed
+// handshakes are counted by their reason, so that a flood of one hides no other.
 type Log struct {
 	to     *slog.Logger
 	floods *floods
@@ -54,7 +56,7 @@ const perSecond = 50
 
 // New makes a Log that writes to l.
 func New(l *slog.Logger) Log {
-	return Log{to: l, floods: &floods{now: time.Now, seen: make(map[Event]*flood)}}
+	return Log{to: l, floods: &floods{now: time.Now, seen: make(map[string]*flood)}}
 }
 
 // Writes reports whether Record would write anything of e, so that who can cause
@@ -69,7 +71,7 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 		return
 	}
 	if e.byStrangers() {
-		suppressed, write := l.floods.admit(e)
+		suppressed, write := l.floods.admit(e.kind(attrs))
 		if !write {
 			return
 		}
@@ -83,18 +85,31 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
+	case HandshakeFailed, ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
 		return true
 	}
 	return false
+}
+
+// kind is what is counted together: the event, for HandshakeFailed with its
+// reason, which is one of a few words.
+func (e Event) kind(attrs []slog.Attr) string {
+	if e == HandshakeFailed {
+		for _, a := range attrs {
+			if a.Key == "reason" {
+				return string(e) + " " + a.Value.String()
+			}
+		}
+	}
+	return string(e)
 }
 
 // floods counts events per second.
 type floods struct {
 	now func() time.Time
 
-	mu   sync.Mutex // guards the fields below
-	seen map[Event]*flood
+	mu   sync.Mutex        // guards the fields below
+	seen map[string]*flood // by kind
 }
 
 type flood struct {
@@ -104,14 +119,14 @@ type flood struct {
 }
 
 // admit reports whether one more event is written, and how many were not since the last one.
-func (f *floods) admit(e Event) (suppressed int, write bool) {
+func (f *floods) admit(kind string) (suppressed int, write bool) {
 	second := f.now().Unix()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	x := f.seen[e]
+	x := f.seen[kind]
 	if x == nil {
 		x = &flood{}
-		f.seen[e] = x
+		f.seen[kind] = x
 	}
 	if x.second != second {
 		x.second, x.written = second, 0

@@ -28,6 +28,19 @@ func TestAFloodOfRefusalsIsNoFloodOfLog(t *testing.T) {
 	}
 }
 
+func TestAFloodOfFailedHandshakesHidesNoOther(t *testing.T) {
+	var out bytes.Buffer
+	l := New(slog.New(slog.NewTextHandler(&out, nil)))
+	l.floods.now = func() time.Time { return time.Unix(1000, 0) }
+	for range 1000 {
+		l.Record(HandshakeFailed, slog.String("addr", "192.0.2.1"), slog.String("reason", "timeout"))
+	}
+	l.Record(HandshakeFailed, slog.String("addr", "192.0.2.2"), slog.String("reason", "revoked"))
+	if got := strings.Count(out.String(), "handshake_failed"); got != perSecond+1 || !strings.Contains(out.String(), "reason=revoked") {
+		t.Errorf("%d lines, want %d and one more for another reason", got, perSecond)
+	}
+}
+
 func TestWhatAClientCantCauseAtWillIsNeverLeftOut(t *testing.T) {
 	var out bytes.Buffer
 	l := New(slog.New(slog.NewTextHandler(&out, nil)))

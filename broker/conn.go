@@ -330,6 +330,11 @@ func (c *Conn) Gone(err error) {
 	why := ending{reason: "the client closed the connection"}
 	if err != nil {
 		why.reason = err.Error()
+		// What the transport refused, below MQTT.
+		_, why.violated = errors.AsType[interface {
+			error
+			Violation()
+		}](err)
 	}
 	c.end(why)
 	c.mu.Lock()

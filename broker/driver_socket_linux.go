@@ -331,11 +331,12 @@ func (s *socket) finish() {
 	if s.paused || len(x.held) > 0 {
 		return // goOn comes back to it
 	}
-	err := x.last
-	if err == io.EOF {
-		err = nil
+	if x.last != io.EOF {
+		// The peer broke a rule of its stream, and its socket is well: who writes
+		// just now may still write the alert that tells it.
+		x.err = x.last
 	}
-	s.end(err)
+	s.end(nil)
 }
 
 // end begins to close a socket whose peer has gone, err says how: what is still

@@ -96,7 +96,7 @@ func newKeepers(o *ServerOptions, shared *world, fleet *tickets.Ring) (keepers, 
 func stapleOptions(o *ServerOptions) staple.Options {
 	s := staple.Options{
 		OverrideURL: o.Stapling.OverrideURL, Interval: o.Stapling.Interval, Wait: o.Stapling.Wait,
-		Now: o.Now, Log: o.Log, Alarm: o.Alarm,
+		Outside: o.Outside, Now: o.Now, Log: o.Log, Alarm: o.Alarm,
 	}
 	if o.Idle {
 		s.Jitter = time.Hour // longer than any check

@@ -58,6 +58,9 @@ type ServerOptions struct {
 	Alarm func(staple.Alarm)
 	// Idle asks the network for nothing by itself: for checks of a configuration.
 	Idle bool
+	// Outside runs what waits for the network in a handshake, so that it need not
+	// count as one that computes; nil just runs it.
+	Outside func(wait func())
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }

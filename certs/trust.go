@@ -71,7 +71,7 @@ func (t *trust) judge(o *ServerOptions, online *revocation.Online) (err error) {
 	if r := &o.Revocation; r.on() {
 		t.checker, err = revocation.New(revocation.Options{
 			Lists: t.lists, Points: r.Points, Missing: r.Missing, Expired: r.Expired, OCSP: r.OCSP,
-			Online: online, Wait: r.Wait, Anchors: t.anchors, Now: o.Now,
+			Online: online, Wait: r.Wait, Outside: o.Outside, Anchors: t.anchors, Now: o.Now,
 		})
 	}
 	return err

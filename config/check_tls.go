@@ -100,6 +100,7 @@ func (k *checker) tls(key string, l *Listener) {
 		k.wrong(key+"."+w.Path(), "%s", w.Text)
 	}
 	between(k, key+".handshake_timeout", t.HandshakeTimeout, 100*time.Millisecond, 5*time.Minute)
+	between(k, key+".handshakes", t.Handshakes, 1, 1_000_000)
 }
 
 // ownCertificate checks where the server's certificate and key come from.

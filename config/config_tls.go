@@ -67,6 +67,8 @@ type TLS struct {
 	Legacy bool `yaml:"legacy"`
 	// Time for the handshake.
 	HandshakeTimeout time.Duration `yaml:"handshake_timeout"`
+	// How many handshakes may be under way at once. When there is no place left they are shared evenly between source addresses: a newcomer takes that of the oldest handshake of the address (IPv6: /64) that holds the most.
+	Handshakes int `yaml:"handshakes"`
 }
 
 // CertificateFolder is certificates that clients choose by server name.

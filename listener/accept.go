@@ -1,8 +1,10 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -179,6 +181,10 @@ func (l *Listener) left() {
 
 // complain logs what a peer did or had done to it, at most 10 lines a second.
 func (l *Listener) complain(i *Info, message, why string) {
+	l.complainAt(slog.LevelInfo, i, message, why)
+}
+
+func (l *Listener) complainAt(level slog.Level, i *Info, message, why string) {
 	const longest = 200 // a certificate's names can stand in the text of an error
 	if len(why) > longest {
 		why = why[:longest] + "..."
@@ -188,7 +194,7 @@ func (l *Listener) complain(i *Info, message, why string) {
 		if i.Proxy != nil {
 			about = append(about, "proxy", i.Proxy.source())
 		}
-		l.log.Info(message, about...)
+		l.log.Log(context.Background(), level, message, about...)
 	}
 }
 

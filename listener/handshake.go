@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"time"
@@ -19,8 +21,9 @@ type guest struct {
 	tls    *tls.Conn // nil without TLS
 	stream *Stream   // of ServeSockets, whose TLS is laid over its link; else nil
 	// deliver hands the connection over once the handshakes are done.
-	deliver func(*guest)
-	place   *place // owned by the handshake's goroutine; its fields by Listener.mu
+	deliver  func(*guest)
+	deadline time.Time // of the handshakes
+	place    *place    // owned by the handshake's goroutine; its fields by Listener.mu
 }
 
 // turnAway closes a guest without goodbye.
@@ -71,7 +74,7 @@ func stretch() byte {
 func (l *Listener) displace(p *place) {
 	if p != nil {
 		l.counts.RefusedHandshakes.Add(1)
-		_ = p.raw.Close() // its handshake fails on this
+		p.end()
 	}
 }
 
@@ -79,7 +82,24 @@ func (l *Listener) displace(p *place) {
 func (l *Listener) crowded(g *guest) {
 	l.counts.RefusedHandshakes.Add(1)
 	l.turnAway(g)
-	l.complain(&g.Info, "connection refused", "too many handshakes in progress")
+	l.report(g, "connection refused", ErrCrowded)
+}
+
+// Errors of handshakes that [Options.Failed] is told, beside those of crypto/tls.
+var (
+	ErrCrowded   = errors.New("too many handshakes in progress")
+	ErrDisplaced = errors.New("displaced by a newcomer: too many handshakes in progress")
+	ErrOversized = errors.New("the peer sends too much for a handshake")
+)
+
+// report tells of a handshake that failed.
+func (l *Listener) report(g *guest, message string, err error) {
+	level := slog.LevelInfo
+	if l.options.Failed != nil && l.options.Transport.Secure() && g.TLS == nil {
+		l.options.Failed(&g.Info, err)
+		level = slog.LevelDebug
+	}
+	l.complainAt(level, &g.Info, message, err.Error())
 }
 
 func (l *Listener) endHandshake(g *guest) {
@@ -95,8 +115,9 @@ const challengeProtocol = "acme-tls/1"
 
 // handshake does PROXY header, TLS and upgrade within one deadline and hands g over.
 func (l *Listener) handshake(g *guest) {
+	g.deadline = time.Now().Add(l.options.HandshakeTimeout)
 	// Fails on a closed socket only, and so will the handshake.
-	_ = g.raw.SetDeadline(time.Now().Add(l.options.HandshakeTimeout))
+	_ = g.raw.SetDeadline(g.deadline)
 	if l.options.ProxyProtocol != nil && !l.introduce(g) {
 		return
 	}
@@ -134,15 +155,17 @@ func (l *Listener) secure(g *guest) error {
 	if !l.options.Transport.Secure() {
 		return nil
 	}
+	socket := &paced{Conn: g.raw, turns: l.options.Turns, prefix: sourcePrefix(g.Remote.Addr()), deadline: g.deadline, gone: &g.place.gone}
+	defer socket.finish()
 	if g.stream != nil {
-		g.tls = g.stream.openTLS(g.raw, l.options.TLS)
+		g.tls = g.stream.openTLS(socket, l.options.TLS)
 		// A client is awaited with hardly any stack: it may never say a word.
 		if err := g.stream.link.refill(); err != nil {
 			return err
 		}
 		stretch()
 	} else {
-		g.tls = tls.Server(g.raw, l.options.TLS)
+		g.tls = tls.Server(socket, l.options.TLS)
 	}
 	g.conn = g.tls
 	// The deadline is the socket's: a context would cost a timer and a watcher.
@@ -245,19 +268,47 @@ func (l *Listener) fail(g *guest, message string, err error) {
 	l.mu.Lock()
 	closed, displaced := l.closed, g.place.item == nil
 	l.mu.Unlock()
+	if displaced {
+		err = ErrDisplaced
+	}
+	if !closed {
+		l.report(g, message, err)
+	}
 	_ = g.flush() // an alert, perhaps; the failure is what gets reported
+	if !closed && !displaced && g.tls != nil && g.TLS == nil && ours(err) {
+		l.part(g)
+	}
 	if g.stream != nil {
 		g.stream.settle() // it gives back what it borrowed
 	}
 	l.turnAway(g)
-	switch {
-	case closed:
-		return
-	case displaced:
-		err = errors.New("displaced by a newcomer: too many handshakes in progress")
-	}
-	l.complain(&g.Info, message, err.Error())
 }
+
+// ours reports whether we ended a TLS handshake, and not the peer or the socket.
+func ours(err error) bool {
+	operation, isOperation := errors.AsType[*net.OpError](err)
+	_, ofSocket := errors.AsType[*fs.PathError](err)
+	switch {
+	case isOperation:
+		return operation.Op == "local error" // an alert of crypto/tls
+	case ofSocket, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+		return false
+	}
+	return true
+}
+
+// part lets the peer read the alert of a TLS handshake that failed: a socket that
+// is closed with unread bytes in it would take the alert back, and a client of
+// TLS 1.3 has sent its CONNECT by then.
+func (l *Listener) part(g *guest) {
+	_ = g.raw.SetDeadline(time.Now().Add(goodbye)) // fails on a closed socket, as will the rest
+	if closeWriteSocket(g.raw) == nil {
+		_, _ = io.CopyN(io.Discard, g.raw, maxParting) // whatever comes is thrown away
+	}
+}
+
+// maxParting is how much of a peer that was refused is read and thrown away, in bytes.
+const maxParting = 512 << 10
 
 // deliverConn hands over a connection of package net.
 func (l *Listener) deliverConn(g *guest, h Handler) {

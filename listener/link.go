@@ -62,6 +62,7 @@ type link struct {
 type opening struct {
 	socket net.Conn
 	buffer []byte
+	read   int // bytes of the peer
 }
 
 // receive takes what the socket gave.
@@ -123,6 +124,9 @@ func (k *link) next() int {
 // Read implements [net.Conn].
 func (k *link) Read(p []byte) (int, error) {
 	for {
+		if k.left == 0 && k.opening != nil && k.opening.read > maxHandshakeBytes {
+			return copy(p, overlong[:]), nil
+		}
 		if n := k.hand(p); n > 0 {
 			return n, nil
 		}
@@ -189,6 +193,7 @@ func (k *link) refill() error {
 	if n == 0 {
 		return err
 	}
+	k.opening.read += n
 	k.receive(k.opening.buffer[:n])
 	return nil
 }

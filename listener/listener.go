@@ -18,6 +18,11 @@
 // /64): a newcomer takes the place of the oldest handshake of the prefix that
 // holds the most, or is refused if that is its own prefix.
 //
+// Of the TLS handshakes in progress only a few compute at once ([Turns]); the
+// others wait for their peers, or for a turn. So the processors stay with those
+// who are served, however many handshakes come to be. What a peer may send in a
+// handshake is bounded to 64 KiB.
+//
 // Goroutines: one per socket accepts, one per handshake in progress; both end
 // before [Listener.Close] returns. The handler runs on a goroutine of its own,
 // started fresh because a TLS handshake leaves a grown stack behind; it and the
@@ -103,7 +108,15 @@ type Options struct {
 	// MaxHandshakes bounds the handshakes in progress; 0 is
 	// DefaultMaxHandshakes. The package comment says how places are shared.
 	MaxHandshakes int
-	WebSocket     WebSocketOptions
+	// Turns bounds the handshakes that compute at once; nil is one set of them
+	// for this listener alone. Listeners should share theirs.
+	Turns *Turns
+	// Failed is told of every TLS handshake that failed, was displaced or found
+	// no place, on the goroutine of the handshake or of accept; nil is nobody.
+	// The error is of crypto/tls, of a function of TLS, of the socket, or one of
+	// ErrCrowded, ErrDisplaced and ErrOversized. Logs show the same at debug then.
+	Failed    func(*Info, error)
+	WebSocket WebSocketOptions
 	// Allow and Deny are matched against the source address, unmapped and
 	// without its zone. Deny wins; an empty Allow allows every address. A
 	// Unix socket has no address: both must be empty, unless ProxyProtocol.
@@ -274,6 +287,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxHandshakes == 0 {
 		o.MaxHandshakes = DefaultMaxHandshakes
+	}
+	if o.Turns == nil {
+		o.Turns = NewTurns(0)
 	}
 	if o.SocketMode == 0 {
 		o.SocketMode = DefaultSocketMode

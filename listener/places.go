@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"net"
 	"net/netip"
+	"sync/atomic"
 )
 
 // place is a handshake in progress.
@@ -14,6 +15,7 @@ type place struct {
 	pool   *places
 	source *source
 	item   *list.Element // in source.places; nil when released
+	gone   atomic.Bool   // raw is closed: what was read of it is not worth a turn
 }
 
 // source is the places that one source prefix holds, at least one.
@@ -71,6 +73,12 @@ func (p *places) take(raw net.Conn, from netip.Addr) (got, displaced *place) {
 	return got, displaced
 }
 
+// end makes the handshake fail.
+func (g *place) end() {
+	g.gone.Store(true)
+	_ = g.raw.Close() // its handshake fails on this, which is the point
+}
+
 // release gives the place up, as [places.release] does.
 func (g *place) release() bool { return g.pool.release(g) }
 
@@ -97,7 +105,7 @@ func (p *places) release(g *place) bool {
 func (p *places) endAll() {
 	for _, s := range p.busiest {
 		for e := s.places.Front(); e != nil; e = e.Next() {
-			_ = e.Value.(*place).raw.Close() // the handshake fails, which is the point
+			e.Value.(*place).end()
 		}
 	}
 }

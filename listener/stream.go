@@ -3,6 +3,7 @@ package listener
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"sync"
 
@@ -104,7 +105,7 @@ func (s *Stream) Read(p []byte) (n int, err error) {
 			continue // of a frame without payload, or the beginning of one
 		}
 		if err != nil && err != ErrMore {
-			s.fail(err)
+			err = s.fail(err)
 		}
 		return n, err
 	}
@@ -161,13 +162,29 @@ func (s *Stream) rest() error {
 	return ErrMore
 }
 
-// fail ends reading for good.
-func (s *Stream) fail(err error) {
+// Violation is an error of [Stream.Read] that says what rule of TLS or WebSocket
+// the peer broke.
+type Violation struct{ error }
+
+// Violation tells it apart for those who don't know this package.
+func (Violation) Violation() {}
+
+// Unwrap returns the error that it is.
+func (v Violation) Unwrap() error { return v.error }
+
+// fail ends reading for good, and returns the error that says why. Nothing here
+// waits for a socket: but for the peer's orderly end and its alerts, it was wrong.
+func (s *Stream) fail(err error) error {
+	operation, alert := errors.AsType[*net.OpError](err)
+	if err != io.EOF && (!alert || operation.Op != "remote error") {
+		err = Violation{err}
+	}
 	s.failed = err
 	s.link.drop()
 	if s.tls != nil {
 		s.lender.put(s.lender.inside.takeBack(s.tls))
 	}
+	return err
 }
 
 // Send encrypts and frames mqtt, of which it keeps nothing, into the pending

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -111,7 +112,7 @@ func TestPeerThatAsksForKeysAndDoesNotReadIsCutOff(t *testing.T) {
 	s, _, w := rogue(t)
 	for range 10_000 {
 		s.Receive(append(w.keyUpdate(), w.record(recordData, []byte("x"))...))
-		if _, err := readAll(s, 64); err == errUnread {
+		if _, err := readAll(s, 64); errors.Is(err, errUnread) {
 			if got := len(s.Take(nil)); got > maxOwed {
 				t.Errorf("%d bytes are pending, want %d at most", got, maxOwed)
 			}
@@ -126,7 +127,7 @@ func TestPeerThatAsksForKeysAndDoesNotReadIsCutOff(t *testing.T) {
 func TestStreamRefusesLongHandshakeMessages(t *testing.T) {
 	s, _, w := rogue(t)
 	s.Receive(w.record(recordHandshake, append([]byte{24, 0, 0xff, 0xff}, make([]byte, 2*maxLateHandshake)...)))
-	if _, err := readAll(s, 64); err != errHandshakeData {
+	if _, err := readAll(s, 64); !errors.Is(err, errHandshakeData) {
 		t.Errorf("%v, want %v", err, errHandshakeData)
 	}
 }

@@ -37,8 +37,9 @@ const (
 	Skew = 5 * time.Minute
 	// MaxNonce bounds a nonce, in bytes (RFC 9654, 2.1).
 	MaxNonce = 128
-	// maxCertificates bounds the certificates in an answer.
+	// maxCertificates and maxStatements bound what is in an answer.
 	maxCertificates = 8
+	maxStatements   = 64
 )
 
 // Status is what a responder says of a certificate; the zero value is that it
@@ -135,6 +136,7 @@ type certID struct {
 	NameHash []byte
 	KeyHash  []byte
 	Serial   *big.Int
+	Behind   asn1.RawValue `asn1:"optional"` // of an answer; see parse.go
 }
 
 type request struct {

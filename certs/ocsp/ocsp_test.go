@@ -201,7 +201,7 @@ func (a *answer) sign(t testing.TB, signer *party) []byte {
 	for _, c := range a.with {
 		basic.Certificates = append(basic.Certificates, asn1.RawValue{FullBytes: c.Raw})
 	}
-	return marshal(t, responseOuter{a.status, responseBytes{a.kind, marshal(t, basic)}})
+	return marshal(t, responseOuter{Status: a.status, Bytes: responseBytes{Type: a.kind, Body: marshal(t, basic)}})
 }
 
 func TestStatementsOfTheIssuerAreTaken(t *testing.T) {
@@ -250,7 +250,7 @@ func TestStatementsAreReadAsTheyAre(t *testing.T) {
 
 	a := good(t, leaf, ca.cert)
 	a.data.Responses[0].Good = false
-	a.data.Responses[0].Revoked = revokedInfo{testNow.Add(-2 * time.Hour), 4}
+	a.data.Responses[0].Revoked = revokedInfo{At: testNow.Add(-2 * time.Hour), Reason: 4}
 	r, err := Verify(a.sign(t, ca), leaf, ca.cert, Options{Now: testNow})
 	if err != nil || r.Status != Revoked || r.Reason != 4 || !r.RevokedAt.Equal(testNow.Add(-2*time.Hour)) {
 		t.Errorf("revoked: got %+v, %v", r, err)
@@ -262,14 +262,14 @@ func TestStatementsAreReadAsTheyAre(t *testing.T) {
 		t.Errorf("unknown: got %+v, %v", r, err)
 	}
 
-	// One of several, by SHA-256; the first has its serial number at another issuer.
+	// One of several, by SHA-256; the first is of another issuer.
 	other := newCA(t, "p256", "another CA")
 	a = good(t, leaf, ca.cert)
 	mine := a.data.Responses[0]
 	key, _ := publicKeyBits(ca.cert)
 	name, keyHash := sha256.Sum256(ca.cert.RawSubject), sha256.Sum256(key)
 	mine.ID.Hash.Algorithm, mine.ID.NameHash, mine.ID.KeyHash = oidSHA256, name[:], keyHash[:]
-	revoked := good(t, leaf, other.cert).data.Responses[0]
+	revoked := good(t, newLeaf(t, 6, other), other.cert).data.Responses[0]
 	revoked.Good, revoked.Revoked.At = false, testNow
 	a.data.Responses = []singleResponse{revoked, mine}
 	if r, err = Verify(a.sign(t, ca), leaf, ca.cert, Options{Now: testNow}); err != nil || r.Status != Good {
@@ -305,6 +305,7 @@ func TestEverythingElseIsRefused(t *testing.T) {
 	rsaCA := newCA(t, "rsa", "RSA CA")
 	leaf := newLeaf(t, 5, ca)
 	critical := pkix.Extension{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: asn1.NullBytes}
+	behind := asn1.RawValue{FullBytes: []byte{2, 1, 0}}
 
 	// delegated is good, signed by a delegate whose certificate differs.
 	delegated := func(by *party, change func(*x509.Certificate)) []byte {
@@ -350,12 +351,37 @@ func TestEverythingElseIsRefused(t *testing.T) {
 		{"a wrong signature", changed(func(a *answer, _ *singleResponse) { a.spoil = true }), "not signed by"},
 		{"SHA-1 with ECDSA", changed(func(a *answer, _ *singleResponse) { a.algorithm = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 1} }), "is signed with 1.2.840.10045.4.1"},
 		{"another serial number", changed(func(_ *answer, s *singleResponse) { s.ID.Serial = big.NewInt(6) }), "not about this certificate"},
-		{"another issuer's name", changed(func(_ *answer, s *singleResponse) { s.ID.NameHash = identify([]byte("x")) }), "not about this certificate"},
-		{"another issuer's key", changed(func(_ *answer, s *singleResponse) { s.ID.KeyHash = identify([]byte("x")) }), "not about this certificate"},
-		{"an unknown hash", changed(func(_ *answer, s *singleResponse) { s.ID.Hash.Algorithm = oidNonce }), "not about this certificate"},
+		{"another issuer's name", changed(func(_ *answer, s *singleResponse) { s.ID.NameHash = identify([]byte("x")) }), "certificate of another issuer"},
+		{"another issuer's key", changed(func(_ *answer, s *singleResponse) { s.ID.KeyHash = identify([]byte("x")) }), "certificate of another issuer"},
+		{"an unknown hash", changed(func(_ *answer, s *singleResponse) { s.ID.Hash.Algorithm = oidNonce }), "certificate of another issuer"},
 		{"no statement", changed(func(a *answer, _ *singleResponse) { a.data.Responses = nil }), "not about this certificate"},
 		{"twice", changed(func(a *answer, s *singleResponse) { a.data.Responses = []singleResponse{*s, *s} }), "twice"},
-		{"no status", changed(func(_ *answer, s *singleResponse) { s.Good = false }), ""},
+		{"twice, by another issuer", changed(func(a *answer, s *singleResponse) {
+			foreign := *s
+			foreign.ID = idOf(t, leaf, rsaCA.cert)
+			a.data.Responses = append(a.data.Responses, foreign)
+		}), "another issuer"},
+		{"too many statements", changed(func(a *answer, s *singleResponse) {
+			for n := range int64(maxStatements) {
+				more := *s
+				more.ID.Serial = big.NewInt(1000 + n)
+				a.data.Responses = append(a.data.Responses, more)
+			}
+		}), "65 statements"},
+		{"no status", changed(func(_ *answer, s *singleResponse) { s.Good = false }), "no status"},
+		{"good and revoked", changed(func(_ *answer, s *singleResponse) { s.Revoked = revokedInfo{At: testNow, Reason: 1} }), "several at once"},
+		{"good and revoked at no time", changed(func(_ *answer, s *singleResponse) {
+			s.Revoked.Raw = append([]byte{0xa1, 17, 0x18, 15}, "00010101000000Z"...)
+		}), ""},
+		{"good and unknown", changed(func(_ *answer, s *singleResponse) { s.Unknown = true }), "several at once"},
+		{"more behind the data", changed(func(a *answer, _ *singleResponse) { a.data.Behind = behind }), "parts that the standard"},
+		{"more behind the statement", changed(func(_ *answer, s *singleResponse) { s.Behind = behind }), "parts that the standard"},
+		{"more behind the number", changed(func(_ *answer, s *singleResponse) { s.ID.Behind = behind }), "parts that the standard"},
+		{"more behind the reason", changed(func(_ *answer, s *singleResponse) {
+			s.Good, s.Revoked = false, revokedInfo{At: testNow, Behind: behind}
+		}), "parts that the standard"},
+		{"more behind the type", marshal(t, responseOuter{Bytes: responseBytes{Type: oidBasic, Body: []byte{0x30, 0}, Behind: behind}}), "parts that the standard"},
+		{"more behind the bytes", marshal(t, responseOuter{Bytes: responseBytes{Type: oidBasic, Body: []byte{0x30, 0}}, Behind: behind}), "parts that the standard"},
 		{"a critical extension of the statement", changed(func(_ *answer, s *singleResponse) { s.Extensions = []pkix.Extension{critical} }), "1.2.3.4 of the statement"},
 		{"a critical extension", changed(func(a *answer, _ *singleResponse) { a.data.Extensions = []pkix.Extension{critical} }), "1.2.3.4 of the response"},
 		{"a nonce that is none", changed(func(a *answer, _ *singleResponse) {
@@ -364,6 +390,19 @@ func TestEverythingElseIsRefused(t *testing.T) {
 		{"another nonce", changed(func(a *answer, _ *singleResponse) {
 			a.data.Extensions = []pkix.Extension{{Id: oidNonce, Value: marshal(t, []byte("another"))}}
 		}), "nonce differs"},
+		{"two nonces", changed(func(a *answer, _ *singleResponse) {
+			e := pkix.Extension{Id: oidNonce, Value: marshal(t, []byte("mine"))}
+			a.data.Extensions = []pkix.Extension{e, e}
+		}), "two nonces"},
+		{"a part of the nonce", changed(func(a *answer, _ *singleResponse) {
+			a.data.Extensions = []pkix.Extension{{Id: oidNonce, Value: marshal(t, []byte("min"))}}
+		}), "nonce differs"},
+		{"an empty nonce", changed(func(a *answer, _ *singleResponse) {
+			a.data.Extensions = []pkix.Extension{{Id: oidNonce, Value: marshal(t, []byte{})}}
+		}), "nonce differs"},
+		{"a long nonce", changed(func(a *answer, _ *singleResponse) {
+			a.data.Extensions = []pkix.Extension{{Id: oidNonce, Value: marshal(t, make([]byte, MaxNonce+1))}}
+		}), "longer than 128"},
 		{"not valid yet", changed(func(_ *answer, s *singleResponse) { s.ThisUpdate = testNow.Add(Skew + time.Second) }), "not valid before"},
 		{"made in the future", changed(func(a *answer, _ *singleResponse) { a.data.ProducedAt = testNow.Add(Skew + time.Second) }), "in the future"},
 		{"expired", changed(func(_ *answer, s *singleResponse) { s.NextUpdate = testNow.Add(-Skew - time.Second) }), "expired at"},
@@ -420,6 +459,11 @@ func TestEverythingElseIsRefused(t *testing.T) {
 	old.data.Responses[0].NextUpdate = time.Time{}
 	if _, err := Verify(old.sign(t, ca), leaf, ca.cert, Options{Now: testNow, Endless: 54 * time.Minute}); err == nil {
 		t.Error("a response without next update is taken for longer than Endless")
+	}
+	unasked := good(t, leaf, ca.cert)
+	unasked.data.Extensions = []pkix.Extension{{Id: oidNonce, Value: marshal(t, []byte("another's"))}}
+	if _, err := Verify(unasked.sign(t, ca), leaf, ca.cert, Options{Now: testNow}); err == nil {
+		t.Error("a nonce that was not sent is taken")
 	}
 	var refused RefusedError
 	if _, err := Verify(good(t, leaf, other.cert).sign(t, ca), leaf, ca.cert, Options{Now: testNow}); err == nil {
@@ -495,12 +539,15 @@ func FuzzVerify(f *testing.F) {
 	a.byKey, a.with = true, []*x509.Certificate{delegate.cert}
 	a.data.Extensions = []pkix.Extension{{Id: oidNonce, Value: marshal(f, []byte("nonce"))}}
 	seed(a, delegate)
-	a.data.Responses[0].Good, a.data.Responses[0].Revoked = false, revokedInfo{testNow, 1}
+	a.data.Responses[0].Good, a.data.Responses[0].Revoked = false, revokedInfo{At: testNow, Reason: 1}
 	seed(a, delegate)
+	a.data.Responses[0].Revoked, a.data.Responses[0].Unknown = revokedInfo{}, true
+	seed(a, delegate)
+	seed(good(f, newLeaf(f, 6, ca), ca.cert), ca) // about another certificate
 	f.Add(xocsp.TryLaterErrorResponse)
 	f.Fuzz(func(t *testing.T, der []byte) {
 		p, err := parse(der)
-		r, refused := Verify(der, leaf, ca.cert, Options{Now: testNow})
+		r, refused := Verify(der, leaf, ca.cert, Options{Now: testNow, Nonce: []byte("nonce")})
 		if err != nil {
 			if refused == nil {
 				t.Fatalf("a response that can't be read is taken: %v", err)
@@ -511,13 +558,16 @@ func FuzzVerify(f *testing.F) {
 		if theirs, err := xocsp.ParseResponse(der, nil); err == nil && len(p.Responses) == 1 {
 			s := p.Responses[0]
 			status := map[int]Status{xocsp.Good: Good, xocsp.Revoked: Revoked, xocsp.Unknown: Unknown}[theirs.Status]
-			// Where more than one is chosen, or none, we take the worst.
-			if one := bool(s.Good) != bool(s.Unknown) && s.Revoked.At.IsZero(); one && s.status() != status || status == Revoked && s.status() == Good {
-				t.Fatalf("status: got %v, the library %v", s.status(), status)
+			// Where more than one is chosen, or none, it takes one.
+			if got := s.status(); got != None && got != status {
+				t.Fatalf("status: got %v, the library %v", got, status)
 			}
 			if s.ID.Serial.Cmp(theirs.SerialNumber) != 0 || !s.ThisUpdate.Equal(theirs.ThisUpdate) || !s.NextUpdate.Equal(theirs.NextUpdate) {
 				t.Fatalf("got %+v, the library %+v", s, theirs)
 			}
+		}
+		if refused == nil && (r.Status == None || r.ThisUpdate.After(testNow.Add(Skew)) || r.NextUpdate.Before(testNow.Add(-Skew))) {
+			t.Fatalf("out of date: %+v", r)
 		}
 		if refused == nil && !slices.ContainsFunc(signed, func(tbs []byte) bool { return bytes.Equal(tbs, p.Raw) }) {
 			t.Fatalf("forged: %+v", r)

@@ -9,14 +9,19 @@ import (
 	"time"
 )
 
+// Every sequence ends with whatever comes behind what the standard has there:
+// encoding/asn1 would pass over it.
+
 type responseOuter struct {
 	Status asn1.Enumerated
 	Bytes  responseBytes `asn1:"explicit,tag:0,optional"`
+	Behind asn1.RawValue `asn1:"optional"`
 }
 
 type responseBytes struct {
-	Type asn1.ObjectIdentifier
-	Body []byte
+	Type   asn1.ObjectIdentifier
+	Body   []byte
+	Behind asn1.RawValue `asn1:"optional"`
 }
 
 type basicResponse struct {
@@ -24,6 +29,7 @@ type basicResponse struct {
 	Algorithm    pkix.AlgorithmIdentifier
 	Signature    asn1.BitString
 	Certificates []asn1.RawValue `asn1:"explicit,tag:0,optional,omitempty"`
+	Behind       asn1.RawValue   `asn1:"optional"`
 }
 
 type responseData struct {
@@ -33,6 +39,7 @@ type responseData struct {
 	ProducedAt time.Time `asn1:"generalized"`
 	Responses  []singleResponse
 	Extensions []pkix.Extension `asn1:"explicit,tag:1,optional,omitempty"`
+	Behind     asn1.RawValue    `asn1:"optional"`
 }
 
 // singleResponse has the choice CertStatus as three that are optional.
@@ -44,25 +51,40 @@ type singleResponse struct {
 	ThisUpdate time.Time        `asn1:"generalized"`
 	NextUpdate time.Time        `asn1:"generalized,explicit,tag:0,optional"`
 	Extensions []pkix.Extension `asn1:"explicit,tag:1,optional,omitempty"`
+	Behind     asn1.RawValue    `asn1:"optional"`
 }
 
 type revokedInfo struct {
+	Raw    asn1.RawContent // tells that it is there, whatever its time
 	At     time.Time       `asn1:"generalized"`
 	Reason asn1.Enumerated `asn1:"explicit,tag:0,optional"`
+	Behind asn1.RawValue   `asn1:"optional"`
 }
 
-// status is the choice made; none is None.
+// status is the choice made; none, or more than one, is None.
 func (s *singleResponse) status() Status {
-	switch {
-	case !s.Revoked.At.IsZero():
-		return Revoked // first, so that nothing beside it can hide it
-	case bool(s.Unknown):
-		return Unknown
-	case bool(s.Good):
-		return Good
+	made, status := 0, None
+	if s.Good {
+		made, status = made+1, Good
 	}
-	return None
+	if len(s.Revoked.Raw) > 0 {
+		made, status = made+1, Revoked
+	}
+	if s.Unknown {
+		made, status = made+1, Unknown
+	}
+	if made != 1 {
+		return None
+	}
+	return status
 }
+
+// ends tells whether nothing comes behind the statement and its parts.
+func (s *singleResponse) ends() bool {
+	return nothing(s.Behind) && nothing(s.ID.Behind) && nothing(s.Revoked.Behind)
+}
+
+func nothing(v asn1.RawValue) bool { return len(v.FullBytes) == 0 }
 
 // parsed is a response whose signature nobody has checked.
 type parsed struct {
@@ -75,7 +97,10 @@ type parsed struct {
 	nonce        []byte
 }
 
-var errTrailing = errors.New("data after the response")
+var (
+	errTrailing = errors.New("data after the response")
+	errBehind   = errors.New("response has parts that the standard doesn't")
+)
 
 // parse reads a response of at most MaxResponse bytes.
 func parse(der []byte) (*parsed, error) {
@@ -91,6 +116,9 @@ func parse(der []byte) (*parsed, error) {
 	if outer.Status != 0 {
 		return nil, RefusedError(outer.Status)
 	}
+	if !nothing(outer.Behind) || !nothing(outer.Bytes.Behind) {
+		return nil, errBehind
+	}
 	if !outer.Bytes.Type.Equal(oidBasic) {
 		return nil, errors.New("not a basic OCSP response")
 	}
@@ -100,8 +128,14 @@ func parse(der []byte) (*parsed, error) {
 	} else if len(rest) != 0 {
 		return nil, errTrailing
 	}
+	if !nothing(basic.Behind) || !nothing(basic.TBS.Behind) {
+		return nil, errBehind
+	}
 	if basic.TBS.Version != 0 {
 		return nil, fmt.Errorf("OCSP response of version %d: only 1 is known", basic.TBS.Version+1)
+	}
+	if len(basic.TBS.Responses) > maxStatements {
+		return nil, fmt.Errorf("%d statements in the response: at most %d are read", len(basic.TBS.Responses), maxStatements)
 	}
 	p := &parsed{responseData: basic.TBS, signature: basic.Signature.RightAlign()}
 	var err error
@@ -148,7 +182,12 @@ func (p *parsed) responder() error {
 func (p *parsed) extensions() error {
 	for _, e := range p.Extensions {
 		switch {
+		case e.Id.Equal(oidNonce) && p.nonce != nil:
+			return errors.New("response has two nonces")
 		case e.Id.Equal(oidNonce):
+			if len(e.Value) > MaxNonce+3 { // with its tag and length
+				return fmt.Errorf("nonce of the response is longer than %d bytes", MaxNonce)
+			}
 			if rest, err := asn1.Unmarshal(e.Value, &p.nonce); err != nil || len(rest) != 0 || p.nonce == nil {
 				return errors.New("nonce of the response can't be read")
 			}
@@ -160,7 +199,8 @@ func (p *parsed) extensions() error {
 }
 
 // signatureAlgorithm names what a response may be signed with. SHA-1 and MD5
-// are refused: who can make collisions could make two statements of one.
+// are refused: who can make collisions could make two statements of one; RSA-PSS,
+// because crypto/x509 reads its parameters for nobody else.
 func signatureAlgorithm(oid asn1.ObjectIdentifier) (x509.SignatureAlgorithm, error) {
 	switch oid.String() {
 	case "1.2.840.113549.1.1.11":

@@ -19,8 +19,9 @@ type Options struct {
 	// Endless is how long after its ThisUpdate a response without NextUpdate
 	// counts; 0 refuses such a response.
 	Endless time.Duration
-	// Nonce is that of the request, if it had one. An answer with another is
-	// refused; one without is accepted, and not Nonced.
+	// Nonce is that of the request, if it had one. An answer with another, or
+	// with one that was not sent, is refused; one without is accepted, and not
+	// Nonced: most responders sign in advance.
 	Nonce []byte
 }
 
@@ -51,15 +52,16 @@ func Verify(der []byte, cert, issuer *x509.Certificate, o Options) (*Response, e
 	if err := r.checkTimes(o); err != nil {
 		return nil, err
 	}
-	if p.nonce != nil && o.Nonce != nil {
-		if r.Nonced = bytes.Equal(p.nonce, o.Nonce); !r.Nonced {
+	if p.nonce != nil {
+		if r.Nonced = o.Nonce != nil && bytes.Equal(p.nonce, o.Nonce); !r.Nonced {
 			return nil, errors.New("response answers another request: its nonce differs")
 		}
 	}
 	return r, nil
 }
 
-// about finds the one statement on cert.
+// about finds the one statement on cert. One on a certificate of that number by
+// another issuer beside it is refused: it could be taken for the one.
 func (p *parsed) about(cert, issuer *x509.Certificate) (*singleResponse, error) {
 	key, err := publicKeyBits(issuer)
 	if err != nil {
@@ -68,10 +70,14 @@ func (p *parsed) about(cert, issuer *x509.Certificate) (*singleResponse, error) 
 	var found *singleResponse
 	for i := range p.Responses {
 		s := &p.Responses[i]
-		if s.ID.Serial == nil || s.ID.Serial.Cmp(cert.SerialNumber) != 0 || !s.ID.issuedBy(issuer.RawSubject, key) {
+		switch {
+		case !s.ends():
+			return nil, errBehind
+		case s.ID.Serial == nil || s.ID.Serial.Cmp(cert.SerialNumber) != 0:
 			continue
-		}
-		if found != nil {
+		case !s.ID.issuedBy(issuer.RawSubject, key):
+			return nil, errors.New("response is about a certificate of another issuer")
+		case found != nil:
 			return nil, errors.New("response speaks of the certificate twice")
 		}
 		found = s
@@ -80,7 +86,7 @@ func (p *parsed) about(cert, issuer *x509.Certificate) (*singleResponse, error) 
 		return nil, errors.New("response is not about this certificate")
 	}
 	if found.status() == None {
-		return nil, errors.New("response gives no status")
+		return nil, errors.New("response gives no status, or several at once")
 	}
 	for _, e := range found.Extensions {
 		if e.Critical {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"sallyport/certs/ocsp"
 )
 
 // OCSP says whether responders are asked, and what becomes of a certificate
@@ -43,6 +45,8 @@ type Options struct {
 	// Wait is how long a Check waits for the network, for a whole handshake.
 	// Default 2 s, at most 10 s (ocsp_timeout).
 	Wait time.Duration
+	// Outside runs what waits for the network in a Check; nil just runs it.
+	Outside func(wait func())
 	// Anchors are the certificates that chains may end in. crypto/x509 ends a chain
 	// at the first anchor, so that without them an intermediate that is listed as
 	// one could not be revoked. Each is checked by its own issuer, as far as that
@@ -69,6 +73,9 @@ type Checker struct {
 func New(o Options) (*Checker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Outside == nil {
+		o.Outside = func(wait func()) { wait() }
 	}
 	if o.Wait == 0 {
 		o.Wait = 2 * time.Second
@@ -165,7 +172,7 @@ type link struct {
 	c, issuer *x509.Certificate
 	depth     int
 	points    []pending[*fetchedList]
-	answers   []pending[*Answer]
+	answers   []pending[*answer]
 	good      bool // lists say so
 }
 
@@ -230,7 +237,7 @@ func (r *round) byLists(l *link) *Error {
 		lists = slices.Clone(lists)
 		for i, p := range l.points {
 			if r.ctx != nil && !f.good {
-				p = p.wait(r.ctx)
+				p = p.wait(r.ctx, r.o.Outside)
 				l.points[i] = p
 			}
 			if p.have {
@@ -286,7 +293,7 @@ func (r *round) byOCSP(l *link) *Error {
 	for {
 		p := l.answers[len(l.answers)-1]
 		if r.ctx != nil {
-			p = p.wait(r.ctx)
+			p = p.wait(r.ctx, r.o.Outside)
 		}
 		// An answer that has expired still counts for a session that stands.
 		if p.have && (p.fresh || r.ctx == nil) {
@@ -308,21 +315,21 @@ func (r *round) byOCSP(l *link) *Error {
 	return failed
 }
 
-func (r *round) byAnswer(l *link, p pending[*Answer]) *Error {
+func (r *round) byAnswer(l *link, p pending[*answer]) *Error {
 	a := p.value
 	e := &Error{Certificate: l.c, Depth: l.depth, Source: p.source}
 	// A responder that was revoked itself says nothing.
-	if a.Responder != nil && !a.NoCheck {
-		if f := judge(a.Responder, l.issuer, r.o.Lists.of(a.Responder), clock{now: r.at.now, expired: true}); f.cause == Revoked {
+	if a.Delegate != nil && !a.NoCheck {
+		if f := judge(a.Delegate, l.issuer, r.o.Lists.of(a.Delegate), clock{now: r.at.now, expired: true}); f.cause == Revoked {
 			e.Cause, e.Err = ResponderFailed, errors.New("the responder's certificate is revoked")
 			return e
 		}
 	}
 	switch a.Status {
-	case StatusGood:
+	case ocsp.Good:
 		return nil
-	case StatusRevoked:
-		e.Cause, e.Reason, e.At = Revoked, a.Reason, a.RevokedAt
+	case ocsp.Revoked:
+		e.Cause, e.Reason, e.At = Revoked, a.reason(), a.RevokedAt
 	default:
 		e.Cause = UnknownStatus
 	}

@@ -12,12 +12,14 @@ import (
 	"net/url"
 	"syscall"
 	"time"
+
+	"sallyport/certs/ocsp"
 )
 
 // Bounds of a fetch, which no option raises.
 const (
 	maxBody    = 10 << 20 // bytes
-	maxAnswer  = 256 << 10
+	maxAnswer  = ocsp.MaxResponse
 	maxURL     = 2048 // bytes
 	fetchLimit = 10 * time.Second
 	maxAtOnce  = 16

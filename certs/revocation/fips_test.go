@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sallyport/certs/ocsp"
 	"strings"
 	"testing"
 )
@@ -42,7 +43,7 @@ func loadWithFIPS(t *testing.T, old, good string) {
 	}
 	a := &opensslCA{t: t, dir: filepath.Dir(good)}
 	c := a.read("ca.pem")
-	if _, _, err := NewRequest(c, c); err != nil {
+	if _, err := ocsp.NewRequest(c, c, nil); err != nil {
 		t.Errorf("a request: %v", err)
 	}
 	t.Log("lists loaded")

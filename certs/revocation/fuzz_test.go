@@ -1,7 +1,6 @@
 package revocation
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"testing"
@@ -48,38 +47,6 @@ func FuzzParseList(f *testing.F) {
 			t.Fatal(err)
 		}
 		_ = c.Check(context.Background(), [][]*x509.Certificate{chain(leaf, root)}) // must end
-	})
-}
-
-// No bytes that this issuer, or a delegate, did not sign are an answer: what is
-// changed anywhere in an answer is refused, or says the same.
-func FuzzParseAnswer(f *testing.F) {
-	root := newCA(f, "root", nil)
-	leaf := root.leaf(f)
-	delegate := root.responder(f)
-	nonce := bytes.Repeat([]byte{7}, nonceSize)
-	revoked := answerOf{about: leaf, issuer: root.cert, signer: root, status: isRevoked(1)}
-	f.Add(revoked.der(f))
-	revoked.byKey, revoked.nonce = true, nonce
-	f.Add(revoked.der(f))
-	revoked.signer, revoked.certificates = delegate, []*x509.Certificate{delegate.cert}
-	f.Add(revoked.der(f))
-	revoked.status = isUnknown
-	f.Add(revoked.der(f))
-	good := answerOf{about: root.leaf(f), issuer: root.cert, signer: root, status: isGood}
-	f.Add(good.der(f))
-	f.Add([]byte{0x30, 3, 0x0a, 1, 3})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := ParseAnswer(data, leaf, root.cert, nonce, testNow)
-		if err != nil {
-			return
-		}
-		if a.Status == StatusGood {
-			t.Error("good, which nobody signed")
-		}
-		if a.until.Before(testNow) || a.ThisUpdate.After(testNow.Add(skew)) {
-			t.Errorf("out of date: %+v", a)
-		}
 	})
 }
 

@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sallyport/certs/ocsp"
 )
 
 // OnlineOptions are the bounds of what is fetched. The zero value has the defaults.
@@ -49,7 +52,7 @@ type Online struct {
 	o       OnlineOptions
 	fetcher *fetcher
 	lists   *cache[*fetchedList]
-	answers *cache[*Answer]
+	answers *cache[*answer]
 	cancel  context.CancelFunc
 	swept   sync.WaitGroup // the sweeper
 
@@ -94,12 +97,12 @@ func NewOnline(o OnlineOptions) (*Online, error) {
 		keep:  func(*fetchedList) bool { return false },
 		slots: make(map[string]*slot[*fetchedList]), lanes: make(map[string]*lane), silent: make(map[string]silence),
 	}
-	n.answers = &cache[*Answer]{
+	n.answers = &cache[*answer]{
 		now: o.Now, ctx: ctx, max: maxAnswers, flights: maxFlights, perLane: maxOfIssuer, limit: waitForTurn,
 		backoff: [2]time.Duration{2 * time.Second, time.Minute},
 		// What was revoked must not become good by being forgotten.
-		keep:  func(a *Answer) bool { return a.Status == StatusRevoked },
-		slots: make(map[string]*slot[*Answer]), lanes: make(map[string]*lane), silent: make(map[string]silence),
+		keep:  func(a *answer) bool { return a.Status == ocsp.Revoked },
+		slots: make(map[string]*slot[*answer]), lanes: make(map[string]*lane), silent: make(map[string]silence),
 	}
 	n.swept.Add(1)
 	go n.sweep(ctx) // ends with Close
@@ -154,17 +157,23 @@ type pending[V any] struct {
 
 // wait waits for the fetch that runs, or the end of ctx, and looks once more. With
 // a value that is not out of date it doesn't wait.
-func (p pending[V]) wait(ctx context.Context) pending[V] {
+func (p pending[V]) wait(ctx context.Context, outside func(func())) pending[V] {
 	if p.fresh || p.flight == nil {
 		return p
 	}
-	select {
-	case <-p.flight:
+	landed := false
+	outside(func() {
+		select {
+		case <-p.flight:
+			landed = true
+		case <-ctx.Done():
+		}
+	})
+	if landed {
 		return p.again()
-	case <-ctx.Done():
-		p.err = ctx.Err()
-		return p
 	}
+	p.err = ctx.Err()
+	return p
 }
 
 // fetchLists looks for the lists of c's distribution points. It never waits.
@@ -275,18 +284,22 @@ func (n *Online) States() []State {
 }
 
 // askResponder looks for the OCSP answer about c. It never waits.
-func (n *Online) askResponder(c, issuer *x509.Certificate, url string) pending[*Answer] {
+func (n *Online) askResponder(c, issuer *x509.Certificate, url string) pending[*answer] {
 	issuerKey := keyOf(issuer)
 	key := issuerKey + " " + c.SerialNumber.Text(16) + " " + url
-	value, have, flight, err := n.answers.look(key, issuerKey, hostOf(url), func(ctx context.Context, _ *Answer, _ bool) (*Answer, time.Time, error) {
+	value, have, flight, err := n.answers.look(key, issuerKey, hostOf(url), func(ctx context.Context, _ *answer, _ bool) (*answer, time.Time, error) {
 		return n.loadAnswer(ctx, url, c, issuer)
 	})
 	fresh := have && value.counts(n.o.Now())
-	return pending[*Answer]{value, have, fresh, url, flight, err, func() pending[*Answer] { return n.askResponder(c, issuer, url) }}
+	return pending[*answer]{value, have, fresh, url, flight, err, func() pending[*answer] { return n.askResponder(c, issuer, url) }}
 }
 
-func (n *Online) loadAnswer(ctx context.Context, url string, c, issuer *x509.Certificate) (*Answer, time.Time, error) {
-	question, nonce, err := NewRequest(c, issuer)
+func (n *Online) loadAnswer(ctx context.Context, url string, c, issuer *x509.Certificate) (*answer, time.Time, error) {
+	nonce := make([]byte, nonceSize)
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, time.Time{}, err
+	}
+	question, err := ocsp.NewRequest(c, issuer, nonce)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -295,11 +308,11 @@ func (n *Online) loadAnswer(ctx context.Context, url string, c, issuer *x509.Cer
 		return nil, time.Time{}, err
 	}
 	now := n.o.Now()
-	a, err := ParseAnswer(body, c, issuer, nonce, now)
+	a, err := readAnswer(body, c, issuer, nonce, now)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	a.Responder = n.delegate(a.Responder)
+	a.Delegate = n.delegate(a.Delegate)
 	if latest := now.Add(n.o.MaxAnswerAge); a.until.After(latest) {
 		a.until = latest
 	}

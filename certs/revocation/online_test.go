@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	ber "golang.org/x/crypto/cryptobyte/asn1"
-	"golang.org/x/crypto/ocsp"
+	xocsp "golang.org/x/crypto/ocsp"
 )
 
 // movable is a clock that a test moves.
@@ -372,9 +372,9 @@ func (r *responder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	request, err := ocsp.ParseRequest(body)
+	request, err := xocsp.ParseRequest(body)
 	if err != nil {
-		_, _ = w.Write(ocsp.MalformedRequestErrorResponse)
+		_, _ = w.Write(xocsp.MalformedRequestErrorResponse)
 		return
 	}
 	r.mu.Lock()
@@ -464,7 +464,7 @@ func TestResponderFails(t *testing.T) {
 	wrong.signer = other
 	for _, c := range []struct{ name, url string }{
 		{"silent", newSite(t, func(http.ResponseWriter, *http.Request) { <-stop }).url},
-		{"try later", newSite(t, static(ocsp.TryLaterErrorResponse)).url},
+		{"try later", newSite(t, static(xocsp.TryLaterErrorResponse)).url},
 		{"huge", newSite(t, static(make([]byte, 2*maxAnswer))).url},
 		{"another signer", wrongSite.url},
 		{"an error", newSite(t, failing).url},
@@ -624,6 +624,29 @@ func TestAnswersAreRefreshedAndExpire(t *testing.T) {
 	_ = checkOf(c, chain(leaf, root)) // asks again
 	idle(t, n)
 	wantCause(t, "the hold was lifted", checkOf(c, chain(leaf, root)), none)
+}
+
+func TestEveryRequestHasItsOwnNonce(t *testing.T) {
+	root := newCA(t, "root", nil)
+	r := &responder{t: t, issuer: root, signer: root, status: make(map[string][]byte)}
+	seen := make(map[string]bool) // one request at a time: each is waited for
+	s := newSite(t, func(w http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		if n := nonceOf(body); len(n) != nonceSize || seen[string(n)] {
+			t.Errorf("nonce %x of %d bytes, after %d others", n, len(n), len(seen))
+		} else {
+			seen[string(n)] = true
+		}
+		q.Body = io.NopCloser(bytes.NewReader(body))
+		r.ServeHTTP(w, q)
+	})
+	c := newChecker(t, Options{OCSP: HardFail, Online: newOnline(t, OnlineOptions{Now: clockNow}), Now: clockNow})
+	for range 3 {
+		wantCause(t, "good", checkOf(c, chain(root.leaf(t, responderAt(s.url)), root)), none)
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d requests, want 3", len(seen))
+	}
 }
 
 func TestResponderWithoutNonce(t *testing.T) {

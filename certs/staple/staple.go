@@ -75,6 +75,8 @@ type Options struct {
 	// Wait is how long a handshake whose client asks waits for the first
 	// response, at most MaxWait; 0 is 200 ms, less than 0 none.
 	Wait time.Duration
+	// Outside runs what waits so in a handshake; nil just runs it.
+	Outside func(wait func())
 	// Jitter spreads the first requests, so that many brokers that start at once
 	// don't ask at once; 0 is up to 3 s, less than 0 none. A client that asks
 	// doesn't wait for it.
@@ -150,6 +152,9 @@ func (o *Options) complete() error {
 	orElse(&o.Retry, DefaultRetry)
 	orElse(&o.DropAfter, DefaultDropAfter)
 	orElse(&o.Wait, DefaultWait)
+	if o.Outside == nil {
+		o.Outside = func(wait func()) { wait() }
+	}
 	orElse(&o.Jitter, DefaultJitter)
 	if o.Parallel == 0 {
 		o.Parallel = DefaultParallel

@@ -91,13 +91,15 @@ func (s *Staple) response(ctx context.Context, asked bool) *cached {
 	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
-	select {
-	case <-f.done:
-		if c = e.cached.Load(); e.holds(c) {
-			return c
+	e.stapler.options.Outside(func() {
+		select {
+		case <-f.done:
+		case <-timer.C:
+		case <-ctx.Done():
 		}
-	case <-timer.C:
-	case <-ctx.Done():
+	})
+	if c = e.cached.Load(); e.holds(c) {
+		return c
 	}
 	return nil
 }

@@ -290,21 +290,24 @@ func (s *Set) Apply(c *tls.Config) {
 	}
 }
 
+// ErrNotAccepted is what every refusal of [Set.Permits] wraps.
+var ErrNotAccepted = errors.New("is not accepted")
+
 // Permits refuses a handshake that came to something else than s has: a suite of
 // TLS 1.3, or what a session was begun with that is resumed under other rules.
 func (s *Set) Permits(n Negotiated) error {
 	if !slices.Contains(s.Versions, n.Version) {
-		return fmt.Errorf("%s is not accepted", tls.VersionName(n.Version))
+		return fmt.Errorf("%s %w", tls.VersionName(n.Version), ErrNotAccepted)
 	}
 	at := slices.IndexFunc(s.Suites, func(x Suite) bool { return x.ID == n.Suite })
 	if at < 0 {
-		return fmt.Errorf("cipher suite %s is not accepted", tls.CipherSuiteName(n.Suite))
+		return fmt.Errorf("cipher suite %s %w", tls.CipherSuiteName(n.Suite), ErrNotAccepted)
 	}
 	if !s.Suites[at].Forward && n.Group == 0 {
 		return nil // its keys come from the certificate's, without a group
 	}
 	if !slices.ContainsFunc(s.Groups, func(g Group) bool { return g.ID == n.Group }) {
-		return fmt.Errorf("group %s is not accepted", GroupName(n.Group))
+		return fmt.Errorf("group %s %w", GroupName(n.Group), ErrNotAccepted)
 	}
 	return nil
 }

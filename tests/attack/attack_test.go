@@ -42,6 +42,12 @@
 //	Idle strangers meet the limit of connections         FiveHundredIdleConnectionsMeetTheLimit
 //	Memory follows what came, not what was announced     AnnouncedBytesTakeNoMemory
 //	A TLS flood disturbs nobody who is served            TLSGarbageAndHandshakeFloodsDisturbNobody
+//	Half-open handshakes are bounded and displaced       ThousandsOfHalfOpenHandshakesKeepNobodyOut
+//	  nor do those that cost work keep anybody out       HandshakesThatCostWorkKeepNobodyOut
+//	A refused handshake has its alert and one event      EachRefusedHandshakeIsToldAndWrittenDown, OpenSSLIsToldTheSame,
+//	                                                     TheDocumentationHasTheAlerts
+//	Broken records end a handshake or a connection       BrokenRecordsEndAHandshake, BrokenRecordsEndAConnection,
+//	                                                     RenegotiationIsRefused
 //	Upgrades and frames are judged strictly              BadUpgradesAreRefused, BadFramesEndTheConnection,
 //	                                                     FramesMayCutPacketsAnywhere
 //	Answers that nobody reads do not pile up             APeerThatDoesNotReadCanNotPileUpAnswers
