@@ -44,6 +44,7 @@ type Server struct {
 	pool    *authn.Pool
 	authn   *authn.Service
 	cache   *authn.Cache
+	hosts   *authn.Hosts
 	doors   []*listener.Listener
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
 	loops   *broker.Loops            // nil: a goroutine for each connection
@@ -148,6 +149,7 @@ func (s *Server) assemble() (err error) {
 	if err != nil {
 		return err
 	}
+	s.hosts = authn.NewHosts(authn.HostsOptions{})
 	files := readingOf(cfg)
 	w, err := s.build(cfg, nil)
 	if err != nil {
