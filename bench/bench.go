@@ -235,5 +235,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.secured.report(r.report)
 	return r.report, nil
 }

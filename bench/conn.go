@@ -67,6 +67,7 @@ func (r *run) open(ctx context.Context, hello *packet.Connect) (*rawConn, error)
 		nc.Close()
 		return nil, err
 	}
+	r.secured.see(c)
 	r.keep(c)
 	return c, nil
 }

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -11,12 +10,16 @@ import (
 	"sallyport/packet"
 )
 
+// introductions is how many clients connect for the first time at once: a broker
+// that hashes passwords may turn a crowd of them away.
+const introductions = 8
+
 // connectStorm opens Connections connections, each closed after its CONNACK.
 // With a rate, the time of each runs from when it was due.
 func (r *run) connectStorm(ctx context.Context) error {
 	if r.Clients > 0 {
 		r.Progress(fmt.Sprintf("connecting %d clients once", r.Clients))
-		err := r.each(ctx, r.Clients, func(i int) error {
+		err := abreast(ctx, r.Clients, min(r.Concurrency, introductions), func(i int) error {
 			c, err := r.openOnce(ctx, i)
 			if err != nil {
 				return fmt.Errorf("client %d: %w", i, err)
@@ -31,12 +34,11 @@ func (r *run) connectStorm(ctx context.Context) error {
 	r.Progress(fmt.Sprintf("opening %d connections, %d at a time", r.Connections, r.Concurrency))
 	r.settle(ctx)
 	h := new(histogram)
-	s := new(secured)
 	usage, begin := r.sample(), r.now()
 	peak := r.watchMemory(usage)
 	looping, err := r.stormLoops(ctx, begin, h)
 	if err == nil && !looping {
-		err = r.stormGoroutines(ctx, begin, h, s)
+		err = r.stormGoroutines(ctx, begin, h)
 	}
 	grown := peak()
 	if err != nil {
@@ -51,12 +53,11 @@ func (r *run) connectStorm(ctx context.Context) error {
 	if usage.broker.known {
 		rep.set("broker_rss_bytes_peak_growth", float64(grown))
 	}
-	s.report(rep)
 	return nil
 }
 
 // stormGoroutines opens the connections with Concurrency goroutines.
-func (r *run) stormGoroutines(ctx context.Context, begin int64, h *histogram, s *secured) error {
+func (r *run) stormGoroutines(ctx context.Context, begin int64, h *histogram) error {
 	r.report.Generator = "goroutines"
 	return r.each(ctx, r.Connections, func(i int) error {
 		from, err := r.await(ctx, begin, i)
@@ -71,7 +72,7 @@ func (r *run) stormGoroutines(ctx context.Context, begin int64, h *histogram, s 
 		h.mu.Lock()
 		h.record(took)
 		h.mu.Unlock()
-		s.see(c)
+		r.secured.see(c)
 		c.bye()
 		return nil
 	})
@@ -88,34 +89,6 @@ func (r *run) clientOf(i int) int {
 // dueAt is when connection i is due.
 func (r *run) dueAt(begin int64, i int) int64 {
 	return begin + int64(float64(i)/r.Rate*float64(time.Second))
-}
-
-// secured counts what TLS connections negotiated.
-type secured struct {
-	all, resumed atomic.Int64
-	kind         atomic.Pointer[string] // of the last
-}
-
-func (s *secured) see(c *rawConn) {
-	t, ok := c.Conn.(*tls.Conn)
-	if !ok {
-		return
-	}
-	state := t.ConnectionState()
-	if s.all.Add(1) == 1 || state.DidResume && s.resumed.Load() == 0 {
-		kind := tls.VersionName(state.Version) + ", " + tls.CipherSuiteName(state.CipherSuite) + ", " + state.CurveID.String()
-		s.kind.Store(&kind)
-	}
-	if state.DidResume {
-		s.resumed.Add(1)
-	}
-}
-
-func (s *secured) report(rep *Report) {
-	if n := s.all.Load(); n > 0 {
-		rep.TLS = *s.kind.Load()
-		rep.set("tls_resumed_share", float64(s.resumed.Load())/float64(n))
-	}
 }
 
 // watchMemory samples the broker's memory until the returned function is called,
@@ -188,7 +161,6 @@ func (r *run) openOnce(ctx context.Context, n int) (*rawConn, error) {
 // so that what the broker makes once doesn't count.
 func (r *run) idle(ctx context.Context) error {
 	conns := make([]*rawConn, r.Connections)
-	s := new(secured)
 	open := func(from, to int) error {
 		r.Progress(fmt.Sprintf("opening connections %d to %d", from+1, to))
 		return r.each(ctx, to-from, func(i int) (err error) {
@@ -197,7 +169,6 @@ func (r *run) idle(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("connection %d: %w", n, err)
 			}
-			s.see(conns[n])
 			// Nothing more is read but a PINGRESP: the buffers are better spent.
 			conns[n].release()
 			return nil
@@ -230,7 +201,6 @@ func (r *run) idle(ctx context.Context) error {
 	if full.broker.known {
 		rep.set("broker_rss_bytes", float64(full.broker.rss))
 	}
-	s.report(rep)
 	r.Progress(fmt.Sprintf("holding them for %v", r.Duration))
 	if err := sleep(ctx, r.Duration); err != nil {
 		return err

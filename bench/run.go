@@ -20,6 +20,8 @@ type run struct {
 	abort  context.CancelCauseFunc
 	rest   []byte // pattern of the payloads
 
+	secured secured
+
 	// measureFrom is the time from which stamps count, in nanoseconds since start.
 	measureFrom atomic.Int64
 
@@ -86,10 +88,15 @@ func (r *run) atEnd(f func()) {
 
 // each calls f for 0..n-1 on Concurrency goroutines until one fails.
 func (r *run) each(ctx context.Context, n int, f func(i int) error) error {
+	return abreast(ctx, n, r.Concurrency, f)
+}
+
+// abreast calls f for 0..n-1 on width goroutines until one fails.
+func abreast(ctx context.Context, n, width int, f func(i int) error) error {
 	var next atomic.Int64
 	var group sync.WaitGroup
 	failed := make(chan error, 1)
-	for range min(n, r.Concurrency) {
+	for range min(n, width) {
 		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
 				if err := f(i); err != nil {

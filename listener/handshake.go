@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"sallyport/internal/websocket"
@@ -54,6 +55,16 @@ func (l *Listener) beginHandshake(g *guest) {
 	if got == nil {
 		l.crowded(g)
 	}
+}
+
+// stretch gives a goroutine the stack that a TLS handshake will need, while there
+// is next to nothing on it. Otherwise the runtime doubles it again and again in the
+// depths of the handshake, and goes through all frames each time.
+//
+//go:noinline
+func stretch() byte {
+	var frame [8 << 10]byte
+	return frame[len(os.Args)&1]
 }
 
 // displace ends the handshake that had to give up its place, if there is one.
@@ -113,6 +124,11 @@ func (l *Listener) secure(g *guest) error {
 	}
 	if g.stream != nil {
 		g.tls = g.stream.openTLS(g.raw, l.options.TLS)
+		// A client is awaited with hardly any stack: it may never say a word.
+		if err := g.stream.link.refill(); err != nil {
+			return err
+		}
+		stretch()
 	} else {
 		g.tls = tls.Server(g.raw, l.options.TLS)
 	}

@@ -50,6 +50,8 @@ type settings struct {
 	Driver    string
 	Users     string // password file
 	Cert, Key string
+	ClientCA  string // of the certificates that clients have to show; "": none
+	CRL       string // of ClientCA; "": none
 	Dir       string // for its own files, in memory if possible
 	Store     string // for what it keeps on a disk; "" if nothing
 
@@ -74,7 +76,7 @@ func brokers() []broker {
 			command: func(w *workbench, s settings, _ string) []string {
 				args := []string{w.path("mochi"), "-address", fmt.Sprintf("127.0.0.1:%d", s.Port), fmt.Sprintf("-deep=%t", s.Deep)}
 				if s.TLS {
-					args = append(args, "-cert", s.Cert, "-key", s.Key)
+					args = append(args, "-cert", s.Cert, "-key", s.Key, "-client-ca", s.ClientCA)
 				}
 				return args
 			}},

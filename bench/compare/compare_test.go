@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"text/template"
 
 	"sallyport/bench"
 )
@@ -110,20 +111,28 @@ func TestConfigurationsAreFilledIn(t *testing.T) {
 			if text == nil {
 				continue
 			}
-			path := filepath.Join(t.TempDir(), "config")
-			if err := render(text, s, path); err != nil {
-				t.Errorf("%s: %v", b.id, err)
-				continue
-			}
-			made, _ := os.ReadFile(path)
-			if b.rows != volatile && (s.Store != "") != strings.Contains(string(made), "s.store") {
+			made := rendered(t, text, s)
+			if b.rows != volatile && (s.Store != "") != strings.Contains(made, "s.store") {
 				t.Errorf("%s with %+v:\n%s", b.id, s, made)
 			}
-			if strings.Contains(string(made), "{{") || !strings.Contains(string(made), "4711") || s.TLS != strings.Contains(string(made), "k.pem") {
+			if strings.Contains(made, "{{") || !strings.Contains(made, "4711") || s.TLS != strings.Contains(made, "k.pem") {
 				t.Errorf("%s with %+v:\n%s", b.id, s, made)
 			}
 		}
 	}
+}
+
+func rendered(t *testing.T, text *template.Template, s settings) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config")
+	if err := render(text, s, path); err != nil {
+		t.Fatal(err)
+	}
+	made, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(made)
 }
 
 func TestThePermissionFileHasAThousandRules(t *testing.T) {
@@ -160,27 +169,29 @@ func TestIdleSizesFollowTheDescriptors(t *testing.T) {
 }
 
 func TestOnlyTheTextBetweenTheMarksIsReplaced(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "doc.md")
-	os.WriteFile(path, []byte("before\n"+beginMark+"\nold\n"+endMark+"\nafter\n"), 0o600)
+	path, m := filepath.Join(t.TempDir(), "doc.md"), marksOf("")
+	os.WriteFile(path, []byte("before\n"+m.begin+"\nold\n"+m.end+"\nafter\n"), 0o600)
 	for range 2 {
-		if err := replaceBetween(path, "new\n"); err != nil {
+		if err := replaceBetween(path, "new\n", m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, _ := os.ReadFile(path)
-	if want := "before\n" + beginMark + "\n\nnew\n\n" + endMark + "\nafter\n"; string(got) != want {
+	if want := "before\n" + m.begin + "\n\nnew\n\n" + m.end + "\nafter\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	os.WriteFile(path, []byte("no marks"), 0o600)
-	if err := replaceBetween(path, "new"); err == nil {
+	if err := replaceBetween(path, "new", m); err == nil {
 		t.Error("a document without marks was written")
 	}
 }
 
 func TestTheDocumentHasTheMarks(t *testing.T) {
 	text, err := os.ReadFile("docs/performance.md")
-	if err != nil || strings.Count(string(text), beginMark) != 1 || strings.Count(string(text), endMark) != 1 {
-		t.Errorf("docs/performance.md has no pair of marks (%v)", err)
+	for _, m := range []marks{marksOf(""), marksOf(overTLS)} {
+		if err != nil || strings.Count(string(text), m.begin) != 1 || strings.Count(string(text), m.end) != 1 {
+			t.Errorf("docs/performance.md has no pair of %q (%v)", m, err)
+		}
 	}
 }
 
@@ -215,6 +226,12 @@ func TestMarkdown(t *testing.T) {
 		plain := &bench.Report{Scenario: bench.P2P, Measures: map[string]float64{perMessage: 11.5}}
 		r.Samples = append(r.Samples, sample{Row: "w1q0", Broker: "disk", Pinned: true, Run: i + 1, Report: plain})
 	}
+	for i, id := range []string{"guarded", "nats"} {
+		report := &bench.Report{Scenario: bench.Connect, TLS: tls13, Measures: map[string]float64{perConnection: float64(500 * (i + 1)), "tls_resumed_share": 1}}
+		r.Samples = append(r.Samples, sample{Row: "tlsresumed", Broker: id, Pinned: true, Run: 1, Report: report})
+	}
+	_, full := row{resumes: true}.accept(new(bench.Report))
+	r.Samples = append(r.Samples, sample{Row: "tlsresumed", Broker: "mosquitto", Pinned: true, Run: 1, Error: full.Error()})
 	r.Samples[1].Report.Warnings = []string{"the generator used all of its core"}
 	r.Samples[0].Report = &bench.Report{Scenario: bench.P2P, Lost: 1234, Misordered: 2}
 	r.Samples = append(r.Samples, sample{Row: "tls0", Broker: "mosquitto", Pinned: true, Run: 1, Error: "ended at once\nand more"})

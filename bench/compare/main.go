@@ -4,6 +4,7 @@
 //	go run ./bench/compare                    every row, three runs of each broker
 //	go run ./bench/compare -quick             the rows that tell most
 //	go run ./bench/compare -rows p2p0,tls0    these rows
+//	go run ./bench/compare -rows tls          handshakes, messages and memory over TLS
 //	go run ./bench/compare -disk DIR          also with what is kept in that folder
 //	go run ./bench/compare -write             put the tables into docs/performance.md
 //
@@ -43,7 +44,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.rows, "rows", "", "comma-separated `ids` of rows (all; \"none\" for none; -list shows them)")
+	flag.StringVar(&o.rows, "rows", "", "comma-separated `ids` of rows (all; \"none\" for none, \"tls\" for those over TLS; -list shows them)")
 	flag.StringVar(&o.brokers, "peers", "", "comma-separated `ids` of brokers: "+strings.Join(brokerIDs(), ",")+" (all but goroutine; of those that keep something on a disk none without -disk)")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row and broker")
 	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond, "how long one run measures")
@@ -115,7 +116,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	if o.write != "" {
-		return replaceBetween(o.write, results.markdown())
+		return replaceBetween(o.write, results.markdown(), marksOf(o.rows))
 	}
 	_, err = fmt.Print(results.markdown())
 	return err

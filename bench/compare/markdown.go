@@ -8,24 +8,30 @@ import (
 	"strings"
 )
 
-// The generated part of a document lies between these lines.
-const (
-	beginMark = "<!-- written by go run ./bench/compare -write -->"
-	endMark   = "<!-- end of what bench/compare wrote -->"
-)
+// marks are lines of a document, between which a generated part of it lies.
+type marks struct{ begin, end string }
+
+// marksOf are those of what is written for -rows. The rows over TLS have a part of
+// their own, since they are measured by themselves when TLS has changed.
+func marksOf(rows string) marks {
+	if rows == overTLS {
+		return marks{"<!-- written by go run ./bench/compare -rows tls -write -->", "<!-- end of what bench/compare -rows tls wrote -->"}
+	}
+	return marks{"<!-- written by go run ./bench/compare -write -->", "<!-- end of what bench/compare wrote -->"}
+}
 
 // replaceBetween puts text between the marks of the document.
-func replaceBetween(path, text string) error {
+func replaceBetween(path, text string, m marks) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	head, rest, found := bytes.Cut(old, []byte(beginMark))
-	_, tail, ended := bytes.Cut(rest, []byte(endMark))
+	head, rest, found := bytes.Cut(old, []byte(m.begin))
+	_, tail, ended := bytes.Cut(rest, []byte(m.end))
 	if !found || !ended {
-		return fmt.Errorf("%s has no lines %q and %q", path, beginMark, endMark)
+		return fmt.Errorf("%s has no lines %q and %q", path, m.begin, m.end)
 	}
-	return os.WriteFile(path, slices.Concat(head, []byte(beginMark+"\n\n"+text+"\n"+endMark), tail), 0o644)
+	return os.WriteFile(path, slices.Concat(head, []byte(m.begin+"\n\n"+text+"\n"+m.end), tail), 0o644)
 }
 
 // table is a Markdown table in the making.
@@ -64,6 +70,8 @@ func (r *results) markdown() string {
 	section("Beside Mosquitto", "The same as a ratio to Mosquitto in the same rows; below 1 is less CPU. The last four columns are ratios of figures that were taken "+
 		"with the same load elsewhere, to Mosquitto 2.1 there, and are only quoted: FlashMQ 1.26, mochi-mqtt 2.7.9, nats-server 2.15, and what Sallyport aims at.",
 		r.ratios(cpu))
+	section("Over TLS", "Messages, or handshakes with what else a connection does, for each second of the broker's CPU, and what was negotiated.",
+		r.perSecond())
 	section("Memory", "Bytes of resident memory.", r.figures(memory))
 	section("Memory beside Mosquitto", "As above; Mosquitto's small buffers win where connections are idle.", r.ratios(memory))
 	section("Rates", "Deliveries (or connections) per second. With \\* the load's core was the limit, and the broker might do more.",
@@ -206,19 +214,29 @@ func (r *results) figures(u unit) *table {
 	r.each(u, func(w row, g figure, title string) {
 		cells := []string{title}
 		for _, id := range r.Brokers {
-			s := r.statOf(w, g, id)
-			switch {
-			case s.n == 0:
-				cells = append(cells, "-")
-			case s.n == 1:
-				cells = append(cells, u.write(s.median))
-			default:
-				cells = append(cells, fmt.Sprintf("%s ±%.0f %%", u.write(s.median), 100*s.spread))
-			}
+			cells = append(cells, r.cell(w, g, id, func(s stat) string {
+				if s.n == 1 {
+					return u.write(s.median)
+				}
+				return fmt.Sprintf("%s ±%.0f %%", u.write(s.median), 100*s.spread)
+			}))
 		}
 		t.line(cells)
 	})
 	return t
+}
+
+// cell is what a figure says of a broker, or why there is none.
+func (r *results) cell(w row, g figure, broker string, write func(stat) string) string {
+	if s := r.statOf(w, g, broker); s.n > 0 {
+		return write(s)
+	}
+	for _, v := range r.of(w.id, broker, r.pinned()) {
+		if strings.HasPrefix(v.Error, errNoResumption.Error()) {
+			return errNoResumption.Error()
+		}
+	}
+	return "-"
 }
 
 func (r *results) statOf(w row, g figure, broker string) stat {

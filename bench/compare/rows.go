@@ -9,21 +9,26 @@ import (
 
 // row is one case of the comparison.
 type row struct {
-	id, title string
-	args      []string // of sallyport bench: scenario and load
-	figures   []figure
-	tls       bool              // over TLS
-	deep      bool              // brokers get room for long queues
-	traced    bool              // under strace
-	fresh     bool              // a new process for each run, because memory is measured or nothing may be known
-	devices   bool              // guarded: only device secrets, since the memory that hashing a password leaves would hide by how much it grows
-	kept      bool              // about what brokers keep: part of -disk alone
-	latency   bool              // the time it takes is worth a table
-	quick     bool              // part of -quick
-	unpinned  bool              // repeated with nothing pinned
-	longer    int               // measures this many times as long; 0: once
-	without   map[string]string // brokers that can't, and why
-	fewer     map[string]count  // brokers that can't do all of --count
+	id, title  string
+	args       []string // of sallyport bench: scenario and load
+	figures    []figure
+	tls        bool              // over TLS
+	rsa        bool              // the server's key is of RSA, 2048 bits; else ECDSA P-256
+	mutual     bool              // clients show a certificate
+	crl        bool              // which is held against a revocation list
+	resumes    bool              // every connection that is measured resumes a session
+	negotiates string            // what every connection has to negotiate, as in the report; "": anything
+	deep       bool              // brokers get room for long queues
+	traced     bool              // under strace
+	fresh      bool              // a new process for each run, because memory is measured or nothing may be known
+	devices    bool              // guarded: only device secrets, since the memory that hashing a password leaves would hide by how much it grows
+	kept       bool              // about what brokers keep: part of -disk alone
+	latency    bool              // the time it takes is worth a table
+	quick      bool              // part of -quick
+	unpinned   bool              // repeated with nothing pinned
+	longer     int               // measures this many times as long; 0: once
+	without    map[string]string // brokers that can't, and why
+	fewer      map[string]count  // brokers that can't do all of --count
 }
 
 // count is another --count for a broker, and why.
@@ -65,7 +70,7 @@ const (
 const (
 	noV5     = "speaks MQTT 3.1.1 only"
 	noLogins = "lets everybody in"
-	noHybrid = "no hybrid key exchange in its TLS library"
+	noCRL    = "reads no revocation list"
 )
 
 // load splits the arguments of a row; MQTT 3.1.1 unless they say otherwise.
@@ -128,23 +133,6 @@ func fans() []row {
 	}
 }
 
-func encrypted() []row {
-	const storm = "connect --connections 3000 --clients 200 --concurrency 32 "
-	perHandshake := func(y yardstick) []figure { return []figure{{measure: perConnection, unit: cpu, known: y}} }
-	return []row{
-		{id: "tls0", title: "TLS, 100 pairs, QoS 0, window 100", args: load("p2p --pairs 100 --window 100 -q 0"), tls: true, quick: true,
-			figures: perMessageOf(yardstick{9.4, .7, 5.1, 1.98, .7})},
-		{id: "tls1", title: "TLS, 100 pairs, QoS 1, window 100", args: load("p2p --pairs 100 --window 100 -q 1"), tls: true,
-			figures: perMessageOf(yardstick{19.4, .96, 15.3, 52, .9})},
-		{id: "tlsfull", title: "TLS 1.3 full handshake (X25519, P-256), connect and disconnect", args: load(storm + "--tls-version tlsv1.3 --tls-curve x25519"), tls: true, quick: true,
-			figures: perHandshake(yardstick{241, 276, 271, 337, 240})},
-		{id: "tlsresumed", title: "TLS 1.3 resumed (X25519), connect and disconnect", args: load(storm + "--tls-version tlsv1.3 --tls-curve x25519 --tls-resume"), tls: true,
-			figures: perHandshake(yardstick{206, 229, 241, 299, 205})},
-		{id: "tlshybrid", title: "TLS 1.3 full handshake (X25519MLKEM768, P-256), connect and disconnect", args: load(storm + "--tls-version tlsv1.3 --tls-curve x25519mlkem768"), tls: true,
-			figures: perHandshake(yardstick{})},
-	}
-}
-
 func connections() []row {
 	slope := func(y yardstick) []figure {
 		return []figure{{measure: "broker_rss_bytes_per_connection", unit: memory, known: y}}
@@ -163,8 +151,12 @@ func connections() []row {
 			}},
 		{id: "idle", title: "idle connection" + size, args: load(idle, high, low), fresh: true, devices: true,
 			figures: slope(yardstick{5080, 4310, 27_800, 38_500, 1500})},
-		{id: "idletls", title: "idle TLS connection" + size, args: load(idle, high, low), fresh: true, devices: true, tls: true,
+		{id: "idletls", title: "idle TLS connection" + size, args: load(idle+speak13, high, low), fresh: true, devices: true, tls: true, negotiates: tls13,
 			figures: slope(yardstick{19_150, 34_300, 49_100, 47_600, 11_000})},
+		{id: "idletls12", title: "idle TLS 1.2 connection" + size, args: load(idle+speak12, high, low), fresh: true, devices: true, tls: true, negotiates: tls12,
+			figures: slope(yardstick{})},
+		{id: "idlemutual", title: "idle TLS connection with client certificate" + size, args: load(idle+speak13, high, low), fresh: true, devices: true, tls: true, mutual: true, negotiates: tls13,
+			figures: slope(yardstick{})},
 	}
 }
 
@@ -236,6 +228,9 @@ func idleSizes(limit uint64) (low, high int) {
 	return high * 5 / 19, high
 }
 
+// overTLS chooses all rows over TLS, and the one that has a connection without.
+const overTLS = "tls"
+
 // chooseRows finds rows by their ids; "" is all of them (or those of -quick), those
 // about what is kept only with -disk.
 func chooseRows(ids string, quick, disk bool) ([]row, error) {
@@ -243,6 +238,8 @@ func chooseRows(ids string, quick, disk bool) ([]row, error) {
 	switch {
 	case ids == "none":
 		return nil, nil
+	case ids == overTLS:
+		return slices.DeleteFunc(all, func(r row) bool { return !r.tls && r.id != "connect" }), nil
 	case ids == "":
 		return slices.DeleteFunc(all, func(r row) bool {
 			if r.kept {

@@ -146,7 +146,7 @@ func (s *schedule) load(ctx context.Context, r row, v *server, pinned bool) (*be
 	}
 	report := new(bench.Report)
 	if json.Unmarshal([]byte(out.String()), report) == nil && report.Scenario != "" {
-		return report, nil
+		return r.accept(report)
 	}
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		return nil, errors.New(strings.TrimSpace(complaint.String()))
@@ -164,7 +164,10 @@ func (s *schedule) arguments(r row, v *server) []string {
 		args[slices.Index(args, "--count")+1] = fmt.Sprint(less.n)
 	}
 	if v.tls {
-		args = append(args, "--cafile", s.bench.files.CAFile)
+		args = append(args, "--cafile", s.bench.keys.ca)
+	}
+	if r.mutual {
+		args = append(args, "--cert", s.bench.keys.client.cert, "--key", s.bench.keys.client.key)
 	}
 	if !slices.Contains(args, "--concurrency") {
 		// First logins cost 20 ms each and aren't measured: no crowd of them.

@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"text/template"
 	"time"
-
-	"sallyport/certs"
 )
 
 // workbench is the folder with programs, keys and configurations of one
@@ -26,7 +24,7 @@ type workbench struct {
 	keep      bool
 	pin       bool   // there is taskset, and a second core
 	mosquitto string // its program
-	files     certs.Files
+	keys      keys
 	serial    int
 
 	versions, missing map[string]string // by broker
@@ -77,8 +75,7 @@ func (w *workbench) furnish(ctx context.Context) error {
 	if err := w.build(ctx, ".", "./cmd/sallyport", "sallyport"); err != nil {
 		return err
 	}
-	var err error
-	if w.files, err = certs.Quickstart(w.path("tls"), []string{"localhost", "127.0.0.1"}, time.Now()); err != nil {
+	if err := w.makeKeys(time.Now()); err != nil {
 		return err
 	}
 	if err := os.WriteFile(w.path("permissions.yaml"), permissions(), 0o600); err != nil {
@@ -183,6 +180,19 @@ type server struct {
 	stop   func()
 }
 
+// settings are those of b for a row, but for where it listens and keeps things.
+func (w *workbench) settings(b broker, r row) settings {
+	shown := w.keys.server(r)
+	set := settings{TLS: r.tls, Deep: r.deep, Driver: b.driver, Users: r.users(), Cert: shown.cert, Key: shown.key}
+	if r.mutual {
+		set.ClientCA = w.keys.clientCA
+	}
+	if r.crl {
+		set.CRL = w.keys.crl
+	}
+	return set
+}
+
 // start runs b for one row and waits until it accepts connections. stop ends it,
 // as does the end of ctx; in the worst case by force after some seconds.
 func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*server, error) {
@@ -192,7 +202,8 @@ func (w *workbench) start(ctx context.Context, b broker, r row, pinned bool) (*s
 	}
 	w.serial++
 	name := fmt.Sprintf("%03d-%s-%s", w.serial, r.id, b.id)
-	set := settings{Port: port, TLS: r.tls, Deep: r.deep, Driver: b.driver, Users: r.users(), Cert: w.files.CertFile, Key: w.files.KeyFile, Dir: filepath.Join(w.store, name)}
+	set := w.settings(b, r)
+	set.Port, set.Dir = port, filepath.Join(w.store, name)
 	if err := os.MkdirAll(set.Dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ const (
 // Lists are revocation lists by issuer. They never change.
 type Lists struct {
 	byIssuer map[string][]*List // by canonical name
+	names    map[string]string  // canonical names, by the DER that lists have of them
 	all      []*List            // in the order of the files
 }
 
@@ -28,7 +29,7 @@ type Lists struct {
 // error, as is a block that can't be read: a list that went lost unnoticed would
 // let revoked certificates in.
 func Load(paths ...string) (*Lists, error) {
-	l := &Lists{byIssuer: make(map[string][]*List)}
+	l := newLists()
 	for _, path := range paths {
 		data, err := readFile(path)
 		if err != nil {
@@ -43,8 +44,12 @@ func Load(paths ...string) (*Lists, error) {
 
 // Parse reads lists as a file of [Load] has them.
 func Parse(data []byte, source string) (*Lists, error) {
-	l := &Lists{byIssuer: make(map[string][]*List)}
+	l := newLists()
 	return l, l.parse(data, source)
+}
+
+func newLists() *Lists {
+	return &Lists{byIssuer: make(map[string][]*List), names: make(map[string]string)}
 }
 
 func (l *Lists) parse(data []byte, source string) error {
@@ -62,6 +67,7 @@ func (l *Lists) parse(data []byte, source string) error {
 		}
 		l.all = append(l.all, list)
 		l.byIssuer[list.issuer] = append(l.byIssuer[list.issuer], list)
+		l.names[string(list.head.RawIssuer)] = list.issuer
 	}
 	return nil
 }

@@ -258,5 +258,11 @@ func (l *Lists) of(c *x509.Certificate) []*List {
 	if l == nil {
 		return nil
 	}
-	return l.byIssuer[canonical(c.RawIssuer)]
+	// An issuer mostly writes its name the same way each time, and to read it takes
+	// longer than all else that a handshake asks of lists.
+	name, known := l.names[string(c.RawIssuer)]
+	if !known {
+		name = canonical(c.RawIssuer)
+	}
+	return l.byIssuer[name]
 }

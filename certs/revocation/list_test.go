@@ -363,6 +363,17 @@ func TestIssuerNameInAnotherEncoding(t *testing.T) {
 	}
 }
 
+func TestListOfAnIssuerThatSpellsItsNameOtherwise(t *testing.T) {
+	key := newKey(t)
+	root, spelled := newCAWith(t, "Test CA", nil, key), newCAWith(t, "test  ca", nil, key)
+	good, bad := root.leaf(t), root.leaf(t)
+	for _, issuer := range []*ca{root, spelled} {
+		lists := mustParse(t, issuer.crl(t, revoking(0, bad)))
+		wantCause(t, "good", check(t, Options{Lists: lists}, chain(good, root)), none)
+		wantCause(t, "bad", check(t, Options{Lists: lists}, chain(bad, root)), Revoked)
+	}
+}
+
 func TestNewRefusesPoliciesThatCheckNothing(t *testing.T) {
 	n := newOnline(t, OnlineOptions{})
 	lists := mustParse(t, newCA(t, "root", nil).crl(t))

@@ -20,14 +20,14 @@ type benchCmd struct {
 	serverFlags
 	credentialFlags
 
-	Self        bool   `help:"Load a broker started inside this process; its CPU can't be told from the load's."`
-	Version     string `short:"V" name:"protocol-version" enum:"mqttv31,mqttv311,mqttv5,31,311,5" default:"mqttv5" placeholder:"VERSION" help:"mqttv31, mqttv311 or mqttv5 (${default})."`
-	Users       int    `group:"login" placeholder:"N" help:"With %d in the user name: use N names in turn (as many as clients), all with the same password."`
-	TLSResume   bool   `name:"tls-resume" group:"tls" help:"Resume TLS sessions (scenario connect)."`
-	TLSCurve    string `name:"tls-curve" group:"tls" enum:",x25519,p256,p384,x25519mlkem768" default:"" placeholder:"NAME" help:"Exchange keys with x25519, p256, p384 or x25519mlkem768 only."`
-	TopicPrefix string `name:"topic-prefix" default:"demo/bench" placeholder:"TOPIC" help:"Where the topics of the run lie (${default})."`
-	PID         int    `name:"pid" placeholder:"PID" help:"The broker's process: report its CPU and memory (Linux)."`
-	JSON        bool   `name:"json" help:"Print the report as JSON."`
+	Self        bool     `help:"Load a broker started inside this process; its CPU can't be told from the load's."`
+	Version     string   `short:"V" name:"protocol-version" enum:"mqttv31,mqttv311,mqttv5,31,311,5" default:"mqttv5" placeholder:"VERSION" help:"mqttv31, mqttv311 or mqttv5 (${default})."`
+	Users       int      `group:"login" placeholder:"N" help:"With %d in the user name: use N names in turn (as many as clients), all with the same password."`
+	TLSResume   bool     `name:"tls-resume" group:"tls" help:"Resume TLS sessions (scenario connect)."`
+	TLSCurve    []string `name:"tls-curve" group:"tls" enum:"x25519,p256,p384,x25519mlkem768" placeholder:"NAME" help:"Agree on keys with these groups only: x25519, p256, p384 or x25519mlkem768."`
+	TopicPrefix string   `name:"topic-prefix" default:"demo/bench" placeholder:"TOPIC" help:"Where the topics of the run lie (${default})."`
+	PID         int      `name:"pid" placeholder:"PID" help:"The broker's process: report its CPU and memory (Linux)."`
+	JSON        bool     `name:"json" help:"Print the report as JSON."`
 
 	QoS         byte          `short:"q" name:"qos" group:"load" default:"0" placeholder:"QOS" help:"Quality of service (${default}; offline, queues: 1)."`
 	Payload     int           `group:"load" default:"64" placeholder:"BYTES" help:"Payload (${default}, at least 28)."`
@@ -71,17 +71,21 @@ With --pid the report has the broker's CPU time, user and system, and its memory
 With --rate a latency runs from the moment a message was due, so that a stall counts for all it delayed; without it, from sending.`
 }
 
-// curve is the value of --tls-curve.
-func (c *benchCmd) curve() tls.CurveID {
-	switch c.TLSCurve {
-	case "x25519":
-		return tls.X25519
-	case "p256":
-		return tls.CurveP256
-	case "p384":
-		return tls.CurveP384
+// curves is the value of --tls-curve. Which of several comes first is Go's choice.
+func (c *benchCmd) curves() (all []tls.CurveID) {
+	for _, name := range c.TLSCurve {
+		switch name {
+		case "x25519":
+			all = append(all, tls.X25519)
+		case "p256":
+			all = append(all, tls.CurveP256)
+		case "p384":
+			all = append(all, tls.CurveP384)
+		case "x25519mlkem768":
+			all = append(all, tls.X25519MLKEM768)
+		}
 	}
-	return tls.X25519MLKEM768
+	return all
 }
 
 // Run measures and prints the report.
@@ -158,14 +162,15 @@ func (c *benchCmd) server(e *env, o *bench.Options) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if target.TLS == nil && (c.TLSResume || c.TLSCurve != "") {
+	if target.TLS == nil && (c.TLSResume || len(c.TLSCurve) > 0) {
 		return nil, usageError("add --cafile FILE, or --tls", "--tls-resume and --tls-curve need TLS")
+	}
+	if target.TLS != nil {
+		target.TLS.CurvePreferences = c.curves()
+		target.TLS.ClientSessionCache = bench.Forgetful{}
 	}
 	if c.TLSResume {
 		target.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-	}
-	if c.TLSCurve != "" {
-		target.TLS.CurvePreferences = []tls.CurveID{c.curve()}
 	}
 	o.Dial = target.Dial
 	if target.Transport == client.TCP {

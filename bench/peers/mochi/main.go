@@ -6,6 +6,8 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"flag"
 	"log"
 	"log/slog"
@@ -22,14 +24,15 @@ func main() {
 	address := flag.String("address", "127.0.0.1:1883", "address of the listener")
 	cert := flag.String("cert", "", "certificate, PEM: the listener speaks TLS")
 	key := flag.String("key", "", "the certificate's private key, PEM")
+	clientCA := flag.String("client-ca", "", "authorities of the certificates that clients have to show, PEM")
 	deep := flag.Bool("deep", false, "room for 300,000 messages that wait for one client, 65,535 of them with QoS 1 or 2")
 	flag.Parse()
-	if err := run(*address, *cert, *key, *deep); err != nil {
+	if err := run(*address, *cert, *key, *clientCA, *deep); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(address, cert, key string, deep bool) error {
+func run(address, cert, key, clientCA string, deep bool) error {
 	config := listeners.Config{ID: "bench", Address: address}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
@@ -37,6 +40,11 @@ func run(address, cert, key string, deep bool) error {
 			return err
 		}
 		config.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}}
+		if clientCA != "" {
+			if err := demand(config.TLSConfig, clientCA); err != nil {
+				return err
+			}
+		}
 	}
 	capabilities := mqtt.NewDefaultServerCapabilities()
 	if deep {
@@ -63,4 +71,17 @@ func run(address, cert, key string, deep bool) error {
 	}
 	<-stop
 	return server.Close()
+}
+
+// demand makes clients show a certificate of an authority in the file.
+func demand(config *tls.Config, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	if !config.ClientCAs.AppendCertsFromPEM(text) {
+		return errors.New("no certificate in " + file)
+	}
+	return nil
 }
