@@ -85,5 +85,6 @@ func (s *Server) certificate(c *listener.Info, creds *authn.Credentials) {
 	creds.Cert = c.TLS.PeerCertificates[0]
 	if chain := s.doorTLS[c.Listener].Chosen(c.TLS.VerifiedChains); chain != nil {
 		creds.CertVerified, creds.Anchor, creds.Chain = true, chain[len(chain)-1], chain
+		creds.CertExpires = authn.Expiry(chain, c.TLS.VerifiedChains)
 	}
 }

@@ -37,7 +37,8 @@ func (a *admission) judgeCertificate(l *config.Listener, srv *certs.Server, who 
 			break
 		}
 		s.Says = "the client certificate " + chain[0].Subject.String() + " is verified"
-		cr.Cert, cr.CertVerified, cr.Anchor = chain[0], true, verified[0][len(verified[0])-1]
+		cr.Cert, cr.CertVerified, cr.Anchor, cr.Chain = chain[0], true, verified[0][len(verified[0])-1], verified[0]
+		cr.CertExpires = authn.Expiry(verified[0], verified)
 	}
 	a.said = append(a.said, s)
 	return !s.Refuses, nil

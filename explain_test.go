@@ -96,6 +96,8 @@ listeners:
   - {name: tls, transport: tls, address: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key}, authenticators: [anonymous], policies: [p]}
   - {name: optional, transport: tls, address: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key, client_ca: ca.pem, client_auth: optional}, identity: common_name, authenticators: [anonymous], policies: [p]}
   - {name: require, transport: tls, address: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key, client_ca: ca.pem, client_auth: require}, identity: common_name, policies: [p]}
+  - {name: bound, transport: tls, address: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key, client_ca: ca.pem, client_auth: require, host_match: ip, client_id_must_match: "${cert.cn}-x"}, identity: "m-${cert.cn}", policies: [p]}
+  - {name: several, transport: tls, address: "127.0.0.1:0", tls: {certificate: server.pem, key: server.key, client_ca: ca.pem, client_auth: require}, identity: "${cert.ou}", policies: [p]}
 authenticators:
   - {name: anonymous, type: anonymous}
 policies:
@@ -142,8 +144,15 @@ func TestExplainWalksThroughTheDoor(t *testing.T) {
 		{"a certificate of another authority", expect.Who{Listener: "optional", Certificate: in("foreign.pem")}, connect, false, "can't connect: tls: the client certificate is refused"},
 		{"a required certificate", expect.Who{Listener: "require", Certificate: in("dev-1.pem")}, publish("d/dev-1"), true, "permissions.yaml:2"},
 		{"no certificate where one is required", expect.Who{Listener: "require"}, connect, false, "can't connect: tls: the listener requires a client certificate"},
+		{"a client id that is not the certificate's", expect.Who{Listener: "bound", Certificate: in("dev-1.pem")}, connect, false, "can't connect: certificate: client id is not the one of the certificate"},
+		{"an address that is not the certificate's", expect.Who{ClientID: "dev-1-x", Listener: "bound", Certificate: in("dev-1.pem"), Address: from("192.0.2.7")}, connect, false,
+			"can't connect: certificate: certificate is not for the address"},
+		{"no address to compare", expect.Who{ClientID: "dev-1-x", Listener: "bound", Certificate: in("dev-1.pem")}, publish("d/m-dev-1"), true, "permissions.yaml:2"},
+		{"a certificate that names nobody", expect.Who{Listener: "several", Certificate: in("dev-1.pem")}, connect, false, "can't connect: certificate: certificate has no ou"},
 	} {
-		tt.who.ClientID = "c"
+		if tt.who.ClientID == "" {
+			tt.who.ClientID = "c"
+		}
 		x, err := j.Explain(t.Context(), tt.who, tt.q)
 		if err != nil || x.Allowed != tt.allowed || !strings.Contains(x.Why(), tt.why) {
 			t.Errorf("%s: %v, allowed %v: %s; want %v: %s", tt.name, err, x.Allowed, x.Why(), tt.allowed, tt.why)

@@ -256,16 +256,16 @@ func (e *exchange) Step(data []byte, done func([]byte, *security.Principal, erro
 		defer cancel()
 		reply, who, err := e.x.Next(ctx, data)
 		if err == nil && who != nil {
-			who, err = e.accept(who)
+			who, err = e.accept(ctx, who)
 		}
 		done(reply, who, err)
 	}()
 }
 
 // accept completes who, of whose exchange it was the last step.
-func (e *exchange) accept(who *security.Principal) (*security.Principal, error) {
+func (e *exchange) accept(ctx context.Context, who *security.Principal) (*security.Principal, error) {
 	if err := e.door.trusts(&e.creds); err != nil {
 		return nil, err
 	}
-	return e.chain.Accept(e.method, who, &e.creds)
+	return e.chain.Accept(ctx, e.method, who, &e.creds)
 }

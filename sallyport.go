@@ -45,6 +45,7 @@ type Server struct {
 	pool    *authn.Pool
 	authn   *authn.Service
 	cache   *authn.Cache
+	hosts   *authn.Hosts
 	doors   []*listener.Listener
 	turns   *listener.Turns          // of the handshakes of all doors
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
@@ -153,6 +154,7 @@ func (s *Server) assemble() (err error) {
 	if s.cache, err = authn.NewCache(cacheOptions(cfg)); err != nil {
 		return err
 	}
+	s.hosts = authn.NewHosts(authn.HostsOptions{})
 	files := readingOf(cfg)
 	w, err := s.build(cfg, nil)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"sallyport/certs"
 	"sallyport/config"
+	"sallyport/internal/certfield"
 	"sallyport/security"
 	"sallyport/security/acl"
 	"sallyport/security/authn"
@@ -190,11 +191,16 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 	if l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity {
 		chain = append(chain, authn.Member{Authenticator: authn.ProxyIdentity{}})
 	}
-	switch l.Identity {
-	case config.IdentityCommonName:
-		chain = append(chain, authn.Member{Authenticator: authn.Identity{Source: authn.CommonName}})
-	case config.IdentitySubject:
-		chain = append(chain, authn.Member{Authenticator: authn.Identity{Source: authn.Subject}})
+	name, err := l.Identity.Template()
+	if err != nil {
+		return fmt.Errorf("listener %s: identity: %w", l.Name, err)
+	}
+	if !name.IsZero() {
+		chain = append(chain, authn.Member{Authenticator: authn.Identity{Template: name}})
+	}
+	certificates, err := s.certRules(l.TLS)
+	if err != nil {
+		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
 	for _, name := range l.Authenticators {
 		if m := members[name]; m != nil {
@@ -208,7 +214,7 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 	case config.ClientIDStartsWithUsername:
 		rule = authn.StartsWithUsername
 	}
-	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: rule})
+	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: rule, Certificates: certificates})
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
@@ -226,6 +232,28 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 		return nil
 	}
 	return s.buildTLS(w, old, l)
+}
+
+// certRules is what a listener demands of client certificates.
+func (s *Server) certRules(t *config.TLS) (authn.CertRules, error) {
+	if t == nil {
+		return authn.CertRules{}, nil
+	}
+	r := authn.CertRules{TrustDomains: t.TrustDomains, KeepExpired: !t.DisconnectOnExpiry, Hosts: s.hosts}
+	switch t.HostMatch {
+	case config.HostMatchIP:
+		r.Host = authn.HostIP
+	case config.HostMatchDNS:
+		r.Host = authn.HostDNS
+	}
+	if t.ClientIDMustMatch == "" {
+		return r, nil
+	}
+	var err error
+	if r.ClientID, err = certfield.ParseTemplate(t.ClientIDMustMatch); err != nil {
+		err = fmt.Errorf("client_id_must_match: %w", err)
+	}
+	return r, err
 }
 
 // chosen is the policies with these names; one that could not be built is left

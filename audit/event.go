@@ -20,9 +20,11 @@ const (
 	Connected       Event = "connected"        // client, user, addr, listener, method, version, tls
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
-	PublishDenied   Event = "publish_denied"   // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
-	SubscribeDenied Event = "subscribe_denied" // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
-	WillDenied      Event = "will_denied"      // client, user, addr, listener, topic, policy, file, line, rule, decision
+	// The credential of a connection has expired, which ends it; its will is published.
+	CredentialExpired Event = "credential_expired" // client, user, addr, listener, expired
+	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
+	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
+	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule, decision
 	// Standing subscriptions, when the rules or the client's rights changed; qos as it was.
 	SubscriptionRevoked Event = "subscription_revoked" // client, user, filter, qos, policy, file, line, rule
 	SubscriptionLowered Event = "subscription_lowered" // client, user, filter, qos, policy, file, line, rule

@@ -148,8 +148,12 @@ func (c *Conn) configure(p *packet.Connect) {
 	}
 	c.keepAlive.Store(uint32(ka) * 1500)
 	c.b.lives.disarm(c)
+	at := c.lapses()
 	if ka > 0 {
-		c.arm(c.turn.now + c.mayRest())
+		at = sooner(at, c.turn.now+c.mayRest())
+	}
+	if at != 0 {
+		c.arm(at)
 	}
 	if p.Version != packet.V5 {
 		return

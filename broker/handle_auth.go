@@ -88,6 +88,9 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 		return
 	}
 	c.principal.Store(&named)
+	if at := c.lapses(); at != 0 && sooner(c.b.lives.when(c), at) == at {
+		c.arm(at)
+	}
 	if s := c.sending; s != nil {
 		s.access, s.origin = security.NewAccess(c.b.gate, &named), nil
 	}

@@ -43,6 +43,7 @@ type door struct {
 	busy     bool
 	canceled int
 	groups   []string // of everyone
+	expires  uint32   // the same
 }
 
 func (d *door) Begin(c *authn.Credentials, done func(*security.Principal, error)) func() {
@@ -54,9 +55,9 @@ func (d *door) Begin(c *authn.Credentials, done func(*security.Principal, error)
 			done(nil, errors.New("wrong password"))
 		default:
 			d.mu.Lock()
-			groups := d.groups
+			groups, expires := d.groups, d.expires
 			d.mu.Unlock()
-			done(&security.Principal{Realm: "test", Groups: groups, Name: c.Username, Username: c.Username, Method: "door",
+			done(&security.Principal{Realm: "test", Groups: groups, Expires: expires, Name: c.Username, Username: c.Username, Method: "door",
 				ClientID: c.ClientID, Listener: c.Listener, Addr: c.Addr}, nil)
 		}
 	}

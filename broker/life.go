@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"log/slog"
 	"time"
 
+	"sallyport/audit"
 	"sallyport/packet"
 )
 
@@ -57,8 +59,31 @@ func (c *Conn) checkOpening(o *opening, now int64) {
 	}
 }
 
-// checkLife is the connection's timer: connect timeout, keep alive, and output
-// without progress.
+// lapses is when the client's credential expires, in the broker's time; 0: never.
+func (c *Conn) lapses() int64 {
+	if p := c.principal.Load(); p != nil {
+		return int64(p.Expires) * 1e9
+	}
+	return 0
+}
+
+// sooner is the earlier of two times, where 0 is never.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// lapse ends a connection whose credential has expired. Its will is published:
+// who the client was is not in doubt.
+func (c *Conn) lapse(at int64) {
+	c.b.audit.Record(audit.CredentialExpired, c.who(slog.Time("expired", time.Unix(0, at).UTC()))...)
+	c.end(ending{code: packet.NotAuthorized, reason: "the credential has expired", notify: true})
+}
+
+// checkLife is the connection's timer: connect timeout, keep alive, output without
+// progress, and the end of the credential.
 func (c *Conn) checkLife() {
 	if c.ended.Load() {
 		return
@@ -66,6 +91,11 @@ func (c *Conn) checkLife() {
 	now := c.b.now()
 	if o := c.opening.Load(); o != nil && c.client.Load() == nil {
 		c.checkOpening(o, now)
+		return
+	}
+	lapses := c.lapses()
+	if lapses != 0 && now >= lapses {
+		c.lapse(lapses)
 		return
 	}
 	since, wt := c.writing.Load(), int64(c.lis.Limits.WriteTimeout)
@@ -86,14 +116,17 @@ func (c *Conn) checkLife() {
 		}
 		at = max(last+ka, now+int64(tick))
 	}
-	if since != 0 && wt > 0 && (at == 0 || since+wt < at) {
-		at = since + wt
+	if since != 0 && wt > 0 {
+		at = sooner(at, since+wt)
 	}
-	if at != 0 {
+	if at = sooner(at, lapses); at != 0 {
 		c.arm(at)
 	}
 	if s := c.writing.Load(); s != since && s != 0 && wt > 0 && (at == 0 || s+wt < at) {
 		// A write has begun meanwhile, and may have armed what was armed over.
 		c.arm(s + wt)
+	}
+	if l := c.lapses(); l != lapses && sooner(at, l) != at {
+		c.arm(l) // the client has authenticated again meanwhile, for less long
 	}
 }

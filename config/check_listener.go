@@ -12,9 +12,7 @@ func (k *checker) listener(i int) {
 	l, key := &k.c.Listeners[i], fmt.Sprintf("listeners[%d]", i)
 	k.address(key, l)
 	k.tls(key, l)
-	if l.Identity != IdentityNone && (l.TLS == nil || l.TLS.ClientAuth == ClientAuthNone) {
-		k.wrong(key+".identity", "needs transport tls or wss with tls.client_auth optional or require")
-	}
+	k.identity(key, l)
 	k.web(key, l)
 	k.proxies(key, l)
 	for j, p := range l.ClientIDPrefixes {

@@ -87,6 +87,7 @@ func (k *checker) tls(key string, l *Listener) {
 		k.ownCertificate(key, t)
 	}
 	k.clientCertificates(key, t)
+	k.demands(key, t)
 	k.stapling(key+".ocsp_stapling", t.OCSPStapling)
 	k.alpn(key+".alpn", l)
 	if t.TicketKeys != "" {

@@ -67,7 +67,7 @@ type Listener struct {
 	TCPNoDelay bool `yaml:"tcp_nodelay"`
 	// Certificate and rules of TLS; needed by tls and wss, refused with the others.
 	TLS *TLS `yaml:"tls"`
-	// Take the user name from the client's certificate, and ask for no password: none, common_name, or subject (the whole name as in RFC 2253). A client without certificate, where client_auth is optional, goes on to the authenticators.
+	// Take the user name from the client's certificate, and ask for no password: none, common_name, subject (the whole name, spelled as Mosquitto does), or a text with placeholders such as "${cert.san.dns}" or "device-${cert.serial_number}", each of which must stand for exactly one value. A client without certificate, where client_auth is optional, goes on to the authenticators. See docs/identity.md.
 	Identity Identity `yaml:"identity"`
 	// Settings of ws and wss.
 	WebSocket WebSocket `yaml:"websocket"`

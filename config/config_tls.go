@@ -45,6 +45,14 @@ type TLS struct {
 	RecheckInterval time.Duration `yaml:"recheck_interval"`
 	// What becomes of connected clients whose certificate a changed client_ca or crl would refuse: revalidate (they are disconnected, spread over up to three seconds if they are many) or keep (they stay until recheck_interval finds them).
 	OnTrustChange TrustChange `yaml:"on_trust_change"`
+	// SPIFFE trust domains, such as example.org: a client certificate must then be the X.509-SVID of a workload in one of them. Whoever is in client_ca may sign for each.
+	TrustDomains []string `yaml:"trust_domains"`
+	// Whether a client certificate must be for the address that the client comes from: none (no), ip (the address is one of its alternative names) or dns (one of its DNS names, of at most 8 without wildcards, resolves to the address within 2 seconds; who can't be looked up is refused).
+	HostMatch HostMatch `yaml:"host_match"`
+	// The client id that a client with a certificate must use, as a text with placeholders such as "${cert.cn}"; empty for any.
+	ClientIDMustMatch string `yaml:"client_id_must_match"`
+	// End a session when a certificate of the client's chain expires (MQTT 5 is told 0x87), whatever authenticated the client. Its will is published.
+	DisconnectOnExpiry bool `yaml:"disconnect_on_expiry"`
 	// Staple the OCSP status of the server's own certificates into handshakes; without this section nothing is stapled.
 	OCSPStapling *OCSPStapling `yaml:"ocsp_stapling"`
 	// The protocols to confirm to clients that offer them (ALPN), favourite first; by default mqtt. On wss it is always http/1.1.

@@ -82,7 +82,7 @@ func (l *Listener) SetDefaults() {
 // SetDefaults sets the defaults of a TLS section.
 func (t *TLS) SetDefaults() {
 	*t = TLS{
-		ClientAuth: ClientAuthNone, CRLMissing: CRLMissingReject, CRLExpired: CRLExpiredReject, OCSP: OCSPNone,
+		ClientAuth: ClientAuthNone, HostMatch: HostMatchNone, DisconnectOnExpiry: true, CRLMissing: CRLMissingReject, CRLExpired: CRLExpiredReject, OCSP: OCSPNone,
 		OCSPTimeout: 2 * time.Second, RecheckInterval: time.Hour, OnTrustChange: TrustRevalidate,
 		ALPN: []string{"mqtt"}, Resumption: true, MinVersion: TLS12, MaxVersion: TLS13,
 		HandshakeTimeout: 10 * time.Second, Handshakes: 2048,

@@ -1,5 +1,7 @@
 package config
 
+import "sallyport/internal/certfield"
+
 // Transport is how bytes arrive at a listener.
 type Transport string
 
@@ -21,7 +23,8 @@ func (t Transport) Secure() bool { return t == TLSTCP || t == WSS }
 // Web reports whether t speaks WebSocket.
 func (t Transport) Web() bool { return t == WS || t == WSS }
 
-// Identity is what of a client certificate becomes the user name.
+// Identity is what of a client certificate becomes the user name: one of the
+// identities below, or a template.
 type Identity string
 
 // The identities.
@@ -31,8 +34,31 @@ const (
 	IdentitySubject    Identity = "subject"
 )
 
-// Choices lists the identities.
-func (Identity) Choices() []string { return []string{"none", "common_name", "subject"} }
+// Template is what the identity makes a user name of, the zero Template for none.
+func (i Identity) Template() (certfield.Template, error) {
+	switch i {
+	case IdentityNone:
+		return certfield.Template{}, nil
+	case IdentityCommonName:
+		return certfield.ParseTemplate("${cert.cn}")
+	case IdentitySubject:
+		return certfield.ParseTemplate("${cert.subject.rfc2253}")
+	}
+	return certfield.ParseTemplate(string(i))
+}
+
+// HostMatch is what a client certificate has to do with the client's address.
+type HostMatch string
+
+// The demands.
+const (
+	HostMatchNone HostMatch = "none"
+	HostMatchIP   HostMatch = "ip"
+	HostMatchDNS  HostMatch = "dns"
+)
+
+// Choices lists the demands.
+func (HostMatch) Choices() []string { return []string{"none", "ip", "dns"} }
 
 // ClientIDRule binds client ids to user names.
 type ClientIDRule string

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"sallyport/internal/certfield"
 	"sallyport/security"
 	"sallyport/security/expect"
 )
@@ -32,7 +33,15 @@ type Certificate struct {
 	Serial   string    `json:"serial"` // hexadecimal
 	SHA256   string    `json:"sha256"` // of its DER, hexadecimal
 	NotAfter time.Time `json:"not_after"`
+	// Fields is the values that the certificate has for identities and rules, by
+	// their names there; at most fieldValues of each.
+	Fields map[string][]string `json:"fields,omitempty"`
+	// Unreadable is why it has none for others.
+	Unreadable map[string]string `json:"unreadable,omitempty"`
 }
+
+// fieldValues bounds the values of a field of a certificate that are told.
+const fieldValues = 64
 
 // describeClient is what is told of p. The client identifier is the session's:
 // with one that the broker gave, p's is the same.
@@ -61,6 +70,7 @@ func describeCertificate(x *x509.Certificate) *Certificate {
 	if x.SerialNumber != nil {
 		c.Serial = x.SerialNumber.Text(16)
 	}
+	c.Fields, c.Unreadable = certfield.All(x, fieldValues)
 	return c
 }
 

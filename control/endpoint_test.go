@@ -4,10 +4,14 @@ package control
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -258,4 +262,20 @@ func FuzzExplain(f *testing.F) {
 			t.Errorf("the answer is no JSON: %v", err)
 		}
 	})
+}
+
+func TestACertificateIsToldByItsFields(t *testing.T) {
+	p := open(t, nil)
+	subject, err := asn1.Marshal(pkix.Name{CommonName: "phone", Organization: []string{"a\nb"}}.ToRDNSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := alice()
+	who.Cert = &x509.Certificate{RawSubject: subject, RawIssuer: subject, SerialNumber: big.NewInt(0xbeef)}
+	p.engine.clients = map[string]*security.Principal{"phone": who}
+	c := ask[Client](t, p, "GET", ClientPath("phone"), nil).Certificate
+	if c == nil || !slices.Equal(c.Fields["cn"], []string{"phone"}) || !slices.Equal(c.Fields["serial"], []string{"beef"}) || c.Fields["o"] != nil ||
+		!strings.Contains(c.Unreadable["o"], "control character") || c.Unreadable["spiffe"] != "" {
+		t.Errorf("certificate %+v", c)
+	}
 }

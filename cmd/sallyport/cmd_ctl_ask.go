@@ -1,6 +1,8 @@
 package main
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -121,6 +123,12 @@ func (x *ctlClientCmd) Run(e *env, c *ctlCmd) error {
 	}
 	if x := r.Certificate; x != nil {
 		p.line("certificate %s, issued by %s, serial %s, until %s", x.Subject, x.Issuer, x.Serial, x.NotAfter.String())
+		for _, name := range slices.Sorted(maps.Keys(x.Fields)) {
+			p.line("  cert.%s: %s", name, strings.Join(x.Fields[name], ", "))
+		}
+		for _, name := range slices.Sorted(maps.Keys(x.Unreadable)) {
+			p.line("  cert.%s can't be told: %s", name, x.Unreadable[name])
+		}
 	}
 	if r.Expires != nil {
 		p.line("its credential expires %s", r.Expires.String())

@@ -55,7 +55,7 @@ func (b *builder) withoutCertificate(d *door) {
 			b.wrong(t.at, "needs certfile and keyfile")
 		}
 	}
-	for _, f := range []toggle{d.requireCertificate, d.useIdentity} {
+	for _, f := range []toggle{d.requireCertificate, d.useIdentity, d.useSubject} {
 		if f.on {
 			b.wrong(f.at, "needs certfile and keyfile")
 		}
@@ -64,8 +64,10 @@ func (b *builder) withoutCertificate(d *door) {
 
 func (b *builder) clientCertificates(key string, d *door, l *config.Listener) {
 	if !d.requireCertificate.on {
-		if d.useIdentity.on {
-			b.wrong(d.useIdentity.at, "needs require_certificate true: otherwise no client shows a certificate")
+		for _, use := range []toggle{d.useIdentity, d.useSubject} {
+			if use.on {
+				b.wrong(use.at, "needs require_certificate true: otherwise no client shows a certificate")
+			}
 		}
 		if d.cafile.string != "" {
 			b.warn(d.cafile.at, "has no effect without require_certificate true; intermediate certificates belong into certfile")
@@ -96,8 +98,15 @@ func (b *builder) clientCertificates(key string, d *door, l *config.Listener) {
 		// Mosquitto checks the client's own certificate alone.
 		l.TLS.CRLMissing = config.CRLMissingAcceptCA
 	}
-	if d.useIdentity.on {
+	l.TLS.DisconnectOnExpiry = false // Mosquitto looks at dates during the handshake only
+	switch {
+	case d.useIdentity.on && d.useSubject.on:
+		b.warn(d.useSubject.at, "has no effect beside use_identity_as_username, as in Mosquitto")
 		l.Identity = config.IdentityCommonName
+	case d.useIdentity.on:
+		l.Identity = config.IdentityCommonName
+	case d.useSubject.on:
+		l.Identity = config.IdentitySubject
 	}
 }
 

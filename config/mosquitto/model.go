@@ -44,9 +44,9 @@ type door struct {
 	maxQoS         uint8
 	maxTopicAlias  uint16
 
-	cafile, capath, certfile, keyfile, crlfile text
-	tlsVersion, ciphers, ciphers13             text
-	requireCertificate, useIdentity            toggle
+	cafile, capath, certfile, keyfile, crlfile  text
+	tlsVersion, ciphers, ciphers13              text
+	requireCertificate, useIdentity, useSubject toggle
 }
 
 func newDoor(at line) *door { return &door{at: at, maxQoS: 2, maxTopicAlias: 10} }

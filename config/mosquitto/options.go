@@ -52,6 +52,7 @@ func options() map[string]func(*reader, line) {
 		"crlfile":                  func(r *reader, l line) { r.setText(l, &r.current.crlfile); r.touch(l, true) },
 		"require_certificate":      func(r *reader, l line) { r.tlsFlag(l, &r.current.requireCertificate) },
 		"use_identity_as_username": func(r *reader, l line) { r.tlsFlag(l, &r.current.useIdentity) },
+		"use_subject_as_username":  func(r *reader, l line) { r.tlsFlag(l, &r.current.useSubject) },
 		"tls_version":              func(r *reader, l line) { r.setText(l, &r.current.tlsVersion) },
 		"ciphers":                  func(r *reader, l line) { r.setText(l, &r.current.ciphers); r.touch(l, true) },
 		"ciphers_tls1.3":           func(r *reader, l line) { r.setText(l, &r.current.ciphers13); r.touch(l, true) },

@@ -164,6 +164,30 @@ func TestWhoMayConnect(t *testing.T) {
 	}
 }
 
+// What of a certificate names the user, as Mosquitto has it; and a session may
+// outlast it there.
+func TestWhatNamesTheUserOfACertificate(t *testing.T) {
+	const door = "listener 8883\ncertfile files/server.crt\nkeyfile files/server.key\ncafile files/ca.crt\nrequire_certificate true\n"
+	for text, want := range map[string]config.Identity{
+		"":                                config.IdentityNone,
+		"use_identity_as_username true\n": config.IdentityCommonName,
+		"use_subject_as_username true\n":  config.IdentitySubject,
+		"use_subject_as_username false\n": config.IdentityNone,
+		"use_identity_as_username false\nuse_subject_as_username true\n": config.IdentitySubject,
+		"use_subject_as_username true\nuse_identity_as_username true\n":  config.IdentityCommonName,
+	} {
+		c, warnings := importText(t, door+text, Options{})
+		l := c.Listeners[0]
+		if l.Identity != want || l.TLS.DisconnectOnExpiry || l.TLS.HostMatch != config.HostMatchNone {
+			t.Errorf("%q: identity %s, tls %+v; want %s", text, l.Identity, l.TLS, want)
+		}
+		both := strings.Count(text, " true") == 2
+		if warned(warnings, 6, "use_subject_as_username: has no effect beside use_identity_as_username") != both {
+			t.Errorf("%q: warnings %v", text, warnings)
+		}
+	}
+}
+
 func TestWarnings(t *testing.T) {
 	tests := []struct {
 		name, text string

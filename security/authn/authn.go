@@ -43,11 +43,14 @@ type Credentials struct {
 	CertVerified bool                // the chain was verified against the listener's anchors
 	Anchor       *x509.Certificate   // root of the verified chain
 	Chain        []*x509.Certificate // the verified chain, leaf to anchor
+	CertExpires  uint32              // when Chain stops to hold, see Expiry; 0: never
 	Proxied      *ProxyCertificate   // what a trusted proxy says of the client's certificate; nil for nothing, or if it is not asked
 	Header       map[string][]string // of the WebSocket upgrade, canonical keys, bounded by the listener
 	Query        string              // of the WebSocket upgrade
 	AuthMethod   string              // MQTT 5.0, 3.1.2.11.9; empty for none
 	AuthData     []byte              // MQTT 5.0, 3.1.2.11.10
+
+	hostMatches bool // the host names of Cert were found to have Addr
 }
 
 // String names the client and what kinds of credentials it presents, never their values.

@@ -31,9 +31,11 @@ type Member struct {
 
 // ChainOptions is how one listener decides who a client is.
 type ChainOptions struct {
-	Members          []Member     // in order; none refuses everyone
-	ClientIDPrefixes []string     // not empty: the client id must begin with one of them
-	ClientID         ClientIDRule // what the client id must have to do with the user name
+	Members          []Member         // in order; none refuses everyone
+	ClientIDPrefixes []string         // not empty: the client id must begin with one of them
+	ClientID         ClientIDRule     // what the client id must have to do with the user name
+	Certificates     CertRules        // what is demanded of client certificates
+	Now              func() time.Time // nil is time.Now
 }
 
 // Chain is the authenticators of one listener, in order. It is immutable.
@@ -41,6 +43,8 @@ type Chain struct {
 	members  []Member
 	prefixes []string
 	clientID ClientIDRule
+	certs    CertRules
+	now      func() time.Time
 }
 
 // NewChain makes a chain; its end refuses.
@@ -56,7 +60,15 @@ func NewChain(o ChainOptions) (*Chain, error) {
 	if o.ClientID > StartsWithUsername {
 		return nil, fmt.Errorf("authn: unknown client id rule %d", o.ClientID)
 	}
+	if o.Certificates.Host == HostDNS && o.Certificates.Hosts == nil {
+		return nil, errors.New("authn: host names of certificates can't be looked up")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Chain{
+		certs:    o.Certificates,
+		now:      o.Now,
 		members:  append([]Member(nil), o.Members...),
 		prefixes: append([]string(nil), o.ClientIDPrefixes...),
 		clientID: o.ClientID,
@@ -90,9 +102,26 @@ type decoy interface {
 	Decoy(password []byte)
 }
 
-// Authenticate asks the members in order. The error is a *Refused, ErrBusy, or
+// Authenticate asks the members in order, and name servers before them where the
+// listener demands it of certificates. The error is a *Refused, ErrBusy, or
 // a member's own; each refuses.
 func (c *Chain) Authenticate(ctx context.Context, cr *Credentials) (*security.Principal, error) {
+	if err := c.askHosts(ctx, cr); err != nil {
+		return nil, err
+	}
+	return c.authenticate(ctx, cr)
+}
+
+// askHosts has the host names of a certificate looked up, unless it is refused anyway.
+func (c *Chain) askHosts(ctx context.Context, cr *Credentials) error {
+	if !c.certs.asksHosts(cr) || c.firstCondition(cr) != nil {
+		return nil
+	}
+	return c.certs.askHosts(ctx, cr)
+}
+
+// authenticate is Authenticate after askHosts.
+func (c *Chain) authenticate(ctx context.Context, cr *Credentials) (*security.Principal, error) {
 	r := c.quick(cr)
 	if !r.decided {
 		r = c.resume(ctx, r.next, cr)
@@ -165,6 +194,24 @@ func (c *Chain) conclude(m Member, p *security.Principal, err error, cr *Credent
 
 // condition is what refuses before any member is asked. It never accepts.
 func (c *Chain) condition(cr *Credentials) *Refused {
+	if r := c.firstCondition(cr); r != nil {
+		return r
+	}
+	if c.certs.asksHosts(cr) {
+		return &Refused{Method: "chain", Reason: "host names of the certificate were not looked up"}
+	}
+	return nil
+}
+
+// firstCondition is condition but for what name servers have to tell.
+func (c *Chain) firstCondition(cr *Credentials) *Refused {
+	if r := c.prefixed(cr); r != nil {
+		return r
+	}
+	return c.certs.judge(cr)
+}
+
+func (c *Chain) prefixed(cr *Credentials) *Refused {
 	if len(c.prefixes) == 0 {
 		return nil
 	}
@@ -200,6 +247,13 @@ func (c *Chain) accept(method string, p *security.Principal, cr *Credentials) (*
 			chain := security.CertChain(cr.Chain)
 			q.Chain = &chain
 		}
+		if !c.certs.KeepExpired && cr.CertExpires != 0 && (q.Expires == 0 || cr.CertExpires < q.Expires) {
+			q.Expires = cr.CertExpires
+		}
+	}
+	if q.Expires != 0 && c.now().Unix() >= int64(q.Expires) {
+		// Between handshake and CONNECT, or of a handshake that was resumed.
+		return nil, &Refused{Method: method, Reason: "credential has expired"}
 	}
 	return &q, nil
 }

@@ -120,7 +120,7 @@ func TestChainConditions(t *testing.T) {
 		if (err == nil) != tt.accept {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if _, err := c.Accept("m", &security.Principal{Name: tt.user}, &Credentials{ClientID: tt.clientID}); (err == nil) != tt.accept {
+		if _, err := c.Accept(t.Context(), "m", &security.Principal{Name: tt.user}, &Credentials{ClientID: tt.clientID}); (err == nil) != tt.accept {
 			t.Errorf("%s, by an exchange: %v", tt.name, err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestChainConditions(t *testing.T) {
 func TestAVerifiedCertificateTravelsWithEveryMethod(t *testing.T) {
 	leaf, anchor := certWith(t, named("pump-7")), &x509.Certificate{RawSubjectPublicKeyInfo: []byte("key")}
 	members := map[string]Authenticator{
-		"a password": &fake{p: &security.Principal{Realm: "r", Name: "alice"}}, "the certificate": Identity{}, "nothing": Anonymous{},
+		"a password": &fake{p: &security.Principal{Realm: "r", Name: "alice"}}, "the certificate": byTemplate("${cert.cn}"), "nothing": Anonymous{},
 	}
 	for name, m := range members {
 		cr := Credentials{ClientID: "c", Listener: "l", Cert: leaf, CertVerified: true, Anchor: anchor, Chain: []*x509.Certificate{leaf, anchor}}
@@ -190,7 +190,7 @@ func TestUncheckedCredentialsStandAlone(t *testing.T) {
 		if _, err := NewChain(ChainOptions{Members: []Member{{Authenticator: &fake{}}, {Authenticator: a}}}); err == nil {
 			t.Errorf("%+v is accepted behind a member that checks", a)
 		}
-		if _, err := NewChain(ChainOptions{Members: []Member{{Authenticator: Identity{}}, {Authenticator: a}}}); err != nil {
+		if _, err := NewChain(ChainOptions{Members: []Member{{Authenticator: byTemplate("${cert.cn}")}, {Authenticator: a}}}); err != nil {
 			t.Errorf("%+v behind certificates: %v", a, err)
 		}
 	}

@@ -39,7 +39,10 @@ func (c *Chain) Enhanced(method string) (EnhancedAuthenticator, bool) {
 
 // Accept judges the principal of a finished exchange by the chain's conditions
 // and completes it, as Authenticate does for its own.
-func (c *Chain) Accept(method string, p *security.Principal, cr *Credentials) (*security.Principal, error) {
+func (c *Chain) Accept(ctx context.Context, method string, p *security.Principal, cr *Credentials) (*security.Principal, error) {
+	if err := c.askHosts(ctx, cr); err != nil {
+		return nil, err
+	}
 	if r := c.condition(cr); r != nil {
 		return nil, r
 	}

@@ -25,17 +25,9 @@ type Said struct {
 // one it is checked, which may take as long as its hash. The principal is nil
 // where the chain refuses, and the last reached step says why.
 func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Principal, []Said) {
-	var said []Said
-	if len(c.prefixes) > 0 {
-		s := Said{By: "client id", Text: "begins with a required prefix", Reached: true}
-		if r := c.condition(cr); r != nil {
-			s.Text, s.Refuses = r.Reason, true
-			s.Opposite = "take a client id that begins with " + strings.Join(c.prefixes, " or ")
-		}
-		said = append(said, s)
-		if s.Refuses {
-			return nil, append(said, unreached(c.members)...)
-		}
+	said, cr := c.explainConditions(ctx, cr)
+	if n := len(said); n > 0 && said[n-1].Refuses {
+		return nil, append(said, unreached(c.members)...)
 	}
 	for i, m := range c.members {
 		p, text, err := introduce(ctx, m.Authenticator, cr)
@@ -53,11 +45,14 @@ func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Princip
 		}
 		s.Refuses = r.err != nil && !s.Accepts
 		said = append(said, s)
-		if s.Accepts && c.clientID != AnyClientID {
+		if s.Accepts && (c.clientID != AnyClientID || r.err != nil) {
 			rule := Said{By: "client id", Text: "is bound to the user name as the listener asks", Reached: true}
+			if c.clientID == AnyClientID {
+				rule.By = m.Name() // its credential has expired
+			}
 			if r.err != nil {
 				rule.Text, rule.Refuses = reason(r.err), true
-				if p.Name != "" {
+				if p.Name != "" && c.clientID != AnyClientID {
 					rule.Opposite = "take the client id " + p.Name
 				}
 			}
@@ -66,6 +61,44 @@ func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Princip
 		return r.p, append(said, unreached(c.members[i+1:])...)
 	}
 	return nil, append(said, Said{By: "chain", Text: reason(c.end(cr)), Refuses: true, Reached: true})
+}
+
+// explainConditions is what the conditions say, the last of them where it refuses.
+// The credentials are those to go on with.
+func (c *Chain) explainConditions(ctx context.Context, cr *Credentials) (said []Said, _ *Credentials) {
+	if len(c.prefixes) > 0 {
+		s := Said{By: "client id", Text: "begins with a required prefix", Reached: true}
+		if r := c.prefixed(cr); r != nil {
+			s.Text, s.Refuses = r.Reason, true
+			s.Opposite = "take a client id that begins with " + strings.Join(c.prefixes, " or ")
+			return append(said, s), cr
+		}
+		said = append(said, s)
+	}
+	r := c.certs
+	if cr.Cert == nil || len(r.TrustDomains) == 0 && r.ClientID.IsZero() && r.Host == AnyHost {
+		return said, cr
+	}
+	own := *cr
+	s := Said{By: Identity{}.Name(), Text: "is as the listener demands", Reached: true}
+	if r.Host != AnyHost && !cr.Addr.IsValid() {
+		s.Text += "; no address was given: host_match is not judged"
+		r.Host, own.hostMatches = AnyHost, true
+	}
+	if r.Host == HostDNS && r.Hosts.opts.Offline && !own.hostMatches {
+		s.Text += "; its host names are not looked up here: host_match is not judged"
+		own.hostMatches = true
+	}
+	var err error
+	if refused := r.judge(&own); refused != nil {
+		err = refused
+	} else if r.asksHosts(&own) {
+		err = r.askHosts(ctx, &own)
+	}
+	if err != nil {
+		s.Text, s.Refuses = reason(err), true
+	}
+	return append(said, s), &own
 }
 
 func unreached(members []Member) []Said {

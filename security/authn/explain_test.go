@@ -52,9 +52,9 @@ func TestAChainIsExplained(t *testing.T) {
 		{"one that can't tell refuses", ChainOptions{Members: append([]Member{{Authenticator: broken{}}}, both...)}, alice, "-", "broken: can't tell without the credential"},
 		{"one that can't tell may be passed over", ChainOptions{Members: append([]Member{{Authenticator: broken{}, OnErrorNext: true}}, both...)}, alice, "alice",
 			"passwords: knows alice; the password is not checked here"},
-		{"a certificate that was not verified is refused", ChainOptions{Members: append([]Member{{Authenticator: Identity{}}}, both...)},
+		{"a certificate that was not verified is refused", ChainOptions{Members: append([]Member{{Authenticator: byTemplate("${cert.cn}")}}, both...)},
 			with(func(c *Credentials) { c.Cert = certWith(t, named()) }), "-", "certificate: certificate was not verified"},
-		{"without a certificate the next is asked", ChainOptions{Members: append([]Member{{Authenticator: Identity{}}}, both...)}, alice, "alice",
+		{"without a certificate the next is asked", ChainOptions{Members: append([]Member{{Authenticator: byTemplate("${cert.cn}")}}, both...)}, alice, "alice",
 			"passwords: knows alice; the password is not checked here"},
 	} {
 		c, err := NewChain(tt.chain)
@@ -125,7 +125,7 @@ func TestAnExplainedChainAgreesWithAuthenticate(t *testing.T) {
 	chains := []ChainOptions{
 		{}, {Members: []Member{{Authenticator: users}, {Authenticator: Anonymous{}}}},
 		{Members: []Member{{Authenticator: Anonymous{}}, {Authenticator: users}}, ClientID: EqualsUsername},
-		{Members: []Member{{Authenticator: Identity{}}, {Authenticator: broken{}, OnErrorNext: true}, {Authenticator: users}}, ClientIDPrefixes: []string{"a"}},
+		{Members: []Member{{Authenticator: byTemplate("${cert.cn}")}, {Authenticator: broken{}, OnErrorNext: true}, {Authenticator: users}}, ClientIDPrefixes: []string{"a"}},
 		{Members: []Member{{Authenticator: broken{}}}, ClientID: StartsWithUsername},
 	}
 	n := 0

@@ -13,13 +13,21 @@ func (c *Chain) Keeps(p *security.Principal) error {
 	if p == nil {
 		return &Refused{Method: "chain", Reason: "no principal"}
 	}
-	cr := Credentials{ClientID: p.ClientID}
+	// Where the client is was judged when it came; a stored principal is nowhere.
+	cr := Credentials{ClientID: p.ClientID, Cert: p.Cert, CertVerified: p.Cert != nil, Addr: p.Addr, hostMatches: true}
+	if !p.Addr.IsValid() && c.certs.Host == HostIP {
+		here := *c
+		here.certs.Host = AnyHost
+		c = &here
+	}
 	if r := c.condition(&cr); r != nil {
 		return r
 	}
 	for _, m := range c.members {
 		if m.Name() == p.Method && keeps(m.Authenticator, p) {
-			_, err := c.accept(p.Method, p, &cr)
+			q := *p
+			q.Expires = 0 // the mere passing of time ends nothing that stands
+			_, err := c.accept(p.Method, &q, &cr)
 			return err
 		}
 	}

@@ -122,6 +122,8 @@ func (s *Service) FailureFloor() time.Duration {
 	return max(s.opts.FailureFloor, cost)
 }
 
+var errNoChain error = &Refused{Method: "chain", Reason: "listener has no authenticators"}
+
 // attempt is one Begin on its way through the pool.
 type attempt struct {
 	service *Service
@@ -139,20 +141,65 @@ type attempt struct {
 func (s *Service) Begin(creds *Credentials, done func(*security.Principal, error)) (cancel func()) {
 	chain := s.world.Load().chains[creds.Listener]
 	if chain == nil {
-		done(nil, &Refused{Method: "chain", Reason: "listener has no authenticators"})
+		done(nil, errNoChain)
 		return func() {}
 	}
-	r := chain.quick(creds)
-	if r.decided && !chain.owes(r) {
-		s.count(creds.Addr.Addr(), r.err)
-		done(r.p, r.err)
-		return func() {}
+	asks := chain.certs.asksHosts(creds) && chain.firstCondition(creds) == nil
+	if !asks {
+		r := chain.quick(creds)
+		if r.decided && !chain.owes(r) {
+			s.count(creds.Addr.Addr(), r.err)
+			done(r.p, r.err)
+			return func() {}
+		}
 	}
 	a := &attempt{service: s, creds: *creds, done: done}
 	a.creds.Password = bytes.Clone(creds.Password)
 	a.creds.AuthData = bytes.Clone(creds.AuthData)
-	s.schedule(a)
+	if asks {
+		s.askHosts(a, chain)
+	} else {
+		s.schedule(a)
+	}
 	return func() { a.finish(nil, ErrCanceled) }
+}
+
+// askHosts has name servers asked on a goroutine of its own, which ends with the
+// timeout of the lookup or with Close, and goes on with a then: the pool is for
+// hashes, and name servers must not hold its workers.
+func (s *Service) askHosts(a *attempt, chain *Chain) {
+	network := SourcePrefix(a.creds.Addr.Addr())
+	if !s.enter(network) {
+		a.finish(nil, ErrBusy)
+		return
+	}
+	go func() {
+		err := chain.certs.askHosts(s.ctx, &a.creds)
+		s.leave(network)
+		if err != nil {
+			a.finish(nil, err)
+			return
+		}
+		s.proceed(a)
+	}()
+}
+
+// proceed is Begin once name servers have answered.
+func (s *Service) proceed(a *attempt) {
+	if !a.taken.CompareAndSwap(false, true) {
+		return // canceled while it waited
+	}
+	chain := s.world.Load().chains[a.creds.Listener]
+	if chain == nil {
+		a.conclude(nil, errNoChain)
+		return
+	}
+	if r := chain.quick(&a.creds); r.decided && !chain.owes(r) {
+		a.conclude(r.p, r.err)
+		return
+	}
+	a.taken.Store(false) // a cancel that came meanwhile is lost, and the work done for nobody
+	s.schedule(a)
 }
 
 // schedule submits a, after the delay that its source has earned.
@@ -218,11 +265,11 @@ func (a *attempt) run() {
 		w := s.world.Load()
 		chain := w.chains[a.creds.Listener]
 		if chain == nil {
-			err = &Refused{Method: "chain", Reason: "listener has no authenticators"}
+			err = errNoChain
 			break
 		}
 		before := w.epoch(a.creds.Listener)
-		p, err = chain.Authenticate(s.ctx, &a.creds)
+		p, err = chain.authenticate(s.ctx, &a.creds)
 		if s.Epoch(a.creds.Listener) == before {
 			break
 		}

@@ -3,10 +3,12 @@ package rule
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"fmt"
 	"math/big"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"strconv"
 	"strings"
@@ -15,6 +17,15 @@ import (
 
 	"sallyport/security"
 )
+
+// der is the DER of what is known to have one.
+func der(v any) []byte {
+	b, err := asn1.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
 
 // someone is a client that has a value for everything.
 func someone() *security.Principal {
@@ -29,9 +40,11 @@ func someone() *security.Principal {
 		},
 		Cert: &x509.Certificate{
 			Raw: []byte("raw"), SerialNumber: big.NewInt(0xbeef),
-			Subject:  pkix.Name{CommonName: "dev-17", Organization: []string{"Acme"}, Names: []pkix.AttributeTypeAndValue{{Type: oidCommonName, Value: "dev-17"}}},
-			Issuer:   pkix.Name{CommonName: "ca", Names: []pkix.AttributeTypeAndValue{{Type: oidCommonName, Value: "ca"}}},
-			DNSNames: []string{"dev-17.example"},
+			RawSubject: der(pkix.Name{CommonName: "dev-17", Organization: []string{"Acme"}}.ToRDNSequence()),
+			RawIssuer:  der(pkix.Name{CommonName: "ca"}.ToRDNSequence()),
+			Extensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: der([]asn1.RawValue{
+				{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte("dev-17.example")},
+			})}},
 		},
 		Addr: netip.MustParseAddrPort("10.1.2.3:4711"), Listener: "tls", Secure: true, Method: "tokens",
 	}
@@ -72,6 +85,8 @@ func TestConditions(t *testing.T) {
 		{`has(claim.absent) && claim.absent == 1`, false},
 		{`has_cert && cert.cn == client_id && cert.issuer_cn == "ca" && cert.serial == "beef"`, true},
 		{`cert.dns.exists(d, d.endsWith(".example")) && "Acme" in cert.o`, true},
+		{`cert.subject == "CN=dev-17,O=Acme" && cert.issuer == "CN=ca" && cert.serial_number == "" && cert.uid == "" && cert.hw_type + cert.hw_serial + cert.hw_serial_text == ""`, true},
+		{`cert.spiffe == "" && cert.spiffe_trust_domain == "" && cert.spiffe_path == "" && cert.upn == [] && cert.c == [] && cert.l == [] && cert.st == []`, true},
 		{`cert.ou.size() == 0 && cert.uri == [] && cert.fingerprint.size() == 64`, true},
 		{`action == "publish" && topic == "plant/7/temp" && qos == 1 && retain && !will && !shared && group == ""`, true},
 		{`levels.size() == 3 && levels[1] == "7" && levels[2] in ["temp", "hum"]`, true},
@@ -326,5 +341,31 @@ func TestAnExpressionThatWasNotCompiledFails(t *testing.T) {
 	w := When{Expr: &Expr{}}
 	if fit := w.Fits(publish(someone())); fit.Holds || fit.Err == nil {
 		t.Errorf("the zero Expr: %+v, want an error", fit)
+	}
+}
+
+// What of a certificate can't be told fails the condition: a deny holds then.
+func TestAConditionOnAnAmbiguousCertificateFails(t *testing.T) {
+	two := someone()
+	two.Cert = issued(t, func(c *x509.Certificate) {
+		c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: []int{2, 5, 4, 3}, Value: "good"}, {Type: []int{2, 5, 4, 3}, Value: "bad"}}
+		c.Subject.OrganizationalUnit = []string{"a\nb"}
+		c.URIs = []*url.URL{{Scheme: "spiffe", Host: "a", Path: "/b"}, {Scheme: "spiffe", Host: "a", Path: "/c"}}
+	})
+	for _, text := range []string{`cert.cn == "bad"`, `cert.cn != "bad"`, `"a" in cert.ou`, `cert.subject == ""`, `cert.spiffe == ""`} {
+		e, err := NewExpr(text, Publish)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fit := e.fits(publish(two)); fit.Err == nil {
+			t.Errorf("%s: holds %t, want an error", text, fit.Holds)
+		}
+	}
+	e, err := NewExpr(`cert.uri.size() == 2 && cert.serial == "abcdef"`, Publish)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fit := e.fits(publish(two)); !fit.Holds {
+		t.Errorf("what can be told beside it: %+v", fit)
 	}
 }

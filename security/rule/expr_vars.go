@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/internal/certfield"
 	"sallyport/security"
 
 	"cel.dev/cel-go/cel"
@@ -21,6 +22,7 @@ var (
 	errLevels    = errors.New("the topic has more than 256 levels")
 	errList      = errors.New("a list or map has more than 1024 entries")
 	errClaims    = errors.New("the claims have more than 8192 values, or lie more than 32 deep")
+	errCert      = errors.New("a field of the certificate can't be told, or has several values")
 	errNetwork   = errors.New("the second argument of ip_in is no network")
 )
 
@@ -75,7 +77,13 @@ var exprVars = [...]exprVar{
 	{"cert.cn", cel.StringType, claimSize, 0},
 	{"cert.o", cel.ListType(cel.StringType), listLimit, nameSize},
 	{"cert.ou", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.c", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.l", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.st", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.uid", cel.StringType, claimSize, 0},
+	{"cert.serial_number", cel.StringType, claimSize, 0},
 	{"cert.subject", cel.StringType, claimSize, 0},
+	{"cert.issuer", cel.StringType, claimSize, 0},
 	{"cert.issuer_cn", cel.StringType, claimSize, 0},
 	{"cert.serial", cel.StringType, nameSize, 0},
 	{"cert.fingerprint", cel.StringType, nameSize, 0},
@@ -83,6 +91,13 @@ var exprVars = [...]exprVar{
 	{"cert.uri", cel.ListType(cel.StringType), listLimit, nameSize},
 	{"cert.email", cel.ListType(cel.StringType), listLimit, nameSize},
 	{"cert.ip", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.upn", cel.ListType(cel.StringType), listLimit, nameSize},
+	{"cert.hw_type", cel.StringType, nameSize, 0},
+	{"cert.hw_serial", cel.StringType, nameSize, 0},
+	{"cert.hw_serial_text", cel.StringType, nameSize, 0},
+	{"cert.spiffe", cel.StringType, claimSize, 0},
+	{"cert.spiffe_trust_domain", cel.StringType, nameSize, 0},
+	{"cert.spiffe_path", cel.StringType, claimSize, 0},
 
 	{"topic", cel.StringType, stringSize, 0}, // for subscribe a filter; empty for connect
 	{"levels", cel.ListType(cel.StringType), levelLimit, nameSize},
@@ -191,22 +206,41 @@ func (v *variables) more(name string) (any, bool) {
 	return certVariable(v.q.Principal, field)
 }
 
-func certVariable(p *security.Principal, field string) (any, bool) {
-	if field == "issuer_cn" {
-		field = "issuer.cn"
+// certVariable is a field of the certificate, empty where there is none. One that
+// can't be told, and several values where one counts, fail the condition: a deny
+// that asks for one of them holds then.
+func certVariable(p *security.Principal, name string) (any, bool) {
+	switch name {
+	case "issuer_cn":
+		name = "issuer.cn"
+	case "spiffe_trust_domain":
+		name = "spiffe.trust_domain"
+	case "spiffe_path":
+		name = "spiffe.path"
+	case "upn":
+		name = "san.upn"
+	default:
+		name = certName(name)
 	}
-	var one string
-	var several []string
+	isList, err := certfield.Known(name)
+	if err != nil {
+		return nil, false
+	}
+	var values []string
 	if p.Cert != nil {
-		one, several, _ = certField(p.Cert, field)
+		if values, err = certfield.Values(p.Cert, name); err != nil && !errors.Is(err, certfield.ErrNoSPIFFE) {
+			return types.WrapErr(errCert), true
+		}
 	}
-	switch field {
-	case "cn", "subject", "issuer.cn", "serial", "fingerprint":
-		return types.String(one), true
-	case "o", "ou", "dns", "uri", "email", "ip":
-		return stringList(several), true
+	switch {
+	case isList:
+		return stringList(values), true
+	case len(values) > 1:
+		return types.WrapErr(errCert), true
+	case len(values) == 1:
+		return types.String(values[0]), true
 	}
-	return nil, false
+	return types.String(""), true
 }
 
 // claims is a token's claims, or an error if they are out of bounds. The language

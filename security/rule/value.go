@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"sallyport/internal/certfield"
 	"sallyport/internal/text"
 	"sallyport/security"
 )
@@ -32,13 +33,8 @@ var plainNames = [...]string{
 //	group groups role roles  several
 //	listener method realm    names: of the listener, of the authenticator and its realm
 //	address                  of the peer, without port; absent for a local socket
-//	cert.cn                  of the subject; absent too where it has several
-//	cert.o .ou .c .l .st     of the subject; several
-//	cert.subject             as RFC 2253 writes it
-//	cert.issuer.cn           of the issuer
-//	cert.serial              hexadecimal, lower case, without leading zeros
-//	cert.fingerprint         SHA-256, hexadecimal, lower case
-//	cert.dns .uri .email .ip alternative names; several
+//	cert.FIELD               of the client certificate, as certfield.Names lists them
+//	cert.dns .uri .email .ip the same as cert.san.dns and so on
 //	attr.NAME                an attribute that the authenticator found
 //	claim.PATH               a claim of a token; dots lead into objects
 func Known(name string) error {
@@ -57,10 +53,10 @@ func Known(name string) error {
 		}
 		return nil
 	case strings.HasPrefix(name, certPrefix):
-		if slices.Contains(certNames[:], name[len(certPrefix):]) {
-			return nil
+		if _, err := certfield.Known(certName(name[len(certPrefix):])); err != nil {
+			return fmt.Errorf("placeholder %q is unknown: of a certificate there are %s", name, strings.Join(certfield.Names(), ", "))
 		}
-		return fmt.Errorf("placeholder %q is unknown: of a certificate there are %s", name, strings.Join(certNames[:], ", "))
+		return nil
 	case name == "":
 		return errors.New("placeholder without a name")
 	}

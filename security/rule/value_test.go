@@ -21,7 +21,7 @@ import (
 )
 
 // issued is a certificate as a verified one arrives: parsed.
-func issued(t *testing.T, change func(*x509.Certificate)) *x509.Certificate {
+func issued(t testing.TB, change func(*x509.Certificate)) *x509.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -129,6 +129,18 @@ func TestValuesOfAPrincipal(t *testing.T) {
 		{"cert.dns", []string{"cam-1.example", "cam.example"}, true},
 		{"cert.uri", []string{"urn:dev:cam-1"}, true},
 		{"cert.email", []string{"cam@example.org"}, true},
+		{"cert.san.dns", []string{"cam-1.example", "cam.example"}, true},
+		{"cert.san.uri", []string{"urn:dev:cam-1"}, true},
+		{"cert.san.email", []string{"cam@example.org"}, true},
+		{"cert.san.ip", []string{"10.0.0.9"}, true},
+		{"cert.san.upn", []string{}, true},
+		{"cert.san.other.1.2.3", []string{}, true},
+		{"cert.issuer", []string{`CN=cam-1,OU=line 2+OU=line 3,O=Acme\, Inc.,L=Graz,ST=Styria,C=AT`}, false},
+		{"cert.serial_number", nil, false},
+		{"cert.uid", nil, false},
+		{"cert.hw_serial", nil, false},
+		{"cert.spiffe", nil, false},
+		{"cert.spiffe.path", nil, false},
 		{"cert.ip", []string{"10.0.0.9"}, true},
 	} {
 		if err := Known(c.name); err != nil {
@@ -179,7 +191,7 @@ func TestValuesThatAreNotThere(t *testing.T) {
 // could get a name past those who look at the other.
 func TestOfSeveralCommonNamesNoneCounts(t *testing.T) {
 	cert := issued(t, func(c *x509.Certificate) {
-		c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: oidCommonName, Value: "admin"}, {Type: oidCommonName, Value: "cam-1"}}
+		c.Subject.ExtraNames = []pkix.AttributeTypeAndValue{{Type: []int{2, 5, 4, 3}, Value: "admin"}, {Type: []int{2, 5, 4, 3}, Value: "cam-1"}}
 	})
 	if one, _, ok := Lookup(&security.Principal{Cert: cert}, "cert.cn"); ok {
 		t.Errorf("cert.cn of two is %q", one)
@@ -233,4 +245,32 @@ func FuzzClaim(f *testing.F) {
 			t.Errorf("%d values", len(several))
 		}
 	})
+}
+
+// What can't be told with certainty is not there: an allow that asks for it does
+// not match, and a deny refuses.
+func TestAFieldThatCantBeToldIsNotThere(t *testing.T) {
+	for _, ou := range []string{"line\x002", "line\n2", "line\u00852", strings.Repeat("x", 5000)} {
+		p := &security.Principal{Cert: issued(t, func(c *x509.Certificate) { c.Subject.OrganizationalUnit = []string{"line 1", ou} })}
+		for _, name := range []string{"cert.ou", "cert.subject"} {
+			if one, several, ok := Lookup(p, name); ok {
+				t.Errorf("%s with ou %.10q is %.20q, %.20q", name, ou, one, several)
+			}
+		}
+		if one, _, ok := Lookup(p, "cert.cn"); !ok || one != "cam-1" {
+			t.Errorf("the name beside it is %q", one)
+		}
+	}
+}
+
+func BenchmarkLookupOfACertificate(b *testing.B) {
+	p := &security.Principal{Cert: issued(b, nil)}
+	for _, name := range []string{"cert.cn", "cert.san.dns"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Lookup(p, name)
+			}
+		})
+	}
 }
