@@ -81,7 +81,9 @@ func (l *Limits) Each(f func(name string, crossings int64)) {
 }
 
 // Ends is when things end, by name, in seconds since 1970. The zero Ends is ready for use.
-type Ends struct{ all atomic.Pointer[map[string]int64] }
+type Ends struct {
+	all atomic.Pointer[map[string]int64]
+}
 
 // Set replaces all of them; the map must not be changed any more.
 func (e *Ends) Set(all map[string]int64) { e.all.Store(&all) }
