@@ -100,14 +100,10 @@ func newKeepers(o *ServerOptions, shared *world) (keepers, error) {
 }
 
 func stapleOptions(o *ServerOptions) staple.Options {
-	s := staple.Options{
+	return staple.Options{
 		OverrideURL: o.Stapling.OverrideURL, Interval: o.Stapling.Interval, Wait: o.Stapling.Wait,
 		Now: o.Now, Log: o.Log, Alarm: o.Alarm,
 	}
-	if o.Idle {
-		s.Jitter = time.Hour // longer than any check
-	}
-	return s
 }
 
 // close ends the keepers that heir does not have too.

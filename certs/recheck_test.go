@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -137,4 +138,18 @@ func soon(known func() bool, must bool) bool {
 		}
 	}
 	return true
+}
+
+// TestAnIdleServerAsksNobody: a check of a configuration must not, and leaves nothing behind.
+func TestAnIdleServerAsksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		leaf, key := w.root.leaf(t, func(c *x509.Certificate) { c.OCSPServer = []string{"http://192.0.2.1/"} })
+		w.options.CertFile, w.options.KeyFile = w.certs("server.crt", leaf, w.root.cert), w.key("server.key", key)
+		w.options.Stapling, w.options.Idle = &Stapling{}, true
+		s := w.load() // a goroutine that goes on fails the test
+		if warnings := s.Staples(); len(warnings) != 1 {
+			t.Errorf("its preconditions were not looked at: %v", warnings)
+		}
+	})
 }
