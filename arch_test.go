@@ -38,6 +38,7 @@ var floors = []struct {
 	{-1, []string{"certs/ocsp"}},                                           // what it is asked and judged with
 	{0, []string{"certs/keystore"}},                                        // the forms of keys on a disk
 	{0, []string{"certs/revocation"}},                                      // knows certificates, and nothing of ours
+	{0, []string{"certs/tickets"}},                                         // the keys of sessions that are resumed
 	{-1, []string{"internal/..."}},                                         // nobody's architecture
 }
 

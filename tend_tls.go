@@ -84,6 +84,7 @@ func (s *Server) tellEnds(t *tlsTender, now time.Time) {
 	first := make(map[string]int64)
 	defer func() { s.Metrics().Certificates.Set(first) }()
 	for name, srv := range w.tls {
+		srv.Rotate()
 		for _, c := range srv.InUse() {
 			gauge := levels.Replace(name) + "/" + c.Use
 			if end, known := first[gauge]; !known || c.Certificate.NotAfter.Unix() < end {

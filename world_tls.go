@@ -62,6 +62,7 @@ func (w *world) close() {
 func tlsOptions(l *config.Listener) (certs.ServerOptions, error) {
 	t := l.TLS
 	o := certs.ServerOptions{
+		Name: l.Name, NoResumption: !t.Resumption, TicketFile: t.TicketKeys,
 		CertFile: t.Certificate, KeyFile: t.Key, Alias: t.Alias, ClientCAFile: t.ClientCA, ALPN: t.ALPN, Revocation: revocationOf(t),
 	}
 	if l.Transport.Web() {

@@ -183,7 +183,7 @@ func newWorld(t *testing.T) *testWorld {
 	f, root := newFolder(t), newAuthority(t, "root", nil)
 	c, key := root.leaf(t, nil)
 	return &testWorld{f, root, ServerOptions{
-		CertFile: f.certs("server.crt", c), KeyFile: f.key("server.key", key),
+		Name: "door", CertFile: f.certs("server.crt", c), KeyFile: f.key("server.key", key),
 		ClientCAFile: f.certs("ca.crt", root.cert), ClientAuth: tls.RequireAndVerifyClientCert, Now: clock,
 	}}
 }

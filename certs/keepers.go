@@ -7,6 +7,7 @@ import (
 
 	"sallyport/certs/revocation"
 	"sallyport/certs/staple"
+	"sallyport/certs/tickets"
 )
 
 // Revocation is how client certificates are held against the word of their
@@ -54,6 +55,8 @@ type keepers struct {
 	asking   asking             // what online was made with
 	stapler  *staple.Stapler    // nil if nothing is to be stapled
 	stapling Stapling           // what stapler was made with
+	ring     *tickets.Ring      // nil without resumption
+	fleet    bool               // ring is from a file, which is read at each reload
 }
 
 // asking is how the network is asked.
@@ -66,10 +69,35 @@ func (a asking) same(b asking) bool {
 	return slices.Equal(a.allow, b.allow) && a.list == b.list && a.answer == b.answer
 }
 
-func newKeepers(o *ServerOptions, shared *world) (keepers, error) {
+// fleetRing reads the ticket keys of a fleet, if o names any.
+func fleetRing(o *ServerOptions) (*tickets.Ring, []Warning, error) {
+	if o.TicketFile == "" || o.NoResumption {
+		return nil, nil, nil
+	}
+	ring, found, err := tickets.Load(o.TicketFile, o.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	var warnings []Warning
+	for _, x := range found {
+		warnings = append(warnings, Warning(x))
+	}
+	return ring, warnings, nil
+}
+
+func newKeepers(o *ServerOptions, shared *world, fleet *tickets.Ring) (keepers, error) {
 	var k, old keepers
 	if shared != nil {
 		old = shared.keepers
+	}
+	switch {
+	case o.NoResumption:
+	case fleet != nil:
+		k.ring, k.fleet = fleet, true
+	case old.ring != nil && !old.fleet:
+		k.ring = old.ring // so that tickets outlive reloads
+	default:
+		k.ring = tickets.New(o.Now)
 	}
 	if o.Stapling != nil {
 		k.stapling, k.stapler = *o.Stapling, old.stapler

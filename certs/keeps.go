@@ -22,7 +22,8 @@ func (s *Server) Keeps(chain []*x509.Certificate) error {
 
 // Chosen returns, of the chains that a handshake verified, the first that ends in
 // an anchor of now and is not revoked: it is the one whose anchor vouches for the
-// client. Those of a resumed session are as old as its ticket. Nil for none.
+// client. A reload may have come since, and the chains of a resumed session are as
+// old as its ticket. Nil for none.
 func (s *Server) Chosen(chains [][]*x509.Certificate) []*x509.Certificate {
 	switch len(chains) {
 	case 0:

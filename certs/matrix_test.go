@@ -332,10 +332,10 @@ func TestSuitesOf13Resumed(t *testing.T) {
 	}
 	f := newFolder(t)
 	o := f.pair(keyKinds[1])
-	o.MinVersion = tls.VersionTLS13
-	load := func(ids ...uint16) *Server {
+	o.Name, o.MinVersion = "door", tls.VersionTLS13
+	load := func(before *Server, ids ...uint16) *Server {
 		o.CipherSuites = ids
-		s, _, err := LoadServer(o, nil)
+		s, _, err := LoadServer(o, before)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -354,22 +354,25 @@ func TestSuitesOf13Resumed(t *testing.T) {
 		first, then   []uint16 // what the listener accepts, before and after a reload
 		begun, resume []uint16 // what the client offers
 		accepted      bool
+		resumed       bool
 	}{
-		{"the same rules", []uint16{aes256}, []uint16{aes256}, []uint16{aes256}, []uint16{aes256}, true},
-		{"the suite is gone", []uint16{aes128, chacha}, []uint16{aes128}, []uint16{chacha}, []uint16{chacha}, false},
-		{"another suite with the same hash", []uint16{aes128, chacha}, []uint16{aes128}, []uint16{chacha}, []uint16{aes128}, true},
-		{"another suite that isn't accepted", []uint16{aes128, chacha}, []uint16{chacha}, []uint16{chacha}, []uint16{aes128}, false},
+		{"the same rules", []uint16{aes256}, []uint16{aes256}, []uint16{aes256}, []uint16{aes256}, true, true},
+		{"another suite with the same hash", []uint16{aes128, chacha}, []uint16{aes128, chacha}, []uint16{chacha}, []uint16{aes128}, true, true},
+		{"another suite that isn't accepted", []uint16{chacha}, []uint16{chacha}, []uint16{chacha}, []uint16{aes128}, false, true},
+		// Under other rules a ticket is void.
+		{"the suite is gone", []uint16{aes128, chacha}, []uint16{aes128}, []uint16{chacha}, []uint16{chacha}, false, false},
+		{"the other suite is left", []uint16{aes128, chacha}, []uint16{aes128}, []uint16{chacha}, []uint16{aes128}, true, false},
 	} {
-		server := load(tt.first...)
+		server := load(nil, tt.first...)
 		d := newDoor(t, server.Config())
 		session := filepath.Join(f.dir, "session")
 		if got, seen := meet(d, openssl(tls.VersionTLS13, offer(tt.begun...), "-sess_out", session)); !got {
 			t.Fatalf("%s: the first handshake: %v", tt.name, seen.err)
 		}
-		server.Adopt(load(tt.then...))
+		server.Adopt(load(server, tt.then...))
 		got, seen := meet(d, openssl(tls.VersionTLS13, offer(tt.resume...), "-sess_in", session))
-		if got != tt.accepted || !seen.state.DidResume {
-			t.Errorf("%s: accepted = %v, resumed = %v (%v), want %v by a resumed session", tt.name, got, seen.state.DidResume, seen.err, tt.accepted)
+		if got != tt.accepted || seen.state.DidResume != tt.resumed {
+			t.Errorf("%s: accepted = %v, resumed = %v (%v), want %v and %v", tt.name, got, seen.state.DidResume, seen.err, tt.accepted, tt.resumed)
 		}
 	}
 }
@@ -437,20 +440,20 @@ func TestPostQuantumIsRequired(t *testing.T) {
 }
 
 // TestGroupOfAResumedSession: in TLS 1.2 a resumed handshake agrees on no new keys,
-// so it is held against the group of the first one.
+// so its ticket is no good where the groups are others.
 func TestGroupOfAResumedSession(t *testing.T) {
 	f := newFolder(t)
 	o := f.pair(keyKinds[1])
-	o.MaxVersion = tls.VersionTLS12
-	load := func(ids ...tls.CurveID) *Server {
+	o.Name, o.MaxVersion = "door", tls.VersionTLS12
+	load := func(before *Server, ids ...tls.CurveID) *Server {
 		o.Groups = ids
-		s, _, err := LoadServer(o, nil)
+		s, _, err := LoadServer(o, before)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	server := load()
+	server := load(nil)
 	d := newDoor(t, server.Config())
 	client := &tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP256, tls.X25519}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	p := peer(func(d *door) bool { return goClient(d, client) })
@@ -460,11 +463,8 @@ func TestGroupOfAResumedSession(t *testing.T) {
 	if got, seen := meet(d, p); !got || !seen.state.DidResume {
 		t.Fatalf("under the same rules: %v, resumed = %v", seen.err, seen.state.DidResume)
 	}
-	server.Adopt(load(tls.CurveP256))
-	if got, seen := meet(d, p); got || !seen.state.DidResume {
-		t.Errorf("a session of X25519 where P-256 is demanded: accepted = %v, resumed = %v", got, seen.state.DidResume)
-	}
-	// The client forgets a session that was refused, and gets in anew.
+	server.Adopt(load(server, tls.CurveP256))
+	// The ticket is void, and the client gets in anew.
 	if got, seen := meet(d, p); !got || seen.state.DidResume || seen.state.CurveID != tls.CurveP256 {
 		t.Errorf("a new session: %v, resumed = %v, group %v", seen.err, seen.state.DidResume, seen.state.CurveID)
 	}

@@ -16,6 +16,9 @@ import (
 
 // ServerOptions names the files of a TLS listener and its rules.
 type ServerOptions struct {
+	// Name is the listener's, for the scope of its session tickets; without one
+	// they are no other's.
+	Name string
 	// CertFile holds the certificate, the leaf first, then its intermediates: PEM,
 	// or a PKCS#12 or Java store that holds the key too.
 	CertFile string
@@ -41,6 +44,11 @@ type ServerOptions struct {
 	// ALPN are protocols to confirm to clients that offer them, favourite first. A
 	// client that offers only others is served without one, not refused.
 	ALPN []string
+	// NoResumption gives out no session tickets and takes none.
+	NoResumption bool
+	// TicketFile holds the ticket keys of a fleet; see [tickets.Load]. "" is keys
+	// of this process.
+	TicketFile string
 	// Log and Alarm are told of stapling; nil for nobody. Alarm must not block.
 	Log   *slog.Logger
 	Alarm func(staple.Alarm)
@@ -60,6 +68,7 @@ type Stapling struct {
 
 // Server is the TLS side of one listener. It is safe for concurrent use.
 //
+// A session ticket is good for one listener with one set of client CAs and rules.
 // Everything that is asked of a client's certificate is asked in resumed
 // sessions as in new ones, and so are version, suite and group: a session that
 // was begun under other rules is refused.
@@ -91,10 +100,11 @@ func LoadServer(o ServerOptions, before *Server) (*Server, []Warning, error) {
 	s.base = &tls.Config{
 		// Without any certificate crypto/tls refuses a configuration before it asks
 		// for another.
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil },
-		// Session ticket keys belong to base and rotate there, so they outlive reloads.
+		GetCertificate:     func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil },
 		GetConfigForClient: s.configFor,
-		MinVersion:         tls.VersionTLS12,
+		// Where a configuration has no ticket keys crypto/tls takes this one's.
+		SessionTicketsDisabled: true,
+		MinVersion:             tls.VersionTLS12,
 	}
 	return s, warnings, nil
 }
@@ -157,6 +167,13 @@ func (s *Server) Discard(before *Server) {
 
 // Close ends what s does on the network. Handshakes go on with what is known.
 func (s *Server) Close() { s.Discard(nil) }
+
+// Rotate lets session ticket keys end on time also while nobody connects.
+func (s *Server) Rotate() {
+	if ring := s.world.Load().keepers.ring; ring != nil {
+		ring.Rotate()
+	}
+}
 
 // Lists returns the state of every revocation list that counts, those from files
 // and those that were fetched.

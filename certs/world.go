@@ -9,6 +9,7 @@ import (
 
 	"sallyport/certs/keystore"
 	"sallyport/certs/staple"
+	"sallyport/certs/tickets"
 	"sallyport/internal/suites"
 )
 
@@ -24,6 +25,7 @@ type world struct {
 	clientCA   string   // the file
 	speaks     *suites.Set
 	trust      *trust
+	tickets    *tickets.Binding // nil without resumption
 	keepers    keepers
 }
 
@@ -57,12 +59,17 @@ func build(o *ServerOptions, shared *world) (*world, []Warning, error) {
 		return nil, nil, err
 	}
 	var more []Warning
+	var ring *tickets.Ring
+	if ring, more, err = fleetRing(o); err != nil {
+		return nil, nil, err
+	}
+	warnings = append(warnings, more...)
 	if w.trust, more, err = loadTrust(o); err != nil {
 		return nil, nil, err
 	}
 	warnings = append(warnings, more...)
 	// From here on nothing is read: what is begun on the network is not given up again.
-	if w.keepers, err = newKeepers(o, shared); err != nil {
+	if w.keepers, err = newKeepers(o, shared, ring); err != nil {
 		return nil, nil, err
 	}
 	if err := w.trust.judge(o, w.keepers.online); err != nil {
@@ -147,17 +154,33 @@ func (w *world) configure(o *ServerOptions) {
 		// Called on resumption too, unlike VerifyPeerCertificate.
 		VerifyConnection: w.verifyConnection,
 	}
+	w.plain.SessionTicketsDisabled = o.NoResumption
 	w.speaks.Apply(w.plain)
 	for _, protocol := range o.ALPN {
 		c := w.plain.Clone()
 		c.NextProtos = []string{protocol}
 		w.alpn[protocol] = c
 	}
+	w.bindTickets(o)
 	// No certificate and no resumption: crypto/tls sends unrecognized_name, which
 	// it does for no other answer.
 	w.nobody = w.plain.Clone()
 	w.nobody.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }
 	w.nobody.SessionTicketsDisabled = true
+}
+
+// bindTickets gives the configurations that serve handshakes their ticket keys.
+func (w *world) bindTickets(o *ServerOptions) {
+	if w.keepers.ring == nil {
+		return
+	}
+	configs := []*tls.Config{w.plain}
+	for _, c := range w.alpn {
+		configs = append(configs, c)
+	}
+	w.tickets = w.keepers.ring.Bind(tickets.Scope{
+		Listener: o.Name, Trust: tickets.TrustOf(w.trust.anchors), ClientAuth: o.ClientAuth, Rules: fmt.Sprintf("%v", o.Choice),
+	}, configs...)
 }
 
 func (w *world) verifyConnection(state tls.ConnectionState) error {
@@ -170,6 +193,9 @@ func (w *world) verifyConnection(state tls.ConnectionState) error {
 // configFor chooses the configuration of one handshake.
 func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	w := s.world.Load()
+	if w.tickets != nil {
+		w.tickets.Refresh()
+	}
 	if w.directory != nil {
 		// Here, since certificateFor is not called in a resumption.
 		if _, known := w.directory.Lookup(hello.ServerName); !known {

@@ -22,7 +22,7 @@ const (
 
 // paths is where the files and folders of t are named.
 func (t *TLS) paths() []*string {
-	all := []*string{&t.Certificate, &t.Key, &t.ClientCA}
+	all := []*string{&t.Certificate, &t.Key, &t.ClientCA, &t.TicketKeys}
 	for i := range t.CRL {
 		all = append(all, &t.CRL[i])
 	}
@@ -80,6 +80,12 @@ func (k *checker) tls(key string, l *Listener) {
 	k.clientCertificates(key, t)
 	k.stapling(key+".ocsp_stapling", t.OCSPStapling)
 	k.alpn(key+".alpn", l)
+	if t.TicketKeys != "" {
+		k.file(key+".ticket_keys", t.TicketKeys, true)
+		if !t.Resumption {
+			k.wrong(key+".ticket_keys", "has no use with resumption: false")
+		}
+	}
 	_, wrong := t.protocols()
 	for _, w := range wrong {
 		k.wrong(key+"."+w.Path(), "%s", w.Text)

@@ -47,6 +47,10 @@ type TLS struct {
 	OCSPStapling *OCSPStapling `yaml:"ocsp_stapling"`
 	// The protocols to confirm to clients that offer them (ALPN), favourite first; by default mqtt. On wss it is always http/1.1.
 	ALPN []string `yaml:"alpn"`
+	// Let clients resume their sessions with tickets, which spares both sides the dearest part of a handshake. What is asked of a client's certificate is asked again.
+	Resumption bool `yaml:"resumption"`
+	// A file with the keys of tickets, which sallyport tls ticket-key makes, for brokers that resume each other's sessions; without one the broker has keys of its own, a new one each day, and the last for a week.
+	TicketKeys string `yaml:"ticket_keys"`
 	// The oldest version to accept, in quotes. What is below "1.2" needs legacy.
 	MinVersion TLSVersion `yaml:"min_version"`
 	// The newest version to accept, in quotes.

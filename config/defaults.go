@@ -84,7 +84,7 @@ func (t *TLS) SetDefaults() {
 	*t = TLS{
 		ClientAuth: ClientAuthNone, CRLMissing: CRLMissingReject, CRLExpired: CRLExpiredReject, OCSP: OCSPNone,
 		OCSPTimeout: 2 * time.Second, RecheckInterval: time.Hour, OnTrustChange: TrustRevalidate,
-		ALPN: []string{"mqtt"}, MinVersion: TLS12, MaxVersion: TLS13, HandshakeTimeout: 10 * time.Second,
+		ALPN: []string{"mqtt"}, Resumption: true, MinVersion: TLS12, MaxVersion: TLS13, HandshakeTimeout: 10 * time.Second,
 	}
 }
 

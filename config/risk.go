@@ -149,6 +149,7 @@ func (k *checker) warnLoose(key, path string) {
 // a folder of certificates is looked at when it is read.
 func (k *checker) warnLooseTLS(key string, t *TLS) {
 	k.warnLoose(key+".key", t.Key)
+	k.warnLoose(key+".ticket_keys", t.TicketKeys)
 	if t.Key == "" && t.Certificate != "" {
 		k.warnLoose(key+".certificate", t.Certificate)
 	}

@@ -3,8 +3,6 @@ package config
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"sallyport/internal/owner"
+	"sallyport/internal/rawkey"
 	"sallyport/internal/regular"
 )
 
@@ -22,7 +21,6 @@ import (
 const (
 	maxSecret     = 4 << 10
 	secretTimeout = 10 * time.Second
-	keyBytes      = 32
 )
 
 // Secret says where a secret is found. It holds none itself, and neither do its
@@ -160,20 +158,7 @@ func (e *Encryption) ReadKey(ctx context.Context) ([]byte, error) {
 
 // DecodeKey reads a key of 32 bytes that is written as 64 hexadecimal digits or in
 // base64, with white space around it. No error holds any of it.
-func DecodeKey(text []byte) ([]byte, error) {
-	text = bytes.TrimSpace(text)
-	if len(text) == hex.EncodedLen(keyBytes) {
-		if key, err := hex.DecodeString(string(text)); err == nil {
-			return key, nil
-		}
-	}
-	for _, form := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		if key, err := form.Strict().DecodeString(string(text)); err == nil && len(key) == keyBytes {
-			return key, nil
-		}
-	}
-	return nil, fmt.Errorf("the key must be %d bytes, written as %d hexadecimal digits or in base64", keyBytes, hex.EncodedLen(keyBytes))
-}
+func DecodeKey(text []byte) ([]byte, error) { return rawkey.Decode(text) }
 
 // secret checks where a secret shall come from, and reads none.
 func (k *checker) secret(key string, s Secret) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/internal/rawkey"
 )
 
 // aKey is what no message may hold, in any of its forms.
@@ -194,7 +196,7 @@ func TestDecodeKey(t *testing.T) {
 
 func FuzzDecodeKey(f *testing.F) {
 	f.Add([]byte(keyHex))
-	f.Add([]byte(base64.StdEncoding.EncodeToString(make([]byte, keyBytes))))
+	f.Add([]byte(base64.StdEncoding.EncodeToString(make([]byte, rawkey.Size))))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		key, err := DecodeKey(text)
 		if err != nil {

@@ -8,7 +8,8 @@ import (
 
 // tlsCmd is "sallyport tls".
 type tlsCmd struct {
-	Suites tlsSuitesCmd `cmd:"" help:"List the versions, cipher suites and groups of this build."`
+	Suites    tlsSuitesCmd    `cmd:"" help:"List the versions, cipher suites and groups of this build."`
+	TicketKey tlsTicketKeyCmd `cmd:"" name:"ticket-key" help:"Make or rotate the session ticket keys of a fleet."`
 }
 
 // tlsSuitesCmd is "sallyport tls suites".

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/certs"
+	"sallyport/certs/tickets"
 )
 
 func TestTLSSuites(t *testing.T) {
@@ -126,5 +128,63 @@ func TestCheckOfTLSWithRSA(t *testing.T) {
 	}
 	if text := s.stdout.String(); !strings.Contains(text, "RSA key TLS_ECDHE_RSA_") || strings.Contains(text, "ECDSA") || strings.Contains(text, "TLS_AES") || strings.Contains(text, "MLKEM") {
 		t.Errorf("with an RSA key and TLS 1.2: %s", text)
+	}
+}
+
+func TestTicketKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tickets.key")
+	turn := func() (encrypts, waits string) {
+		t.Helper()
+		s := newShell(t, "")
+		if got := s.run("tls", "ticket-key", path); got != exitOK {
+			t.Fatalf("exit %d: %s", got, s.stderr)
+		}
+		_, rest, _ := strings.Cut(s.stdout.String(), " keys; ")
+		encrypts, rest, _ = strings.Cut(rest, " encrypts, ")
+		waits, _, _ = strings.Cut(rest, " waits\n")
+		if len(encrypts) != 8 || len(waits) != 8 {
+			t.Fatalf("it says %q", s.stdout)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if line[0] != '#' && strings.Contains(s.stdout.String()+s.stderr.String(), line[:16]) {
+				t.Errorf("it prints a key: %s", s.stdout)
+			}
+		}
+		return encrypts, waits
+	}
+	_, waits := turn()
+	if encrypts, _ := turn(); encrypts != waits {
+		t.Errorf("%s encrypts, but %s has waited", encrypts, waits)
+	}
+	if r, warnings, err := tickets.Load(path, time.Now()); err != nil || len(warnings) > 0 || len(r.IDs()) != 3 {
+		t.Errorf("what it wrote: %v, %v", warnings, err)
+	}
+}
+
+func TestTicketKeyRefusals(t *testing.T) {
+	dir := t.TempDir()
+	bad := file(t, dir, "bad.key", "secret\n")
+	for _, tt := range []struct {
+		name string
+		args []string
+		want int
+		says string
+	}{
+		{"no file", nil, exitUsage, "FILE"},
+		{"a file that is none of keys", []string{bad}, exitFailure, "sallyport: rotate session ticket keys: " + bad + ": line 1: the key must be 32 bytes"},
+		{"a folder", []string{dir}, exitFailure, "is not a regular file"},
+		{"a folder that isn't there", []string{filepath.Join(dir, "none", "x.key")}, exitFailure, "no such file"},
+	} {
+		s := newShell(t, "")
+		if got := s.run(append([]string{"tls", "ticket-key"}, tt.args...)...); got != tt.want || !strings.Contains(strings.ToLower(s.stderr.String()), strings.ToLower(tt.says)) {
+			t.Errorf("%s: exit %d, %s", tt.name, got, s.stderr)
+		}
+		if strings.Contains(s.stderr.String(), "secret") {
+			t.Errorf("%s: it prints what the file holds: %s", tt.name, s.stderr)
+		}
 	}
 }

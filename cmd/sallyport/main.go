@@ -38,7 +38,7 @@ type grammar struct {
 	Pub        pubCmd        `cmd:"" help:"Publish messages (flags as mosquitto_pub)."`
 	Sub        subCmd        `cmd:"" help:"Subscribe and print messages (flags as mosquitto_sub)."`
 	Bench      benchCmd      `cmd:"" help:"Load any MQTT broker, verify and measure."`
-	TLS        tlsCmd        `cmd:"" name:"tls" help:"List what this build speaks of TLS."`
+	TLS        tlsCmd        `cmd:"" name:"tls" help:"What this build speaks of TLS, and session ticket keys."`
 	Version    versionCmd    `cmd:"" help:"Print the version, the platform and the revision."`
 }
 

@@ -1,2 +1,2 @@
-// Package owner tells to whom a file belongs.
+// Package owner tells to whom a file belongs, and lets another belong to the same.
 package owner

@@ -282,7 +282,9 @@ func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	for _, sub := range []string{"check", "stats", "dump", "rotate-key"} {
 		maps.Copy(known["store"], help(t, sallyport, "store "+sub))
 	}
-	maps.Copy(known["tls"], help(t, sallyport, "tls suites"))
+	for _, sub := range []string{"suites", "ticket-key"} {
+		maps.Copy(known["tls"], help(t, sallyport, "tls "+sub))
+	}
 	found := 0
 	for _, page := range files(t, ".md") {
 		text := read(t, page)

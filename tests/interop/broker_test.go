@@ -59,6 +59,12 @@ listeners:
     tls: {certificate: SERVER.crt, key: SERVER.key, client_auth: require, client_ca: CA.crt}
     identity: common_name
     policies: [rules]
+  - name: mwss
+    transport: wss
+    address: "localhost:0"
+    tls: {certificate: SERVER.crt, key: SERVER.key, client_auth: require, client_ca: CA.crt}
+    identity: common_name
+    policies: [rules]
 authenticators:
   - {name: passwords, type: password_file, file: passwd}
 policies:
@@ -96,7 +102,7 @@ func newRuledBroker(t *testing.T, rules string) *broker {
 	setPassword(t, b.file("passwd"), "bob", "bob's")
 	b.process = start(t, sallyport, "serve", "-c", b.file("sallyport.yaml"))
 	b.places = map[string]place{}
-	for _, name := range []string{"tcp", "unix", "ws", "tls", "wss", "mtls"} {
+	for _, name := range []string{"tcp", "unix", "ws", "tls", "wss", "mtls", "mwss"} {
 		b.places[name] = b.place(t, name)
 	}
 	return b

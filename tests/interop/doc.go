@@ -6,7 +6,8 @@
 // It runs on Linux and needs, and fails without:
 //
 //   - from Debian: mosquitto (the broker and mosquitto_passwd; its service need
-//     not run), mosquitto-clients, python3-paho-mqtt
+//     not run), mosquitto-clients, python3-paho-mqtt, chromium, and libnss3-tools
+//     for what it shall trust
 //   - from npm: "npm ci" in testdata/js, for the package mqtt
 //   - the Go modules of go.mod, for paho.golang and paho.mqtt.golang
 //
@@ -17,4 +18,7 @@
 // interface kind; each client implements it: as a Go library, as a command, or
 // as a script in testdata that obeys JSON lines. No test sleeps: "nothing
 // came" is shown by a later message that came first.
+//
+// A page in a real browser has a test of its own, browser_test.go: it plays its
+// steps by itself and tells a web server of the test what it found.
 package interop

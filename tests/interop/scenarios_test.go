@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -276,11 +277,16 @@ func (s *stage) hidesCode(got int) bool {
 	return isCommand && got == 1
 }
 
+// certificate is played over TLS, and by a client of WebSocket over secure WebSocket.
 func (s *stage) certificate(t *testing.T) {
-	mtls := s.b.places["mtls"]
+	mutual, plain := "mtls", "tls"
+	if strings.HasPrefix(s.place.Transport, "ws") {
+		mutual, plain = "mwss", "wss"
+	}
+	place := s.b.places[mutual]
 	device := s.b.ca.issue(t, "meter-1", false)
-	mtls.Cert, mtls.Key = device.cert, device.key
-	l := login{Place: mtls, ID: randomID()}
+	place.Cert, place.Key = device.cert, device.key
+	l := login{Place: place, ID: randomID()}
 	own := "device/meter-1/power"
 	sub := s.listen(t, l, own, 1)
 	l.ID = randomID()
@@ -303,7 +309,7 @@ func (s *stage) certificate(t *testing.T) {
 		t.Error("a client without certificate was let in")
 	}
 	fooled := s.login()
-	fooled.Place = s.b.places["tls"]
+	fooled.Place = s.b.places[plain]
 	fooled.Place.CA = newAuthority(t, "somebody else").path
 	if _, err := s.kind.listen(t, fooled, s.topic("secret"), 0); err == nil {
 		t.Error("the client accepted a server certificate that its CA didn't sign")
