@@ -28,13 +28,16 @@ type Judge struct {
 // ErrListener says that it isn't clear by which listener a client comes.
 var ErrListener = errors.New("which listener")
 
-// NewJudge builds everything that cfg names, as a start would.
+// NewJudge builds everything that cfg names, as a start would. The Judge must be closed.
 func NewJudge(cfg *config.Config) (*Judge, error) {
 	if err := cfg.Check(nil).Err(); err != nil {
 		return nil, err
 	}
 	w, err := buildAlone(cfg)
 	if err != nil {
+		if w != nil {
+			w.close()
+		}
 		return nil, err
 	}
 	return &Judge{cfg: cfg, world: w, gate: security.NewGate(w.rules)}, nil
@@ -66,7 +69,15 @@ func Explain(ctx context.Context, cfg *config.Config, who expect.Who, q security
 	if err != nil {
 		return nil, err
 	}
+	defer j.Close()
 	return j.Explain(ctx, who, q)
+}
+
+// Close ends what asks the network about certificates.
+func (j *Judge) Close() {
+	if j.world != nil {
+		j.world.close()
+	}
 }
 
 // Explain answers q, whose Principal is made of who, with the path to the answer:

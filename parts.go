@@ -120,7 +120,7 @@ func (s *Server) openDoor(cfg *config.Config, i int) (*listener.Listener, error)
 		o.WebSocket.Path = ""
 	}
 	// A page of another origin must not borrow a certificate that the browser presents by itself.
-	byCertificate := l.Identity != config.IdentityNone || l.TLS != nil && l.TLS.ClientAuth != config.ClientAuthNone ||
+	byCertificate := l.Identity != config.IdentityNone || asks(l) ||
 		l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity
 	any := false
 	for _, origin := range l.WebSocket.Origins {

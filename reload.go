@@ -121,10 +121,11 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	}
 	s.cfg, s.world = cfg, w
 	s.broker.SetListeners(s.engineListeners(cfg))
-	n := s.revokeUntrusted(cfg, w)
-	n += s.broker.Revoke(func(p *security.Principal) bool {
-		return w.trusts(p) && (gone[ownerName{p.Realm, p.Name}] || !w.keeps(p)) // each is counted once
-	}, "the account was changed or removed, or may not connect any more")
+	// First whose account is gone, whatever became of their certificates: who is not
+	// trusted any more may be allowed to stay, and leaves in parts otherwise.
+	left := func(p *security.Principal) bool { return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) }
+	n := s.broker.Revoke(left, "the account was changed or removed, or may not connect any more")
+	n += s.revokeUntrusted(cfg, w, left)
 	done := s.broker.Enforce()
 	s.audit.Record(audit.Reloaded, slog.String("what", cfg.File), slog.Int("disconnected", n+done.Disconnected),
 		slog.Int("revoked", done.Revoked), slog.Int("lowered", done.Lowered))
@@ -139,8 +140,9 @@ const (
 )
 
 // revokeUntrusted ends the connections of clients whose certificate a handshake of
-// now would not accept, and returns how many there were.
-func (s *Server) revokeUntrusted(cfg *config.Config, w *world) int {
+// now would not accept, and returns how many there were. Those that have left for
+// another reason count there.
+func (s *Server) revokeUntrusted(cfg *config.Config, w *world, left func(*security.Principal) bool) int {
 	stay := map[string]bool{}
 	for i := range cfg.Listeners {
 		if l := &cfg.Listeners[i]; l.TLS == nil || l.TLS.OnTrustChange == config.TrustKeep {
@@ -153,7 +155,7 @@ func (s *Server) revokeUntrusted(cfg *config.Config, w *world) int {
 	seed, all := maphash.MakeSeed(), 0
 	for part := range uint64(leavingParts) {
 		n := s.broker.Revoke(func(p *security.Principal) bool {
-			return !stay[p.Listener] && maphash.String(seed, p.ClientID)%leavingParts == part && !w.trusts(p)
+			return !stay[p.Listener] && maphash.String(seed, p.ClientID)%leavingParts == part && !left(p) && !w.trusts(p)
 		}, "the client certificate was revoked or is not trusted any more, or one is required now")
 		if all += n; n > leavingMany && part < leavingParts-1 {
 			time.Sleep(leavingPause)
@@ -223,7 +225,8 @@ func sameDoor(was, is *config.Config, i int) error {
 	}
 	if a.Transport.Web() {
 		// Whether certificates name users decides which pages may connect.
-		list = append(list, fixed{"websocket", a.WebSocket, b.WebSocket}, fixed{"identity", a.Identity, b.Identity})
+		list = append(list, fixed{"websocket", a.WebSocket, b.WebSocket}, fixed{"identity", a.Identity, b.Identity},
+			fixed{"tls.client_auth from or to none", asks(a), asks(b)})
 	}
 	if a.TLS != nil && b.TLS != nil {
 		list = append(list, fixed{"tls.handshake_timeout", a.TLS.HandshakeTimeout, b.TLS.HandshakeTimeout},
@@ -231,6 +234,9 @@ func sameDoor(was, is *config.Config, i int) error {
 	}
 	return changed("listener "+b.Name+": ", list)
 }
+
+// asks reports whether l asks clients for a certificate.
+func asks(l *config.Listener) bool { return l.TLS != nil && l.TLS.ClientAuth != config.ClientAuthNone }
 
 // sameBroker compares what the parts of the whole broker were made with.
 func sameBroker(was, is *config.Config) error {

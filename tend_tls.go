@@ -18,12 +18,13 @@ import (
 )
 
 // How often the certificates in use are looked at, when and how often an operator
-// is told that one ends, and in how many parts connected clients are rechecked.
+// is told that one ends, and how often connected clients are gone through for those
+// who are due.
 const (
 	certificatesEvery = time.Minute
 	expiryTold        = 24 * time.Hour
 	expirySoon        = 30 * 24 * time.Hour
-	recheckParts      = 60
+	recheckWalk       = 30 * time.Second
 )
 
 // tending remembers what has been told of certificates and who is due.
@@ -33,10 +34,13 @@ type tlsTender struct {
 	seed maphash.Seed
 }
 
-// recheck is the clients of one listener, a part of them at a time.
+// recheck is the clients of one listener who are due, a part of them at a time. Who
+// has had the first look has the second one a recheckWalk later.
 type recheck struct {
-	next time.Time
-	part uint64
+	walked        time.Time
+	part          uint64
+	first, second []*security.Principal
+	looked        int // how many of first and of second have had it
 }
 
 // tendTLS watches over certificates until done is closed: those that end are
@@ -116,8 +120,10 @@ func ends(c *x509.Certificate, now time.Time) string {
 }
 
 // recheckClients ends the connections whose certificate was revoked meanwhile. In
-// each recheck_interval every client has its turn twice: the first asks for what
-// has expired of what is remembered, and the second, a part later, sees the answer.
+// each half of recheck_interval every client has its turn, in which it is looked at
+// twice: the first look asks for what is too old of what is remembered, and the
+// second sees the answer. The looks are spread evenly, since an issuer's responder
+// is asked one question at a time, and handshakes wait behind those.
 func (s *Server) recheckClients(t *tlsTender, now time.Time) {
 	s.mu.Lock()
 	cfg, w := s.cfg, s.world
@@ -128,32 +134,60 @@ func (s *Server) recheckClients(t *tlsTender, now time.Time) {
 			delete(t.due, l.Name)
 			continue
 		}
-		every := l.TLS.RecheckInterval / recheckParts
 		r := t.due[l.Name]
 		if r == nil {
-			t.due[l.Name] = &recheck{next: now.Add(every)}
-			continue
+			r = &recheck{walked: now}
+			t.due[l.Name] = r
 		}
-		if now.Before(r.next) {
-			continue
-		}
-		r.next = now.Add(every)
-		part := r.part % recheckParts
-		before := (part + recheckParts - 1) % recheckParts
-		r.part++
-		n := s.broker.Revoke(func(p *security.Principal) bool {
-			if p.Listener != l.Name || p.Cert == nil {
-				return false
-			}
-			if mine := maphash.String(t.seed, p.ClientID) % recheckParts; mine != part && mine != before {
-				return false
-			}
-			return !w.trusts(p)
-		}, "the client certificate was revoked or is not trusted any more")
+		n := s.endRevoked(r.look(now, w.trusts))
 		if n > 0 {
 			s.log.Warn("clients disconnected: their certificates were revoked", "listener", l.Name, "disconnected", n)
 		}
+		if now.Sub(r.walked) >= recheckWalk {
+			s.nextRecheck(t, r, l, now)
+		}
 	}
+}
+
+// nextRecheck finds the clients of l who are due in the time after now.
+func (s *Server) nextRecheck(t *tlsTender, r *recheck, l *config.Listener, now time.Time) {
+	parts := uint64(max(1, l.TLS.RecheckInterval/2/recheckWalk))
+	r.part = (r.part + 1) % parts
+	r.walked, r.looked, r.first, r.second = now, 0, nil, r.first
+	s.broker.Revoke(func(p *security.Principal) bool {
+		if p.Listener == l.Name && p.Chain != nil && maphash.String(t.seed, p.ClientID)%parts == r.part {
+			r.first = append(r.first, p)
+		}
+		return false
+	}, "")
+}
+
+// look has those looked at whose time has come, and returns who is not trusted.
+func (r *recheck) look(now time.Time, trusts func(*security.Principal) bool) map[*security.Principal]bool {
+	share := min(1, float64(now.Sub(r.walked))/float64(recheckWalk))
+	to := int(share * float64(max(len(r.first), len(r.second))))
+	var out map[*security.Principal]bool
+	for _, list := range [][]*security.Principal{r.first, r.second} {
+		for _, p := range list[min(r.looked, len(list)):min(to, len(list))] {
+			if trusts(p) {
+				continue
+			}
+			if out == nil {
+				out = make(map[*security.Principal]bool)
+			}
+			out[p] = true
+		}
+	}
+	r.looked = to
+	return out
+}
+
+// endRevoked ends the connections of who, as far as they are there still.
+func (s *Server) endRevoked(who map[*security.Principal]bool) int {
+	if len(who) == 0 {
+		return 0
+	}
+	return s.broker.Revoke(func(p *security.Principal) bool { return who[p] }, "the client certificate was revoked or is not trusted any more")
 }
 
 // stapleAlarm is what becomes of alarms about the status of listener's certificates.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sallyport/config"
+	"sallyport/security"
 )
 
 // lines is a log that a test reads.
@@ -203,6 +204,46 @@ func TestARecheckEndsWhoWasRevoked(t *testing.T) {
 	}
 	if !strings.Contains(x.log.String(), "their certificates were revoked") {
 		t.Errorf("the log:\n%s", &x.log)
+	}
+}
+
+// TestLooksAreSpreadEvenly: nobody is left out, whatever the number and however late
+// the clock, and the second look comes one walk after the first.
+func TestLooksAreSpreadEvenly(t *testing.T) {
+	begin := time.Now()
+	for _, n := range []int{0, 1, 7, 1000} {
+		r := &recheck{walked: begin}
+		for range n {
+			r.first = append(r.first, &security.Principal{})
+		}
+		looks := make(map[*security.Principal][]time.Duration)
+		for walk := range 2 {
+			for second := time.Second; second <= recheckWalk; second += time.Second {
+				before := len(looks)
+				out := r.look(r.walked.Add(second), func(p *security.Principal) bool {
+					looks[p] = append(looks[p], time.Duration(walk)*recheckWalk+second)
+					return false
+				})
+				if most := n/int(recheckWalk/time.Second) + 1; len(out) > most || walk == 0 && len(looks)-before > most {
+					t.Errorf("of %d, %d in one second", n, len(out))
+				}
+			}
+			r.walked, r.looked, r.first, r.second = r.walked.Add(recheckWalk), 0, nil, r.first
+		}
+		for _, at := range looks {
+			if len(at) != 2 || at[1]-at[0] != recheckWalk {
+				t.Fatalf("of %d, one was looked at %v", n, at)
+			}
+		}
+		if len(looks) != n {
+			t.Errorf("of %d, %d were looked at", n, len(looks))
+		}
+	}
+	late := &recheck{walked: begin, first: make([]*security.Principal, 5)}
+	looked := 0
+	late.look(begin.Add(time.Hour), func(*security.Principal) bool { looked++; return true })
+	if looked != 5 {
+		t.Errorf("an hour late, %d of 5", looked)
 	}
 }
 

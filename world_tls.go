@@ -120,7 +120,7 @@ func tlsOptions(l *config.Listener, fips bool) (certs.ServerOptions, error) {
 
 func revocationOf(t *config.TLS) certs.Revocation {
 	r := certs.Revocation{
-		CRLFiles: t.CRL, Points: t.CRLDistributionPoints, Wait: t.OCSPTimeout, Allow: t.RevocationNetworks,
+		CRLFiles: t.CRL, Points: t.CRLDistributionPoints, Wait: t.OCSPTimeout, Allow: t.RevocationNetworks, Within: t.RecheckInterval,
 	}
 	switch t.CRLMissing {
 	case config.CRLMissingAcceptCA:

@@ -21,6 +21,27 @@ type Revocation struct {
 	Wait     time.Duration // for the network, in one handshake; 0 is 2 s
 	// Allow are networks that may be asked although they are not public.
 	Allow []netip.Prefix
+	// Within is how soon a revocation at a distribution point or responder has to
+	// be known to [Server.Keeps], if it is asked twice in that time or more; 0 is
+	// whenever lists end and answers get old.
+	Within time.Duration
+}
+
+// Ages beyond which nothing is remembered, whatever Within allows.
+const (
+	maxListAge   = 24 * time.Hour
+	maxAnswerAge = time.Hour
+	minAge       = time.Minute // package revocation takes no less
+)
+
+// ages are how old lists and answers may get. Whoever asks each half of Within
+// leaves the other half for them, and a sixth of Within is for the network and
+// for those who ask late. Answers are asked for again at half of their age.
+func (r *Revocation) ages() (list, answer time.Duration) {
+	if r.Within == 0 {
+		return maxListAge, maxAnswerAge
+	}
+	return min(max(r.Within/3, minAge), maxListAge), min(max(r.Within/3*2, minAge), maxAnswerAge)
 }
 
 func (r *Revocation) on() bool { return len(r.CRLFiles) > 0 || r.online() }
@@ -31,11 +52,21 @@ func (r *Revocation) online() bool { return r.Points || r.OCSP != revocation.NoO
 // those change what they were made with.
 type keepers struct {
 	online   *revocation.Online // nil if nothing is to be asked
-	allow    []netip.Prefix     // what online was made with
+	asking   asking             // what online was made with
 	stapler  *staple.Stapler    // nil if nothing is to be stapled
 	stapling Stapling           // what stapler was made with
 	ring     *tickets.Ring      // nil without resumption
 	fleet    bool               // ring is from a file, which is read at each reload
+}
+
+// asking is how the network is asked.
+type asking struct {
+	allow        []netip.Prefix
+	list, answer time.Duration // greatest ages
+}
+
+func (a asking) same(b asking) bool {
+	return slices.Equal(a.allow, b.allow) && a.list == b.list && a.answer == b.answer
 }
 
 // fleetRing reads the ticket keys of a fleet, if o names any.
@@ -79,9 +110,12 @@ func newKeepers(o *ServerOptions, shared *world, fleet *tickets.Ring) (keepers, 
 		}
 	}
 	if o.Revocation.online() {
-		k.allow, k.online = o.Revocation.Allow, old.online
-		if old.online == nil || !slices.Equal(old.allow, k.allow) {
-			n, err := revocation.NewOnline(revocation.OnlineOptions{Allow: k.allow, Now: o.Now})
+		k.asking.allow, k.online = o.Revocation.Allow, old.online
+		k.asking.list, k.asking.answer = o.Revocation.ages()
+		if old.online == nil || !old.asking.same(k.asking) {
+			n, err := revocation.NewOnline(revocation.OnlineOptions{
+				Allow: k.asking.allow, MaxListAge: k.asking.list, MaxAnswerAge: k.asking.answer, Now: o.Now,
+			})
 			if err != nil {
 				k.online = nil
 				k.close(shared)
@@ -94,14 +128,10 @@ func newKeepers(o *ServerOptions, shared *world, fleet *tickets.Ring) (keepers, 
 }
 
 func stapleOptions(o *ServerOptions) staple.Options {
-	s := staple.Options{
+	return staple.Options{
 		OverrideURL: o.Stapling.OverrideURL, Interval: o.Stapling.Interval, Wait: o.Stapling.Wait,
 		Outside: o.Outside, Now: o.Now, Log: o.Log, Alarm: o.Alarm,
 	}
-	if o.Idle {
-		s.Jitter = time.Hour // longer than any check
-	}
-	return s
 }
 
 // close ends the keepers that heir does not have too.

@@ -20,8 +20,10 @@ func (s *Server) Keeps(chain []*x509.Certificate) error {
 	return s.world.Load().trust.keeps(chain)
 }
 
-// Chosen returns, of the chains that a handshake verified, the first that is not
-// revoked: it is the one whose anchor vouches for the client. Nil for none.
+// Chosen returns, of the chains that a handshake verified, the first that ends in
+// an anchor of now and is not revoked: it is the one whose anchor vouches for the
+// client. A reload may have come since, and the chains of a resumed session are as
+// old as its ticket. Nil for none.
 func (s *Server) Chosen(chains [][]*x509.Certificate) []*x509.Certificate {
 	switch len(chains) {
 	case 0:
@@ -30,7 +32,7 @@ func (s *Server) Chosen(chains [][]*x509.Certificate) []*x509.Certificate {
 		return chains[0]
 	}
 	t := s.world.Load().trust
-	for _, chain := range chains {
+	for _, chain := range t.standing(chains) {
 		if t.unrevoked([][]*x509.Certificate{chain}) == nil {
 			return chain
 		}

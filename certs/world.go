@@ -80,6 +80,9 @@ func build(o *ServerOptions, shared *world) (*world, []Warning, error) {
 		return nil, nil, err
 	}
 	warnings = append(warnings, w.keepStatus(o)...)
+	if o.Idle && w.keepers.stapler != nil {
+		w.keepers.stapler.Close() // its preconditions are all that is wanted
+	}
 	w.configure(o)
 	return w, warnings, nil
 }

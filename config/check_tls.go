@@ -17,6 +17,7 @@ const (
 	maxStapleWait      = 5 * time.Second
 	leastCacheInterval = 15 * time.Second // between requests that fail
 	maxALPN            = 16
+	leastRecheck       = 5 * time.Minute // of which lists and answers may be a third old, and not less than a minute
 )
 
 // paths is where the files and folders of t are named.
@@ -206,7 +207,7 @@ func (k *checker) clientCertificates(key string, t *TLS) {
 	}
 	between(k, key+".ocsp_timeout", t.OCSPTimeout, 10*time.Millisecond, maxOCSPTimeout)
 	if t.RecheckInterval != 0 {
-		between(k, key+".recheck_interval", t.RecheckInterval, time.Minute, 7*24*time.Hour)
+		between(k, key+".recheck_interval", t.RecheckInterval, leastRecheck, 7*24*time.Hour)
 	}
 }
 

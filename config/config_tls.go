@@ -41,7 +41,7 @@ type TLS struct {
 	OCSPTimeout time.Duration `yaml:"ocsp_timeout"`
 	// Networks that may be asked for lists and answers although they are not public. Certificates name whom to ask, so loopback, private and link-local addresses are refused otherwise.
 	RevocationNetworks []netip.Prefix `yaml:"revocation_networks"`
-	// How often the certificates of connected clients are held against lists and responders again, spread over that time; 0 is never again.
+	// How soon a connected client whose certificate was revoked is ended at the latest: each is held against lists and responders twice in that time, and what was fetched gets a third as old; 5m to 168h, 0 is never.
 	RecheckInterval time.Duration `yaml:"recheck_interval"`
 	// What becomes of connected clients whose certificate a changed client_ca or crl would refuse: revalidate (they are disconnected, spread over up to three seconds if they are many) or keep (they stay until recheck_interval finds them).
 	OnTrustChange TrustChange `yaml:"on_trust_change"`

@@ -129,6 +129,12 @@ func (r *reader) file(path string, secret bool) ([]byte, error) {
 // that begin with a dot are left out: they are others' temporary files, and
 // what Kubernetes' links lead through.
 func names(dir string) ([]string, error) {
+	// To open a pipe might take for ever.
+	if info, err := os.Stat(dir); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("%s: is not a directory", dir)
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err

@@ -222,3 +222,62 @@ func TestALPN(t *testing.T) {
 		_ = conn.Close() // nothing was written
 	}
 }
+
+// rewrite replaces a text of the configuration.
+func (s *site) rewrite(old, text string) {
+	s.t.Helper()
+	was, err := os.ReadFile(s.path("sallyport.yaml"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if !bytes.Contains(was, []byte(old)) {
+		s.t.Fatalf("the configuration has no %q:\n%s", old, was)
+	}
+	s.write("sallyport.yaml", bytes.Replace(was, []byte(old), []byte(text), 1))
+}
+
+// TestKeepKeepsNobodyWhoseAccountIsGone: on_trust_change: keep is about certificates alone.
+func TestKeepKeepsNobodyWhoseAccountIsGone(t *testing.T) {
+	ca := newAuthority(t, "clients", nil)
+	s := mutual(t, ca, "on_trust_change: keep")
+	s.start()
+	client := ca.trusts("broker.example", ca.device("device", nil))
+	client.InsecureSkipVerify = true
+	stands, _, err := s.greet(client, "stands")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := func() error {
+		if _, err := stands.Write([]byte{0xC0, 0}); err != nil {
+			return err
+		}
+		return expect(stands, []byte{0xD0, 0})
+	}
+	s.write("clients.crt", pemOf(newAuthority(t, "other", nil).cert))
+	s.reload()
+	if err := alive(); err != nil {
+		t.Fatalf("its CA is gone, which keep forgives: %v", err)
+	}
+	s.rewrite("    transport: tls", "    transport: tls\n    client_id_prefixes: [others-]")
+	s.reload()
+	if err := alive(); err == nil {
+		t.Error("the listener accepts no such client any more, and it stays")
+	}
+}
+
+// TestWhoMayBorrowACertificateIsSettledAtTheStart: of which origins pages may
+// connect depends on whether browsers are asked for certificates.
+func TestWhoMayBorrowACertificateIsSettledAtTheStart(t *testing.T) {
+	ca := newAuthority(t, "clients", nil)
+	s := newSite(t)
+	key := newKey(t, "p256")
+	s.write("server.crt", pemOf(ca.issue("broker.example", key, nil)))
+	s.write("server.key", keyPEM(t, key))
+	s.write("clients.crt", pemOf(ca.cert))
+	s.configure("transport: wss\ntls:\n  certificate: server.crt\n  key: server.key\nauthenticators: [anyone]\npolicies: [all]\n")
+	s.start()
+	s.rewrite("key: server.key", "key: server.key\n      client_ca: clients.crt\n      client_auth: optional")
+	if err := s.srv.ReloadFiles(); err == nil || !strings.Contains(err.Error(), "can't change tls.client_auth") {
+		t.Errorf("certificates are asked for where every page may connect: %v", err)
+	}
+}
