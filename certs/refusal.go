@@ -21,7 +21,7 @@ import (
 //	expired, not_yet_valid, self_signed, unknown_ca, wrong_usage, bad_chain,
 //	revoked, revocation_unknown, certificate_missing, certificate_malformed,
 //	key_unsupported, bad_signature  the client's certificate
-//	version, cipher_suite, group, fallback, not_accepted  what the client offered, or it came to
+//	version, cipher_suite, group, fallback, not_accepted, server_name  what the client offered, or it came to
 //	not_tls, oversized, protocol    bytes that are no handshake, or not one as it should be
 //	peer_alert, timeout, closed     the client gave up, or was too slow
 func Refusal(err error) (reason string, leaf *x509.Certificate) {
@@ -107,4 +107,5 @@ var errorTexts = []struct{ begins, reason string }{
 	{"tls: no key exchanges supported by both", "group"},
 	{"tls: client using inappropriate protocol fallback", "fallback"},
 	{"tls: handshake message of length", "oversized"},
+	{"tls: no certificates configured", "server_name"},
 }

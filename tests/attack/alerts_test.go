@@ -206,6 +206,14 @@ func TestEachRefusedHandshakeIsToldAndWrittenDown(t *testing.T) {
 // others are attacks that other tests make, with the same columns.
 var others = []lure{
 	{attack: "protocol downgraded (TLS_FALLBACK_SCSV)", alert12: 86, reason: "fallback"},
+	// tests/tls has these, with responders and chains of its own.
+	{attack: "revoked by a responder (OCSP)", alert12: 42, alert13: 42, reason: "revoked"},
+	{attack: "intermediate revoked", alert12: 42, alert13: 42, reason: "revoked"},
+	{attack: "no answer of the responder, with hard_fail", alert12: 42, alert13: 42, reason: "revocation_unknown"},
+	{attack: "no list of the issuer", alert12: 42, alert13: 42, reason: "revocation_unknown"},
+	{attack: "list signed by another CA", alert12: 42, alert13: 42, reason: "revocation_unknown"},
+	{attack: "list expired", alert12: 42, alert13: 42, reason: "revocation_unknown"},
+	{attack: "unknown server name, with strict_sni", alert12: 112, alert13: 112, reason: "server_name"},
 	{attack: "no TLS, such as plain MQTT", alert12: noAlert, alert13: noAlert, reason: "not_tls"},
 	{attack: "record above 16 KiB", alert12: 22, alert13: 22, reason: "oversized"},
 	{attack: "empty records or warnings without end", alert12: 10, alert13: 10, reason: "protocol"},

@@ -91,7 +91,7 @@ func (r *responder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		if len(serial)%2 == 1 {
 			serial = "0" + serial
 		}
-		fmt.Fprintf(&index, "%c\t%s\t%s\t%s\tunknown\t/CN=x\n", status, time.Now().Add(24*time.Hour).UTC().Format("060102150405Z"), revoked, strings.ToUpper(serial))
+		fmt.Fprintf(&index, "%c\t%s\t%s\t%s\tunknown\t/CN=%s\n", status, time.Now().Add(24*time.Hour).UTC().Format("060102150405Z"), revoked, strings.ToUpper(serial), serial)
 	}
 	for name, data := range map[string][]byte{"index.txt": index.Bytes(), "request": body} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), data, 0o600); err != nil {
