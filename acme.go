@@ -10,6 +10,7 @@ import (
 	"sallyport/certs"
 	"sallyport/certs/acme"
 	"sallyport/config"
+	"sallyport/control"
 )
 
 // keeper is the keeper of the certificate that section a asks for: listeners
@@ -126,5 +127,13 @@ func (s *Server) renewed(storage string) {
 		for _, x := range warnings {
 			s.log.Warn(x.Text, "listener", l.Name, "file", x.File)
 		}
+	}
+}
+
+func acmeState(k *acme.Keeper) *control.ACMEStatus {
+	x := k.State()
+	return &control.ACMEStatus{
+		Directory: x.Directory, Domains: x.Domains, NotAfter: x.NotAfter.UTC(), Ordering: x.Ordering, Next: x.Next.UTC(),
+		Failures: x.Failures, Error: x.LastError,
 	}
 }

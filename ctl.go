@@ -62,6 +62,9 @@ func (s *Server) status(started time.Time) control.Status {
 		}
 		if srv := w.tls[l.Name]; srv != nil {
 			ls.Certificates, ls.Lists, ls.Staples = certificateStates(srv), listStates(srv), stapleStates(srv)
+			if l.TLS.ACME != nil {
+				ls.ACME = acmeState(s.keepers[l.TLS.ACME.Storage])
+			}
 		}
 		st.Listeners = append(st.Listeners, ls)
 	}

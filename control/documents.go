@@ -35,6 +35,18 @@ type ListenerStatus struct {
 	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	Lists        []ListStatus        `json:"revocation_lists,omitempty"`
 	Staples      []StapleStatus      `json:"staples,omitempty"`
+	ACME         *ACMEStatus         `json:"acme,omitempty"`
+}
+
+// ACMEStatus is the state of a certificate that ACME obtains.
+type ACMEStatus struct {
+	Directory string    `json:"directory"`
+	Domains   []string  `json:"domains"`
+	NotAfter  time.Time `json:"not_after"` // zero without a certificate
+	Ordering  bool      `json:"ordering"`  // an attempt is under way
+	Next      time.Time `json:"next"`      // when the next begins
+	Failures  int       `json:"failures"`  // since the last success
+	Error     string    `json:"error,omitempty"`
 }
 
 // CertificateStatus is a certificate in use.

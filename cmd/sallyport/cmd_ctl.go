@@ -192,6 +192,10 @@ func (p *page) tls(l *control.ListenerStatus) {
 	for _, r := range l.Lists {
 		p.line("  revocation list %s: %s, %d entries, next update %s%s", r.Source, r.Issuer, r.Entries, timeOr(r.NextUpdate, "never"), because(r.Error))
 	}
+	if a := l.ACME; a != nil {
+		p.line("  ACME: %s from %s, until %s, next attempt %s, %d failures%s", strings.Join(a.Domains, " "), a.Directory,
+			timeOr(a.NotAfter, "-"), timeOr(a.Next, "-"), a.Failures, because(a.Error))
+	}
 	for _, s := range l.Staples {
 		p.line("  OCSP status of %s, serial %s: %s, until %s%s", s.Certificate, s.Serial, s.Status, timeOr(s.Expires, "-"), because(s.Error))
 	}

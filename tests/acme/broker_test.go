@@ -198,6 +198,7 @@ listeners:
     policies: [all]
 policies:
   - {name: all, type: allow_all}
+control: {socket: control.sock}
 `
 
 // A broker that demands certificates of its clients gets its own by either challenge.
@@ -236,6 +237,10 @@ func TestBroker(t *testing.T) {
 			first, err := mqtt(addr, client)
 			if err != nil {
 				t.Fatal(err)
+			}
+			status, err := exec.Command(sallyport, "ctl", "-c", config, "status").CombinedOutput()
+			if err != nil || !strings.Contains(string(status), "ACME: mqtt.example.org from "+p.URL+"/dir, until "+first.NotAfter.UTC().Format(time.RFC3339)) {
+				t.Errorf("ctl status: %v\n%s", err, status)
 			}
 			stranger := client.Clone()
 			stranger.Certificates = nil
