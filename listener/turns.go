@@ -18,9 +18,11 @@ import (
 // within a prefix in order. It is safe for concurrent use.
 type Turns struct {
 	limit int
+	pause pause
 
 	mu      sync.Mutex // guards the fields below
 	running int
+	worked  time.Duration                  // since the last rest
 	waiting map[netip.Prefix]*list.Element // of order
 	order   list.List                      // of *queue: the prefixes that wait, the next one first
 }
@@ -87,6 +89,37 @@ func (t *Turns) leave() {
 	}
 }
 
+// Handshakes that follow each other are goroutines that are ready to run, and while
+// there is one the scheduler may not ask which sockets are readable: on one
+// processor it does so every 10 ms, which is what clients that are served would
+// wait. So after some work nobody computes for a moment; if nothing else is ready
+// then, that costs a millisecond at most.
+const (
+	restAfter = time.Millisecond
+	restFor   = 100 * time.Microsecond
+)
+
+// rest is called with a turn, and rests if it is time.
+func (t *Turns) rest() {
+	t.mu.Lock()
+	due := t.worked >= restAfter
+	if due {
+		t.worked = 0
+	}
+	t.mu.Unlock()
+	if due {
+		runtime.Gosched() // a turn that is handed on jumps the queue of what is ready
+		t.pause.wait(restFor)
+	}
+}
+
+// worked adds what a turn has taken.
+func (t *Turns) add(work time.Duration) {
+	t.mu.Lock()
+	t.worked += work
+	t.mu.Unlock()
+}
+
 // maxHandshakeBytes bounds what a peer may send in a TLS handshake, in bytes.
 // Chains of certificates are the longest part, and a dear one: crypto/x509 would
 // check a hundred signatures in one of the 256 KiB that crypto/tls takes.
@@ -106,9 +139,10 @@ type paced struct {
 	gone     *atomic.Bool // the handshake was displaced, or the listener closes
 
 	// owned by the handshake's goroutine
-	has  bool // a turn
-	over bool // the handshake is
-	read int  // bytes of the peer
+	has   bool      // a turn
+	since time.Time // it has it
+	over  bool      // the handshake is
+	read  int       // bytes of the peer
 }
 
 // Read implements [net.Conn].
@@ -143,7 +177,8 @@ func (p *paced) Write(b []byte) (int, error) {
 // enter waits for a turn, and tells whether it comes in time.
 func (p *paced) enter() error {
 	p.turns.enter(p.prefix)
-	p.has = true
+	p.turns.rest()
+	p.has, p.since = true, time.Now()
 	switch {
 	case p.gone.Load():
 		return net.ErrClosed
@@ -156,6 +191,7 @@ func (p *paced) enter() error {
 func (p *paced) leave() {
 	if p.has {
 		p.has = false
+		p.turns.add(time.Since(p.since))
 		p.turns.leave()
 	}
 }

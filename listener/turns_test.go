@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -214,5 +215,23 @@ func TestALateTurnIsNotUsed(t *testing.T) {
 			t.Errorf("%d turns are left", running)
 		}
 		_ = far.Close()
+	}
+}
+
+// TestOthersRunBetweenHandshakes: what is ready to run does so before much more is
+// computed.
+func TestOthersRunBetweenHandshakes(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	turns := NewTurns(1)
+	for range 100 {
+		var ran atomic.Bool
+		go func() { ran.Store(true) }()
+		turns.add(restAfter)
+		if turns.rest(); !ran.Load() {
+			t.Fatal("a goroutine that was ready did not run")
+		}
+	}
+	if turns.worked != 0 {
+		t.Errorf("%s of work is left to rest for", turns.worked)
 	}
 }

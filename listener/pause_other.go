@@ -1,0 +1,11 @@
+//go:build !linux
+
+package listener
+
+import "time"
+
+// pause lets others run.
+type pause struct{}
+
+// wait pauses for d.
+func (pause) wait(d time.Duration) { time.Sleep(d) }
