@@ -35,7 +35,7 @@ func (s *Server) keeper(a *config.ACME) (*acme.Keeper, error) {
 		}
 	}
 	if e := a.ExternalAccount; e != nil {
-		text, err := e.Key.Read(context.Background())
+		text, err := e.Key.Read(s.ctx)
 		if err != nil {
 			return nil, fmt.Errorf("tls.acme.external_account.key: %w", err)
 		}
@@ -110,9 +110,9 @@ func (s *Server) stopACME() {
 
 // renewed puts a new certificate before the clients of its listeners.
 func (s *Server) renewed(storage string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.hasStopped() {
 		return
 	}
 	for i := range s.cfg.Listeners {

@@ -1,6 +1,7 @@
 package sallyport
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 // buildAlone makes the world of cfg without a broker around it. The world comes
 // with the error as far as it could be built, nil if not at all.
 func buildAlone(cfg *config.Config) (*world, error) {
-	s := &Server{cfg: cfg, idle: true, hosts: authn.NewHosts(authn.HostsOptions{Offline: true})}
+	s := &Server{cfg: cfg, idle: true, ctx: context.Background(), hosts: authn.NewHosts(authn.HostsOptions{Offline: true})}
 	var err error
 	if s.pool, err = newPool(cfg); err != nil {
 		return nil, err

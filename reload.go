@@ -68,9 +68,9 @@ func (s *Server) ReloadFiles() error {
 // allow any more end as mqtt.on_policy_change says. When it returns, nothing that
 // was decided before happens any more.
 func (s *Server) Reload(cfg *config.Config) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.hasStopped() {
 		return errStopped
 	}
 	if err := cfg.Check(nil).Err(); err != nil {
@@ -93,6 +93,12 @@ func (s *Server) Reload(cfg *config.Config) error {
 	s.enforce(cfg, w)
 	s.watch.loaded(files)
 	return nil
+}
+
+func (s *Server) hasStopped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
 }
 
 // enforce puts world w in the place of the one in force.
@@ -119,7 +125,9 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	if w.compared != s.world.compared {
 		s.gate.Shadow().Reset()
 	}
+	s.mu.Lock()
 	s.cfg, s.world = cfg, w
+	s.mu.Unlock()
 	s.broker.SetListeners(s.engineListeners(cfg))
 	// First whose account is gone, whatever became of their certificates: who is not
 	// trusted any more may be allowed to stay, and leaves in parts otherwise.
@@ -158,7 +166,10 @@ func (s *Server) revokeUntrusted(cfg *config.Config, w *world, left func(*securi
 			return !stay[p.Listener] && maphash.String(seed, p.ClientID)%leavingParts == part && !left(p) && !w.trusts(p)
 		}, "the client certificate was revoked or is not trusted any more, or one is required now")
 		if all += n; n > leavingMany && part < leavingParts-1 {
-			time.Sleep(leavingPause)
+			select {
+			case <-time.After(leavingPause):
+			case <-s.ctx.Done():
+			}
 		}
 	}
 	return all

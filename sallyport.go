@@ -62,8 +62,9 @@ type Server struct {
 	disk         atomic.Pointer[disk.Store] // the present one; nil: state is in memory
 	storeKeys    storeKeys                  // those after that of storeOptions
 	tending      chan struct{}              // closed when nobody is to open the store again
-	ending       chan struct{}              // closed by Stop
-	idle         bool                       // nothing is asked of the network: for checks
+	ctx          context.Context            // ends with Stop
+	end          context.CancelFunc
+	idle         bool // nothing is asked of the network: for checks
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time
@@ -72,8 +73,12 @@ type Server struct {
 
 	serving sync.WaitGroup
 
-	// mu serialises reloads and guards the fields below.
-	mu      sync.Mutex
+	// changing serialises what changes the fields below; it is taken after reading
+	// and before mu, and may be held for as long as a reload takes. Whoever changes
+	// them holds mu too, which is all that reading them needs.
+	changing sync.Mutex
+
+	mu      sync.Mutex // guards the fields below
 	cfg     *config.Config
 	world   *world
 	stopped bool
@@ -103,7 +108,8 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, ending: make(chan struct{}), turns: listener.NewTurns(0)}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, turns: listener.NewTurns(0)}
+	s.ctx, s.end = context.WithCancel(context.Background())
 	if err := s.openLog(opt); err != nil {
 		return nil, err
 	}
@@ -242,7 +248,7 @@ func (s *Server) Start() error {
 	if err := s.startACME(); err != nil {
 		return err
 	}
-	s.serving.Go(func() { s.tendTLS(s.ending) })
+	s.serving.Go(func() { s.tendTLS(s.ctx.Done()) })
 	for i, d := range s.doors {
 		name := s.cfg.Listeners[i].Name
 		s.serving.Add(1)
@@ -312,7 +318,9 @@ func (s *Server) Stop() error {
 	s.stopped = true
 	s.mu.Unlock()
 	s.log.Info("stopping")
-	close(s.ending)
+	s.end()
+	s.changing.Lock() // a reload that is under way ends first, and none comes after it
+	s.changing.Unlock()
 	if s.tending != nil {
 		close(s.tending)
 	}

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -278,5 +279,39 @@ func TestWhatEndsSoonIsToldOnceADay(t *testing.T) {
 	short.s.tellEnds(newTender(), time.Now())
 	if log := short.log.String(); !strings.Contains(log, "msg=certificate_alarm listener=door what=crl") {
 		t.Errorf("a list that ends soon:\n%s", log)
+	}
+}
+
+// TestASlowPasswordCommandHoldsUpNobody: neither who asks for the status nor a stop.
+func TestASlowPasswordCommandHoldsUpNobody(t *testing.T) {
+	x := startTended(t, time.Now().Add(90*24*time.Hour), time.Hour)
+	path := filepath.Join(x.dir, "sallyport.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("key: server.key,"), []byte("key: server.key, password: {command: [/bin/sleep, \"9\"]},"), 1)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- x.s.ReloadFiles() }()
+	for x.s.changing.TryLock() { // it has not begun
+		x.s.changing.Unlock()
+		runtime.Gosched()
+	}
+	if len(x.s.status(time.Now()).Listeners) != 1 {
+		t.Error("no status")
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("the status waited for the command, or there was none: %v", err)
+	default:
+	}
+	if err := x.s.Stop(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "tls.password") {
+		t.Errorf("the reload that was stopped: %v", err)
 	}
 }

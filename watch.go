@@ -20,6 +20,10 @@ const (
 	watchEvery = time.Second
 	settled    = time.Second
 	restless   = 30 * time.Second
+	// A reload that was refused is tried again after retryFirst, then after twice as
+	// long each time: what was wrong need not have been in a file.
+	retryFirst = time.Minute
+	retryMost  = time.Hour
 )
 
 // watch knows of which content the world in force was made, and finds out
@@ -38,6 +42,8 @@ type watch struct {
 	unrest  time.Time // the first look after which nothing has rested; zero: all rests
 	mover   string    // a file that the last look saw changed
 	told    bool      // restlessFile has named one since
+	tries   int       // reloads that were refused one after the other
+	again   time.Time // when the next is due, zero if that is not settled
 }
 
 // sums is the content of files by path; zero for one that can't be read.
@@ -108,6 +114,7 @@ func (w *watch) loaded(r reading) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.inForce, w.refused = r.sums, nil
+	w.tries, w.again = 0, time.Time{}
 	// Between r and the use of a file it may have been another one; and it may
 	// have changed since, within the same tick of the file system's clock.
 	w.unsure = !sameStamps(r.stamps, now)
@@ -119,6 +126,25 @@ func (w *watch) refuse(s sums) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.refused, w.suspect = s, true
+	w.tries, w.again = w.tries+1, time.Time{}
+}
+
+// retry reports whether it is time to try again what was refused.
+func (w *watch) retry(now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.refused == nil:
+		w.tries, w.again = 0, time.Time{}
+		return false
+	case w.again.IsZero():
+		w.again = now.Add(min(retryMost, retryFirst<<min(w.tries-1, 10)))
+		return false
+	case now.Before(w.again):
+		return false
+	}
+	w.again = time.Time{}
+	return true
 }
 
 // present sums the files of the world in force as they are now.
@@ -233,7 +259,7 @@ func (s *Server) watchFiles(ctx context.Context) {
 			if s.config().Reload != config.ReloadAuto {
 				continue
 			}
-			if s.watch.look(now) && ctx.Err() == nil {
+			if (s.watch.look(now) || s.watch.retry(now)) && ctx.Err() == nil {
 				_ = s.ReloadFiles() // it has said why not
 			}
 			if path := s.watch.restlessFile(now); path != "" {

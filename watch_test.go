@@ -339,3 +339,38 @@ func TestATickThatWaitedIsNotTakenForItsTime(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
+	w := watching(t, map[string]string{"passwd": "a"})
+	begin := w.now
+	at := func(d time.Duration) bool { return w.retry(begin.Add(d)) }
+	if at(0) || at(100*time.Hour) {
+		t.Error("nothing was refused, and it is tried again")
+	}
+	w.write("passwd", "b")
+	w.refusal()
+	for _, x := range []struct {
+		after time.Duration
+		want  bool
+	}{
+		{0, false}, {59 * time.Second, false}, {60 * time.Second, true},
+	} {
+		if got := at(x.after); got != x.want {
+			t.Errorf("after %s: %t", x.after, got)
+		}
+	}
+	w.refusal()
+	if at(time.Hour) || at(time.Hour+119*time.Second) || !at(time.Hour+120*time.Second) {
+		t.Error("the second pause is not two minutes")
+	}
+	for range 20 {
+		w.refusal()
+	}
+	if at(10*time.Hour) || at(11*time.Hour-time.Second) || !at(11*time.Hour) {
+		t.Error("the longest pause is not an hour")
+	}
+	w.reload()
+	if at(100*time.Hour) || at(200*time.Hour) {
+		t.Error("a reload has succeeded since, and it is tried again")
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // buildTLS reads the key material of listener l.
 func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
-	opt, err := tlsOptions(l, s.cfg.FIPS)
+	opt, err := tlsOptions(s.ctx, l, s.cfg.FIPS)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
@@ -67,7 +67,7 @@ func (w *world) close() {
 }
 
 // tlsOptions is what the TLS section of l means. Its passwords are fetched.
-func tlsOptions(l *config.Listener, fips bool) (certs.ServerOptions, error) {
+func tlsOptions(ctx context.Context, l *config.Listener, fips bool) (certs.ServerOptions, error) {
 	t := l.TLS
 	o := certs.ServerOptions{
 		Name: l.Name, NoResumption: !t.Resumption, TicketFile: t.TicketKeys,
@@ -109,7 +109,7 @@ func tlsOptions(l *config.Listener, fips bool) (certs.ServerOptions, error) {
 			continue
 		}
 		var err error
-		if *x.to, err = x.from.Read(context.Background()); err != nil {
+		if *x.to, err = x.from.Read(ctx); err != nil {
 			return o, fmt.Errorf("tls.%s: %w", x.key, err)
 		}
 	}
