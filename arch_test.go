@@ -56,6 +56,7 @@ var thirdParty = map[string]string{
 	"golang.org/x/crypto/cryptobyte":             "certs/revocation",
 	"golang.org/x/crypto/scrypt":                 "certs/keystore", // for keys that OpenSSL encrypted with it
 	"golang.org/x/term":                          "cmd/sallyport",
+	"golang.org/x/text":                          "internal/scram",
 }
 
 // onlyCaller says which function of broker may call what. A message reaches a
