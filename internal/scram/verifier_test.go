@@ -67,6 +67,13 @@ func TestParseVerifierRefuses(t *testing.T) {
 	}
 }
 
+func TestParseVerifierAllocatesNothingForLongTexts(t *testing.T) {
+	long := strings.Replace(vectors[0].verifier, "W22Z", strings.Repeat("W22Z", 1<<18), 1)
+	if n := testing.AllocsPerRun(1, func() { _, _ = ParseVerifier(long) }); n != 0 {
+		t.Errorf("%v allocations for %d bytes", n, len(long))
+	}
+}
+
 func TestLongestVerifier(t *testing.T) {
 	v := &Verifier{Hash: SHA512, Salt: counting(MaxSalt), Iterations: MaxIterations, StoredKey: counting(64), ServerKey: counting(64)}
 	if text := v.Encode(); len(text) != maxVerifier || parsed(t, text).Encode() != text {
