@@ -17,7 +17,9 @@ import (
 // for the first: characters count as assigned by today's Unicode, not by that
 // of 2002, so that a password may hold what keyboards now offer; unassigned
 // ones are refused in names too, because how they normalise is not settled; and
-// U+200B is refused, which the tables both remove and turn into a space.
+// U+200B is refused, which the tables both remove and turn into a space. Five
+// ideographs (U+2F868 and others) normalise as Unicode's corrigendum 4 has them.
+// Of the characters of 2002 all others give what Python's stringprep tables do.
 func prepare(s string) (prepared string, ok bool) {
 	if s == "" || len(s) > MaxMessage || !utf8.ValidString(s) {
 		return "", false
