@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,12 +111,20 @@ func newKey(material any, id string, algorithms []Algorithm) (Key, error) {
 	return Key{id: id, algorithms: all, material: material, thumbprint: thumbprint(material)}, nil
 }
 
-// checkMaterial refuses RSA keys that are too weak, or take too long.
+// checkMaterial refuses keys that are too weak, or take too long.
 func checkMaterial(material any) error {
-	k, ok := material.(*rsa.PublicKey)
-	if !ok {
-		return nil
+	switch m := material.(type) {
+	case *rsa.PublicKey:
+		return checkRSA(m)
+	case ed25519.PublicKey:
+		if isSmallOrder(m) {
+			return errors.New("an Ed25519 key of a small order, for which everybody can make signatures")
+		}
 	}
+	return nil
+}
+
+func checkRSA(k *rsa.PublicKey) error {
 	switch bits := k.N.BitLen(); {
 	case bits < minRSA || bits > maxRSA:
 		return fmt.Errorf("an RSA key of %d bits, not %d to %d", bits, minRSA, maxRSA)
@@ -125,6 +134,25 @@ func checkMaterial(material any) error {
 		return errors.New("an RSA key with an exponent that is even, or less than 65537")
 	}
 	return nil
+}
+
+// isSmallOrder reports whether the key is one of the points whose order divides 8,
+// in any of their forms: a signature can be right for
+// such a key though nobody has a private one.
+func isSmallOrder(k ed25519.PublicKey) bool {
+	const zeros, ones = "000000000000000000000000000000000000000000000000000000000000", "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+	y := bytes.Clone(k)
+	y[len(y)-1] &= 0x7f // the sign of x
+	switch hex.EncodeToString(y) {
+	case "01" + zeros + "00", // order 1
+		"ec" + ones + "7f",  // order 2
+		"00" + zeros + "00", // order 4
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", // order 8
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"ed" + ones + "7f", "ee" + ones + "7f": // 0 and 1, not reduced
+		return true
+	}
+	return false
 }
 
 // thumbprint hashes the members that RFC 7638 3.2 and RFC 8037 2 name, sorted.

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -189,6 +190,48 @@ func TestNothingShowsASecret(t *testing.T) {
 			t.Errorf("%s %v", b, err)
 		}
 	}
+}
+
+// TestEd25519KeysOfSmallOrder: for each, R of the identity and S of zero is a signature
+// of one message in eight, at least; so without the check everybody could make tokens.
+func TestEd25519KeysOfSmallOrder(t *testing.T) {
+	for _, y := range []string{
+		"0100000000000000000000000000000000000000000000000000000000000000",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	} {
+		k, err := hex.DecodeString(y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !forgeable(k) {
+			t.Errorf("%s is no key of a small order: the table is wrong", y)
+		}
+		for _, sign := range []byte{0, 0x80} {
+			k[31] ^= sign
+			if _, err := newKey(ed25519.PublicKey(k), "", nil); err == nil {
+				t.Errorf("%x: accepted", k)
+			}
+		}
+	}
+	if k := keys(t, keyEd).Keys()[0].material.(ed25519.PublicKey); forgeable(k) {
+		t.Error("a right key takes a signature of nobody")
+	}
+}
+
+func forgeable(k ed25519.PublicKey) bool {
+	sig := make([]byte, ed25519.SignatureSize)
+	sig[0] = 1
+	for i := range 256 {
+		if ed25519.Verify(k, []byte{byte(i)}, sig) {
+			return true
+		}
+	}
+	return false
 }
 
 func TestPEM(t *testing.T) {
