@@ -170,7 +170,7 @@ func TestAttacksOnTheForm(t *testing.T) {
 		"JSON serialization":  {`{"payload":"` + head + `","signatures":[]}`, Malformed},
 		"16 KiB and a byte":   {strings.Repeat("A", MaxToken+1), Malformed},
 		"huge":                {w.hs(hsHeader, `{"x":"`+strings.Repeat("a", MaxToken)+`"}`), Malformed},
-		"deep claims":         {w.hs(hsHeader, `{"x":`+deep[1:len(deep)-1]+`,"y":`+deep+`}`), Malformed},
+		"deep claims":         {w.hs(hsHeader, strings.Replace(good, `"sub"`, `"x":`+deep[1:len(deep)-1]+`,"sub"`, 1)), Malformed},
 		"deep header":         {w.hs(`{"alg":"HS256","x":`+deep+`}`, good), Malformed},
 		"very deep":           {w.hs(hsHeader, strings.Repeat("[", 11000)), Malformed},
 		"claims are a list":   {w.hs(hsHeader, `[`+good+`]`), Malformed},
@@ -195,6 +195,24 @@ func TestAttacksOnTheForm(t *testing.T) {
 		if got, err := w.verify(t, c.token, nil); got != nil || reason(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
+	}
+}
+
+// TestLengthOfTokens: the bound is that of the token, whatever its parts have.
+func TestLengthOfTokens(t *testing.T) {
+	w := newWorld(t)
+	long := func(n int) string {
+		return w.hs(hsHeader, strings.Replace(good, `"sub"`, `"x":"`+strings.Repeat("x", n)+`","sub"`, 1))
+	}
+	n := 0
+	for len(long(n+1)) <= MaxToken {
+		n += max(1, (MaxToken-len(long(n+1)))/2)
+	}
+	if _, err := w.verify(t, long(n), nil); err != nil {
+		t.Errorf("%d bytes: %v", len(long(n)), err)
+	}
+	if _, err := w.verify(t, long(n+1), nil); reason(err) != Malformed {
+		t.Errorf("%d bytes: %v", len(long(n+1)), err)
 	}
 }
 

@@ -69,6 +69,7 @@ func TestClaims(t *testing.T) {
 		{"exp is 0", "1800000600", `0`, nil, Expired},
 		{"exp has an exponent", "1800000600", `1.8e300`, nil, Malformed},
 		{"exp has an exponent behind a fraction", "1800000600", `1800000600.0e9`, nil, Malformed},
+		{"exp has an exponent behind nanoseconds", "1800000600", `1800000600.0000000000e9`, nil, Malformed},
 		{"exp is in milliseconds", "1800000600", `1800000600000`, nil, Malformed},
 		{"exp is 2^63", "1800000600", `9223372036854775808`, nil, Malformed},
 		{"exp is 2^64 and more", "1800000600", `18446744075509551616`, nil, Malformed},

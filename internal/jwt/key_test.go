@@ -86,8 +86,9 @@ func TestKeysThatAreRefused(t *testing.T) {
 		"RSA, exponent 1":            rsaKey(n(2048), "AQ"),
 		"RSA, exponent 3":            rsaKey(n(2048), "Aw"),
 		"RSA, exponent 65536":        rsaKey(n(2048), "AQAA"),
+		"RSA, exponent 65538":        rsaKey(n(2048), "AQAC"),
 		"RSA, exponent of 32 bits":   rsaKey(n(2048), "_____w"),
-		"RSA, exponent of 72 bits":   rsaKey(n(2048), "AQAAAAAAAAAB"),
+		"RSA, exponent of 72 bits":   rsaKey(n(2048), "AQAAAAAAAQAB"),
 		"RSA, no exponent":           rsaKey(n(2048), ""),
 		"EC, no y":                   `{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}`,
 		"EC, not on the curve":       strings.Replace(keyA3, "x_FEz", "x_FEy", 1),
@@ -279,6 +280,7 @@ func TestPEM(t *testing.T) {
 		"no key":           block("PUBLIC KEY", []byte("key"), nil),
 		"P-224":            pkix(&p224.PublicKey),
 		"RSA of 1024 bits": pkix(small),
+		"too many":         strings.Repeat(pkix(w.ed.Public()), MaxKeys+1),
 		"long":             strings.Repeat("\n", MaxKeyFile) + certificate,
 	} {
 		if got, err := ParsePEM([]byte(text), ""); err == nil || got != nil {
