@@ -320,6 +320,7 @@ func (s *Server) Stop() error {
 	s.log.Info("stopping")
 	s.end()
 	s.changing.Lock() // a reload that is under way ends first, and none comes after it
+	last := s.world
 	s.changing.Unlock()
 	if s.tending != nil {
 		close(s.tending)
@@ -340,7 +341,7 @@ func (s *Server) Stop() error {
 	}
 	s.pool.Close()
 	s.authn.Close()
-	s.world.close()
+	last.close()
 	var err error
 	if s.loops != nil {
 		err = s.loops.Close()
