@@ -75,10 +75,10 @@ type Stapling struct {
 
 // Server is the TLS side of one listener. It is safe for concurrent use.
 //
-// A session ticket is good for one listener with one set of client CAs and rules.
-// Everything that is asked of a client's certificate is asked in resumed
-// sessions as in new ones, and so are version, suite and group: a session that
-// was begun under other rules is refused.
+// A session ticket is good for one listener with one set of client CAs and rules:
+// under others its client begins anew. Everything that is asked of a client's
+// certificate is asked in resumed sessions as in new ones, and so are version,
+// suite and group.
 type Server struct {
 	base  *tls.Config
 	world atomic.Pointer[world]

@@ -40,7 +40,7 @@ func loadTrust(o *ServerOptions) (*trust, []Warning, error) {
 	t, warnings := newTrust(o, store.Certificates), fromStore(found)
 	for _, c := range t.anchors {
 		if o.Now().After(c.NotAfter) {
-			warnings = append(warnings, Warning{File: o.ClientCAFile, Text: "the CA certificate " + chainText(c) + " in it has expired"})
+			warnings = append(warnings, Warning{File: o.ClientCAFile, Text: "the CA certificate " + c.Subject.String() + " in it has expired"})
 		}
 	}
 	if files := o.Revocation.CRLFiles; len(files) > 0 {

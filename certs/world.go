@@ -3,7 +3,6 @@ package certs
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"slices"
 
@@ -285,6 +284,3 @@ func fromStore(list []keystore.Warning) []Warning {
 	}
 	return all
 }
-
-// chainText names a certificate for people.
-func chainText(c *x509.Certificate) string { return c.Subject.String() }

@@ -170,6 +170,9 @@ func (k *checker) folder(key, path string) {
 
 func (k *checker) clientCertificates(key string, t *TLS) {
 	if t.ClientAuth == ClientAuthNone {
+		wrong := func(name string) {
+			k.wrong(key+"."+name, "has no use while client_auth is none; set it to optional or require")
+		}
 		for _, x := range []struct {
 			name string
 			set  bool
@@ -178,7 +181,12 @@ func (k *checker) clientCertificates(key string, t *TLS) {
 			{"crl_distribution_points", t.CRLDistributionPoints}, {"ocsp", t.OCSP != OCSPNone},
 		} {
 			if x.set {
-				k.wrong(key+"."+x.name, "has no use while client_auth is none; set it to optional or require")
+				wrong(x.name)
+			}
+		}
+		for _, name := range []string{"crl_missing", "crl_expired", "ocsp_timeout", "revocation_networks", "recheck_interval", "on_trust_change"} {
+			if k.set(key + "." + name) {
+				wrong(name)
 			}
 		}
 		return
