@@ -3,6 +3,7 @@ package sallyport
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"sallyport/certs"
 	"sallyport/config"
@@ -127,7 +128,7 @@ func (w *world) warn(list ...authn.Warning) {
 func (s *Server) sameFile(a config.Authenticator) bool {
 	for _, b := range s.cfg.Authenticators {
 		if b.Name == a.Name {
-			return b == a
+			return reflect.DeepEqual(b, a)
 		}
 	}
 	return false

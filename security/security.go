@@ -28,8 +28,23 @@ type Principal struct {
 	Method   string // name of the authenticator that accepted
 	Username string // as placeholders see it: Name, or empty for anonymous
 	Expires  uint32 // of the credential, in seconds since 1970, 0: never
-	Secure   bool   // TLS, or a local transport
-	Internal bool   // the broker itself ($SYS)
+	// Account is the version of the account that was asked about it; 0: none is known
+	// under the name.
+	Account uint64
+	Token   *Token // of the credential that vouches for it; nil without one
+	// Granted is what the credential itself allows and denies; nil: nothing. It is asked
+	// by a policy that says so, and not kept while the client is away.
+	Granted  Policy
+	Secure   bool // TLS, or a local transport
+	Internal bool // the broker itself ($SYS)
+}
+
+// Token is what is known of a verified token that a principal came with, so that it
+// can be revoked. The token itself is not kept.
+type Token struct {
+	ID     string   // RFC 7519, 4.1.7 (jti); empty without one
+	Issuer string   // RFC 7519, 4.1.1 (iss)
+	Key    [32]byte // thumbprint of the key that verified it, RFC 7638
 }
 
 // CertChain is certificates from a leaf to its anchor. A principal points to it:

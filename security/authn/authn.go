@@ -95,6 +95,10 @@ var (
 	// ErrBusy says that the attempt found no place in the queue. The broker
 	// answers server busy (MQTT 5.0: 0x89, before: 0x03).
 	ErrBusy = errors.New("authn: queue is full")
+	// ErrUnavailable says that who would know could not be asked, or did not answer in
+	// time. The broker answers server unavailable (MQTT 5.0: 0x88, before: 0x03). A
+	// member's error that is neither a *Refused nor ErrNotMine counts as one.
+	ErrUnavailable = errors.New("authn: can't be asked")
 	// ErrCanceled says that the attempt was given up before it was worked on.
 	ErrCanceled = errors.New("authn: attempt was canceled")
 	// ErrClosed says that the pool has ended.
@@ -134,4 +138,20 @@ type Quick interface {
 // grows with each change. What was decided under an older one is decided again.
 type Generational interface {
 	Generation() uint64
+}
+
+// Keeping is an Authenticator that can tell, without its credential, whether it
+// still stands for a principal that it once accepted: the name is still known, the
+// key that verified its token is still there. It may not wait for anything.
+type Keeping interface {
+	Keeps(p *security.Principal) bool
+}
+
+// Introducing is an Authenticator that tells what it would do with a client, as far
+// as that can be told without a credential: without a password the right one is
+// presumed. text is in words ("knows alice; the password is not checked here"),
+// empty for what err says; remedy is what would have to change for it to accept,
+// empty if nothing that can be said in a line would do. No secret is in either.
+type Introducing interface {
+	Introduce(ctx context.Context, c *Credentials) (p *security.Principal, text, remedy string, err error)
 }

@@ -10,9 +10,11 @@ import (
 // (4.12): it begins exchanges. A Member that also implements it is offered to
 // clients by the chain.
 type EnhancedAuthenticator interface {
-	// Method is the authentication method's name, such as SCRAM-SHA-256.
-	Method() string
-	// Start begins an exchange for a CONNECT that names the method.
+	// Serves reports whether it knows an authentication method, by its name as clients
+	// send it, such as SCRAM-SHA-256; compared bytewise.
+	Serves(method string) bool
+	// Start begins an exchange for a CONNECT, or a re-authentication, that names such
+	// a method in c.AuthMethod. It keeps no part of c.AuthData.
 	Start(c *Credentials) (Exchange, error)
 }
 
@@ -26,11 +28,10 @@ type Exchange interface {
 	Next(ctx context.Context, data []byte) (reply []byte, p *security.Principal, err error)
 }
 
-// Enhanced is the chain's member for an authentication method. The name is
-// compared bytewise.
+// Enhanced is the chain's member for an authentication method.
 func (c *Chain) Enhanced(method string) (EnhancedAuthenticator, bool) {
 	for _, m := range c.members {
-		if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Method() == method {
+		if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Serves(method) {
 			return e, true
 		}
 	}

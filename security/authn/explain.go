@@ -30,8 +30,8 @@ func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Princip
 		return nil, append(said, unreached(c.members)...)
 	}
 	for i, m := range c.members {
-		p, text, err := introduce(ctx, m.Authenticator, cr)
-		s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil, Opposite: remedy(m.Authenticator, cr, err)}
+		p, text, remedy, err := introduce(ctx, m.Authenticator, cr)
+		s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil, Opposite: remedy}
 		r := c.conclude(m, p, err, cr)
 		if s.Text == "" {
 			s.Text = reason(err)
@@ -119,63 +119,57 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// remedy is what would have to change for a to accept cr, which it did not
-// because of err.
-func remedy(a Authenticator, cr *Credentials, err error) string {
-	p, ok := a.(*Passwords)
-	switch {
-	case err == nil || !ok:
-		return ""
-	case !cr.HasUsername:
-		return "send the name and the password of a user in " + p.opts.Path
-	case errors.Is(err, ErrNotMine):
-		return "add the user: sallyport passwd " + p.opts.Path + " " + cr.Username
-	}
-	return "send the password that " + p.opts.Path + " has for " + cr.Username
-}
-
 // introduce asks a, as far as it can answer without a credential, who cr is.
-func introduce(ctx context.Context, a Authenticator, cr *Credentials) (p *security.Principal, text string, err error) {
-	switch a := a.(type) {
-	case *Passwords:
-		switch {
-		case !cr.HasUsername:
-			return nil, "knows nobody without a user name", ErrNotMine
-		case !a.Has(cr.Username):
-			return nil, "does not know " + cr.Username, ErrNotMine
-		case !cr.HasPassword:
-			p, err := a.verdict(cr, true, false)
-			return p, "knows " + cr.Username + "; the password is not checked here", err
-		}
-		p, err = a.Authenticate(ctx, cr)
-		if err == nil {
-			text = "knows " + cr.Username + ", and the password is right"
-		}
-		return p, text, err
-	case Anonymous:
-		p, err = a.Authenticate(ctx, cr)
-		switch {
-		case err != nil:
-			text = "accepts only clients without credentials"
-		case p.Name != "":
-			text = "believes the name " + p.Name + " without a check"
-		default:
-			text = "accepts clients without credentials"
-		}
-		return p, text, err
-	case Identity:
-		p, err = a.Authenticate(ctx, cr)
-		switch {
-		case errors.Is(err, ErrNotMine):
-			text = "the client shows no certificate"
-		case err == nil:
-			text = "the certificate names " + p.Name
-		}
-		return p, text, err
+func introduce(ctx context.Context, a Authenticator, cr *Credentials) (p *security.Principal, text, remedy string, err error) {
+	if i, ok := a.(Introducing); ok {
+		return i.Introduce(ctx, cr)
 	}
 	if !cr.HasPassword {
-		return nil, "can't tell without the credential", errors.New("can't tell without the credential")
+		return nil, "can't tell without the credential", "", errors.New("can't tell without the credential")
 	}
 	p, err = a.Authenticate(ctx, cr)
-	return p, "", err
+	return p, "", "", err
+}
+
+// Introduce implements Introducing.
+func (p *Passwords) Introduce(ctx context.Context, cr *Credentials) (who *security.Principal, text, remedy string, err error) {
+	switch {
+	case !cr.HasUsername:
+		return nil, "knows nobody without a user name", "send the name and the password of a user in " + p.opts.Path, ErrNotMine
+	case !p.Has(cr.Username):
+		return nil, "does not know " + cr.Username, "add the user: sallyport passwd " + p.opts.Path + " " + cr.Username, ErrNotMine
+	case !cr.HasPassword:
+		who, err := p.verdict(cr, true, false)
+		return who, "knows " + cr.Username + "; the password is not checked here", "", err
+	}
+	if who, err = p.Authenticate(ctx, cr); err != nil {
+		return nil, "", "send the password that " + p.opts.Path + " has for " + cr.Username, err
+	}
+	return who, "knows " + cr.Username + ", and the password is right", "", nil
+}
+
+// Introduce implements Introducing.
+func (a Anonymous) Introduce(_ context.Context, cr *Credentials) (p *security.Principal, text, remedy string, err error) {
+	p, err, _ = a.Quick(cr)
+	switch {
+	case err != nil:
+		text = "accepts only clients without credentials"
+	case p.Name != "":
+		text = "believes the name " + p.Name + " without a check"
+	default:
+		text = "accepts clients without credentials"
+	}
+	return p, text, "", err
+}
+
+// Introduce implements Introducing.
+func (id Identity) Introduce(_ context.Context, cr *Credentials) (p *security.Principal, text, remedy string, err error) {
+	p, err, _ = id.Quick(cr)
+	switch {
+	case errors.Is(err, ErrNotMine):
+		text = "the client shows no certificate"
+	case err == nil:
+		text = "the certificate names " + p.Name
+	}
+	return p, text, "", err
 }

@@ -36,19 +36,25 @@ func (c *Chain) Keeps(p *security.Principal) error {
 
 // keeps reports whether a still stands for p, as far as it can tell.
 func keeps(a Authenticator, p *security.Principal) bool {
-	switch a := a.(type) {
-	case *Passwords:
-		return p.Realm == a.Realm() && a.Has(p.Name)
-	case Anonymous:
-		return p.Name == "" || a.BelieveUsername
-	case Identity:
-		if p.Cert == nil {
-			return false
-		}
-		name, err := a.name(p.Cert)
-		return err == nil && name == p.Name
+	k, ok := a.(Keeping)
+	return !ok || k.Keeps(p)
+}
+
+// Keeps reports whether the file still has p's user.
+func (p *Passwords) Keeps(who *security.Principal) bool {
+	return who.Realm == p.Realm() && p.Has(who.Name)
+}
+
+// Keeps reports whether p would be accepted again.
+func (a Anonymous) Keeps(p *security.Principal) bool { return p.Name == "" || a.BelieveUsername }
+
+// Keeps reports whether p's certificate still has the name.
+func (id Identity) Keeps(p *security.Principal) bool {
+	if p.Cert == nil {
+		return false
 	}
-	return true
+	name, err := id.name(p.Cert)
+	return err == nil && name == p.Name
 }
 
 // Since is what changed from another authenticator, whose place p takes, to p.
