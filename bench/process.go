@@ -104,3 +104,13 @@ func (r *run) sample() cost {
 	}
 	return c
 }
+
+// CPU is what all threads of a process of this machine have used, ended ones included.
+// It is known on Linux alone.
+func CPU(pid int) (time.Duration, error) {
+	p, err := openProcess(pid)
+	if err != nil {
+		return 0, err
+	}
+	return p.sample().cpu, nil
+}
