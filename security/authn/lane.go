@@ -22,7 +22,10 @@ type LaneOptions struct {
 	Workers int // asked at the same time, if Pool is nil; 1 to 1024
 	Queue   int // how many may wait then; at least 1
 	// Timeout is how long one answer may take, the wait in the queue included; 0: for
-	// ever. Who gets none in time counts as unavailable.
+	// ever. A member that gives none in time counts as unavailable. Where the pool is
+	// shared the time goes into the work of this process, and who waits too long is told
+	// to come again: else a fleet that connects at once would have a password file count
+	// as down, and lock itself and all others out.
 	Timeout time.Duration
 	// After Failures answers in a row that did not come, the member is not asked for
 	// Pause; then one client tries whether it is back, and each time that it is not the
@@ -264,6 +267,10 @@ func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.
 		timer = time.AfterFunc(l.opts.Timeout, func() {
 			started.Lock()
 			defer started.Unlock()
+			if !l.own {
+				finish(ErrBusy)
+				return
+			}
 			finish(&Unavailable{Member: l.opts.Name, Err: errLate})
 		})
 	}

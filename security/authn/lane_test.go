@@ -341,3 +341,39 @@ func TestLanesThatCantBe(t *testing.T) {
 		}
 	}
 }
+
+// A fleet that connects at once waits for the hashes of each other: that is no failure
+// of the password file, which answers the next one as if nothing had been.
+func TestAFleetThatWaitsForHashesClosesNoLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := openFile(t, writeFile(t, "alice:"+mustHash(t, PBKDF2SHA512, "wonder")), nil)
+		pool := newPool(t, 1, 100)
+		defer pool.Close()
+		lane := newLane(t, LaneOptions{Name: "passwords", Pool: pool, Timeout: time.Second})
+		defer lane.Close()
+		c, err := NewChain(ChainOptions{Members: []Member{{Authenticator: file, Lane: lane}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newService(t, ServiceOptions{Pool: pool, Chains: map[string]*Chain{"l": c}})
+		release := hold(t, pool)
+		defer release()
+		var waiting []<-chan answer
+		for i := range 20 {
+			out, _ := begin(s, from(login("alice", "wonder"), fmt.Sprintf("192.0.2.%d", i)))
+			waiting = append(waiting, out)
+		}
+		for _, out := range waiting {
+			if a := <-out; !errors.Is(a.err, ErrBusy) {
+				t.Errorf("who waited too long for a hash: %v, want to be told to come again", a.err)
+			}
+		}
+		release()
+		if a := <-first(begin(s, from(login("alice", "wonder"), "192.0.2.1"))); a.err != nil {
+			t.Errorf("the next one: %v", a.err)
+		}
+		if st := lane.Stats(); st.Down || st.Failed != 0 || st.Busy != 20 || st.Accepted != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
