@@ -57,6 +57,7 @@ type Server struct {
 	hasPID     bool // New has written pid_file: it is not another broker's
 
 	version      string
+	hashing      func(working bool) // of Options
 	decisions    security.Decisions
 	control      *control.Server            // nil without control.socket
 	storeOptions disk.Options               // of storage.type disk
@@ -97,6 +98,9 @@ type Options struct {
 	// Ticks is the clock of watching files, which are looked at when a time comes;
 	// nil is a second's ticker.
 	Ticks <-chan time.Time
+	// Hashing is told true when passwords begin to be hashed, and false when no hash is
+	// left to do, one call at a time; nil: nobody.
+	Hashing func(working bool)
 }
 
 // ErrRisk says that a listener has a danger that the configuration does not
@@ -109,7 +113,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, turns: listener.NewTurns(0)}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, hashing: opt.Hashing, turns: listener.NewTurns(0)}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	if err := s.openLog(opt); err != nil {
 		return nil, err
@@ -155,7 +159,7 @@ func (s *Server) judgeRisks(cfg *config.Config) error {
 // assemble builds the world and what keeps it.
 func (s *Server) assemble() (err error) {
 	cfg := s.cfg
-	if s.pool, err = newPool(cfg); err != nil {
+	if s.pool, err = newPool(cfg, s.hashing); err != nil {
 		return err
 	}
 	if s.right, err = authn.NewCache(cacheOptions(cfg, cfg.Hashing.CacheTTL)); err != nil {

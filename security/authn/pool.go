@@ -11,6 +11,9 @@ type PoolOptions struct {
 	Workers int   // hashes computed at once; at least 1
 	Memory  int64 // bytes for all workers' hashes together
 	Queue   int   // jobs that may wait; at least 1
+	// Working is told true when a worker begins while no other works, and false when the
+	// last one has found nothing more to do; one call at a time. It may not wait for the pool.
+	Working func(bool)
 }
 
 // Pool runs jobs on a fixed number of workers. What waits is queued by network
@@ -21,6 +24,7 @@ type PoolOptions struct {
 type Pool struct {
 	memoryPerWorker int64
 	limit           int
+	told            func(working bool) // or nil
 	running         sync.WaitGroup
 
 	mu     sync.Mutex // guards the fields below
@@ -29,6 +33,7 @@ type Pool struct {
 	ring   []*flow // those with jobs; served from index turn on
 	turn   int
 	queued int
+	busy   int // workers that have a job
 	closed bool
 }
 
@@ -60,6 +65,7 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	p := &Pool{
 		memoryPerWorker: o.Memory / int64(o.Workers),
 		limit:           o.Queue,
+		told:            o.Working,
 		flows:           map[netip.Prefix]*flow{},
 	}
 	if p.memoryPerWorker < leastMemory {
@@ -148,15 +154,23 @@ func (p *Pool) displace(waiting int) *Job {
 	return job
 }
 
-// next waits for the job whose turn it is; nil ends the worker.
-func (p *Pool) next() *Job {
+// next waits for the job whose turn it is; nil ends the worker. had says that the
+// worker comes from another job.
+func (p *Pool) next(had bool) *Job {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.queued == 0 && !p.closed {
+	for p.queued == 0 || p.closed {
+		if had {
+			p.count(-1)
+			had = false
+		}
+		if p.closed {
+			return nil
+		}
 		p.work.Wait()
 	}
-	if p.closed {
-		return nil
+	if !had {
+		p.count(1)
 	}
 	if p.turn >= len(p.ring) {
 		p.turn = 0
@@ -178,8 +192,17 @@ func (p *Pool) next() *Job {
 	return job
 }
 
+// count adds a worker that has a job, or takes one away, and tells; mu is held.
+func (p *Pool) count(n int) {
+	was := p.busy > 0
+	p.busy += n
+	if is := p.busy > 0; is != was && p.told != nil {
+		p.told(is)
+	}
+}
+
 func (p *Pool) worker() {
-	for job := p.next(); job != nil; job = p.next() {
+	for job := p.next(false); job != nil; job = p.next(true) {
 		job.Run()
 	}
 }

@@ -130,6 +130,45 @@ func TestPoolCloses(t *testing.T) {
 	p.Close() // a second time changes nothing
 }
 
+// Work that follows on work is one piece; the end of the pool ends it, too.
+func TestPoolTellsWhenItWorks(t *testing.T) {
+	told := make(chan bool, 10)
+	p, err := NewPool(PoolOptions{Workers: 2, Memory: 64 << 20, Queue: 10, Working: func(working bool) { told <- working }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		first, second := hold(t, p), hold(t, p)
+		done := make(chan struct{})
+		if err := p.Submit(prefix("192.0.2.1"), &Job{Run: func() { close(done) }}); err != nil {
+			t.Fatal(err)
+		}
+		if !<-told {
+			t.Error("the first job is told as the end")
+		}
+		first()
+		<-done
+		if len(told) > 0 {
+			t.Errorf("told %t while a worker has a job", <-told)
+		}
+		second()
+		if <-told {
+			t.Error("the end is told as a beginning")
+		}
+	}
+	release := hold(t, p)
+	if !<-told {
+		t.Error("the next job is told as the end")
+	}
+	closed := make(chan struct{})
+	go func() { p.Close(); close(closed) }()
+	release()
+	<-closed
+	if len(told) != 1 || <-told {
+		t.Error("a pool that is closed does not tell that it has ended its work")
+	}
+}
+
 func TestPoolBounds(t *testing.T) {
 	for _, o := range []PoolOptions{
 		{Workers: 0, Memory: 1 << 30, Queue: 1},
