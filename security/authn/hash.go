@@ -235,7 +235,19 @@ func HashWithin(lim Limits, a Algorithm, password []byte, p Params) (string, err
 }
 
 func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error) {
-	h := hash{algorithm: a, salt: make([]byte, 16)} // as RFC 9106, 3.1 recommends
+	h, err := newHash(a, p, lim)
+	if err != nil {
+		return "", err
+	}
+	if h.ambiguous(password) {
+		return "", errors.New("sha512-pbkdf2 can't hold a password that ends in NUL")
+	}
+	return h.seal(password)
+}
+
+// newHash is a hash that is still to be sealed, within the limits.
+func newHash(a Algorithm, p Params, lim Limits) (*hash, error) {
+	h := &hash{algorithm: a, salt: make([]byte, 16)} // as RFC 9106, 3.1 recommends
 	switch a {
 	case Argon2id:
 		h.params = p.withDefaults(a)
@@ -246,18 +258,12 @@ func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error
 	case SHA512:
 		h.salt = make([]byte, mosquittoSalt)
 	default:
-		return "", fmt.Errorf("unknown password algorithm %q", a)
+		return nil, fmt.Errorf("no password is stored anew by %q", a)
 	}
 	if err := h.fitFIPS(lim); err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := h.checkParams(lim); err != nil {
-		return "", err
-	}
-	if h.ambiguous(password) {
-		return "", errors.New("sha512-pbkdf2 can't hold a password that ends in NUL")
-	}
-	return h.seal(password)
+	return h, h.checkParams(lim)
 }
 
 // seal fills in a fresh salt and the sum of password.

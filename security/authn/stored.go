@@ -61,6 +61,13 @@ func (s Stored) WeakerThan(a Algorithm, p Params) bool {
 	return s.h.work() < best.work()
 }
 
+// Allows is an error if no new password can be stored by a with the costs p (zero
+// fields are the defaults) within l.
+func (l Limits) Allows(a Algorithm, p Params) error {
+	_, err := newHash(a, p, l.withDefaults())
+	return err
+}
+
 // String says how it is stored.
 func (s Stored) String() string { return "a password stored by " + string(s.h.algorithm) }
 
