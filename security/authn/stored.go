@@ -29,6 +29,9 @@ func (s Stored) Guessable() bool { return s.h.guessable() }
 // Algorithm is how it is stored.
 func (s Stored) Algorithm() Algorithm { return s.h.algorithm }
 
+// Salt is the length of its salt in bytes.
+func (s Stored) Salt() int { return len(s.h.salt) }
+
 // Encode is the text form; for a password that was written in another program's form,
 // ours.
 func (s Stored) Encode() string { return s.h.encode() }

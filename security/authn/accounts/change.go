@@ -34,17 +34,22 @@ type draft struct {
 func (db *Database) change(f func(*draft) error) error {
 	db.changing.Lock()
 	defer db.changing.Unlock()
-	d := &draft{
-		db: db, version: db.version,
-		users: map[string]*User{}, groups: map[string]*Group{}, roles: map[string]*Role{},
-	}
-	if db.upgrade != nil && db.upgrade.closed() {
+	if db.upgrade.closed() {
 		return ErrClosed
 	}
+	d := db.draft()
 	if err := f(d); err != nil {
 		return err
 	}
 	return d.commit()
+}
+
+// draft is an empty one; db.changing is held.
+func (db *Database) draft() *draft {
+	return &draft{
+		db: db, version: db.version,
+		users: map[string]*User{}, groups: map[string]*Group{}, roles: map[string]*Role{},
+	}
 }
 
 // next is a version that nothing ever had.
