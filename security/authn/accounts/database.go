@@ -112,12 +112,11 @@ func (db *Database) Close() { db.upgrade.close() }
 func (db *Database) load() error {
 	o := db.opts
 	err := o.Keeper.Load(func(r Record) error {
-		switch {
-		case len(db.users) > o.MaxUsers, len(db.groups) > o.MaxGroups, len(db.roles) > o.MaxRoles:
-			return fmt.Errorf("more than %d users, %d groups or %d roles: %w", o.MaxUsers, o.MaxGroups, o.MaxRoles, ErrFull)
-		}
 		if err := db.read(r); err != nil {
-			return fmt.Errorf("accounts: record %.40q of table %.40q: %w", r.Name, r.Table, err)
+			return fmt.Errorf("accounts: record %.80q of table %.40q: %w", r.Name, r.Table, err)
+		}
+		if len(db.users) > o.MaxUsers || len(db.groups) > o.MaxGroups || len(db.roles) > o.MaxRoles {
+			return fmt.Errorf("more than %d users, %d groups or %d roles are kept: %w", o.MaxUsers, o.MaxGroups, o.MaxRoles, ErrFull)
 		}
 		return nil
 	})
