@@ -330,7 +330,9 @@ func upgradesAreBounded(t *testing.T) {
 	}
 }
 
-func TestUpgradeThatFailsIsLoggedOnceWithoutSecrets(t *testing.T) { synctest.Test(t, upgradeThatFailsIsLoggedOnceWithoutSecrets) }
+func TestUpgradeThatFailsIsLoggedOnceWithoutSecrets(t *testing.T) {
+	synctest.Test(t, upgradeThatFailsIsLoggedOnceWithoutSecrets)
+}
 
 func upgradeThatFailsIsLoggedOnceWithoutSecrets(t *testing.T) {
 	k := &failing{}
