@@ -27,8 +27,8 @@ func parseHiveMQ(s string, lim Limits) (hash, error) {
 	if strings.Contains(salt, "$") || strings.Contains(sum, ":") {
 		return h, errHashForm
 	}
-	if err := h.setBytes(base64.StdEncoding, salt, sum, sha512.Size, sha512.Size); err != nil {
-		return h, fmt.Errorf("HiveMQ's form: %w", err)
+	if h.setBytes(base64.StdEncoding, salt, sum, sha512.Size, sha512.Size) != nil {
+		return h, errHashForm // it may be a plain password, of which even lengths are not told
 	}
 	return h, h.checkParams(lim)
 }

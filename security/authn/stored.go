@@ -40,15 +40,16 @@ func (s Stored) Encode() string { return s.h.encode() }
 func (s Stored) Work() uint64 { return s.h.work() }
 
 // Costs is the algorithm and its costs. Two passwords with equal Costs take the same
-// time to check. It is compared with ==, and no secret.
+// time to check, and are within the same limits. It is compared with ==, and no secret.
 type Costs struct {
 	algorithm Algorithm
 	params    Params
 	foreign   foreign
+	salt      int // bytes
 }
 
 // Costs is what a check costs.
-func (s Stored) Costs() Costs { return Costs{s.h.algorithm, s.h.params, s.h.foreign} }
+func (s Stored) Costs() Costs { return Costs{s.h.algorithm, s.h.params, s.h.foreign, len(s.h.salt)} }
 
 // WeakerThan reports whether a chosen password would be better stored by a with the
 // costs p (zero fields are the defaults): it is stored by another algorithm, or a

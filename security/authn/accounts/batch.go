@@ -55,6 +55,12 @@ func (e *DocumentError) Error() string { return Warning{e.Line, e.Text}.String()
 // maxMistakes bounds how many mistakes of one document are told.
 const maxMistakes = 100
 
+// Bounds of what one document holds, whatever its size.
+const (
+	maxBatch      = 250_000 // users
+	maxBatchRoles = 10_000  // roles, and groups
+)
+
 // maxWarnings bounds how many warnings are.
 const maxWarnings = 1000
 
@@ -148,6 +154,7 @@ type parsing struct {
 	batch    Batch
 	warnings []Warning
 	mistakes []error
+	overfull bool
 	users    map[string]int // the lines of users
 	groups   map[string]bool
 	roles    map[string]bool
@@ -172,8 +179,14 @@ func (p *parsing) warn(line int, format string, args ...any) {
 	}
 }
 
+// full notes that a document holds too much, after which nothing more is read.
+func (p *parsing) full(line int, what string, most int) {
+	p.wrong(line, "has more than %d %s: import it in parts", most, what)
+	p.overfull = true
+}
+
 // lost reports whether there is no use in reading on.
-func (p *parsing) lost() bool { return len(p.mistakes) > maxMistakes }
+func (p *parsing) lost() bool { return p.overfull || len(p.mistakes) > maxMistakes }
 
 // add takes a user in, once it is checked.
 func (p *parsing) add(e entry) {
@@ -189,6 +202,10 @@ func (p *parsing) add(e entry) {
 		p.wrong(e.line, "user %.80q: password is longer than %d bytes", e.user.Name, maxPlain)
 		return
 	}
+	if len(p.batch.users) == maxBatch {
+		p.full(e.line, "users", maxBatch)
+		return
+	}
 	p.users[e.user.Name] = e.line
 	p.batch.users = append(p.batch.users, e)
 }
@@ -200,6 +217,10 @@ func (p *parsing) addGroup(line int, g Group) {
 	}
 	if p.groups[g.Name] {
 		p.wrong(line, "group %q is there twice", g.Name)
+		return
+	}
+	if len(p.batch.groups) == maxBatchRoles {
+		p.full(line, "groups", maxBatchRoles)
 		return
 	}
 	if p.groups == nil {
@@ -216,6 +237,10 @@ func (p *parsing) addRole(line int, r Role) {
 	}
 	if p.roles[r.Name] {
 		p.wrong(line, "role %q is there twice", r.Name)
+		return
+	}
+	if len(p.batch.roles) == maxBatchRoles {
+		p.full(line, "roles", maxBatchRoles)
 		return
 	}
 	if p.roles == nil {

@@ -21,7 +21,8 @@ type Options struct {
 	Hashing Hashing          // how new passwords are stored
 	Now     func() time.Time // nil is time.Now
 	// Changed is told of each change once it is in force, one after the other, before
-	// the call that made it returns. It may read the database and not change it.
+	// the call that made it returns. It may read the database, and neither change nor
+	// Tune it: that would wait for itself.
 	Changed func(Change)
 	// Log gets what nobody waits for: a hash that could not be moved to a better one.
 	// nil: nothing.
@@ -217,7 +218,7 @@ const pageScan = 1024
 // Users is a page of accounts by name: at most limit of those behind after that match
 // (nil: all). more says that others may follow behind the last one.
 func (db *Database) Users(after string, limit int, match func(*User) bool) (page []User, more bool) {
-	for {
+	for limit > 0 {
 		chunk := db.chunk(after)
 		for _, u := range chunk {
 			if len(page) == limit {
@@ -229,9 +230,10 @@ func (db *Database) Users(after string, limit int, match func(*User) bool) (page
 			}
 		}
 		if len(chunk) < pageScan {
-			return page, false
+			break
 		}
 	}
+	return page, false
 }
 
 // chunk is the next accounts behind a name.

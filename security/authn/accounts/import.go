@@ -136,7 +136,7 @@ func (db *Database) prepareOne(e entry, o ImportOptions) (prepared, error) {
 		return p, nil
 	}
 	old := db.user(e.user.Name)
-	if old != nil && !o.Replace || o.DryRun && old == nil {
+	if old != nil && !o.Replace {
 		return p, nil
 	}
 	if old != nil {
@@ -146,9 +146,9 @@ func (db *Database) prepareOne(e entry, o ImportOptions) (prepared, error) {
 		}
 	}
 	var err error
-	if o.DryRun {
-		p.password = "" // another one than it has, which is all that is told
-		return p, nil
+	if o.DryRun { // any other one than it has: that is all that is told
+		_, p.password, err = authn.Generate()
+		return p, err
 	}
 	p.password, p.verifiers, err = db.hash(NewPassword{Plain: bytes.Clone(e.plain)})
 	return p, err
@@ -219,7 +219,7 @@ func (p *prepared) over(old *User) User {
 	if p.sets&setPassword != 0 && u.Password != new.Password {
 		u.Password, u.SCRAM = new.Password, nil // a verifier is of the old password
 	}
-	if p.sets&setSCRAM != 0 {
+	if p.sets&setSCRAM != 0 || p.plain != nil {
 		u.SCRAM = new.SCRAM
 	}
 	for _, f := range []struct {

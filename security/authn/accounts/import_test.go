@@ -368,6 +368,39 @@ func TestDocumentsRefused(t *testing.T) {
 	}
 }
 
+func TestImportedPasswordsGetVerifiers(t *testing.T) {
+	h := cheap
+	h.SCRAM = []string{"SCRAM-SHA-256"}
+	f := open(t, func(o *Options) { o.Hashing = h })
+	f.add(t, User{Name: "a"}, User{Name: "b", Password: oldHash})
+	const table = "name,password\na,one\nb,two\nc,three\n"
+	dry := f.imports(t, CSV, table, ImportOptions{DryRun: true, Replace: true})
+	if r := f.imports(t, CSV, table, ImportOptions{Replace: true}); !reflect.DeepEqual(r.Effects, dry.Effects) || r.Count("changed") != 2 {
+		t.Errorf("a dry run told %v, and it was %v", dry.Effects, r.Effects)
+	}
+	for _, u := range f.all() {
+		if _, methods := u.Credentials(); !reflect.DeepEqual(methods, h.SCRAM) {
+			t.Errorf("%s has verifiers of %v", u.Name, methods)
+		}
+	}
+	f.imports(t, CSV, "name,password_hash\na,"+oldHash+"\n", ImportOptions{Replace: true})
+	if a, _ := f.User("a"); len(a.SCRAM) != 0 {
+		t.Error("a verifier of the password before is left")
+	}
+}
+
+func TestDocumentsAreBounded(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("name\n")
+	for i := range maxBatch + 1000 {
+		fmt.Fprintln(&b, i)
+	}
+	_, _, err := Parse(CSV, []byte(b.String()))
+	if err == nil || err.Error() != "line 250002: has more than 250000 users: import it in parts" {
+		t.Errorf("%d users: %v", maxBatch+1000, err)
+	}
+}
+
 func TestDryRunChangesNothing(t *testing.T) {
 	f := open(t)
 	f.add(t, User{Name: "alice", Password: mustHash(t, "wonder&land")}, User{Name: "bob", Password: mustHash(t, "another")})

@@ -100,10 +100,15 @@ func (m *Member) Authenticate(_ context.Context, c *authn.Credentials) (*securit
 	if known {
 		return p, err
 	}
-	matched := stored.Matches(c.Password) && c.HasPassword
-	// The account may have changed while the hash was computed: what counts is the one
-	// of now. A better hash of the same password leaves the version.
-	if m.db.Version(c.Username) != u.Version {
+	return m.conclude(c, u, stored, stored.Matches(c.Password) && c.HasPassword)
+}
+
+// conclude answers for a password that was held against u. The account may have changed
+// while the hash was computed: what counts is the password of now. A better hash of the
+// same one leaves the version.
+func (m *Member) conclude(c *authn.Credentials, u *User, stored authn.Stored, matched bool) (*security.Principal, error) {
+	now := m.db.user(c.Username)
+	if now == nil || now.Version != u.Version && now.Password != u.Password {
 		return nil, m.refuse("account changed during the check", false)
 	}
 	if matched {

@@ -146,6 +146,79 @@ func TestStates(t *testing.T) {
 	}
 }
 
+func TestAccountsThatChangeDuringTheCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		change  func(f *fixture) error
+		accepts bool
+	}{
+		{"nothing", func(*fixture) error { return nil }, true},
+		{"a group", edit(func(u *User) { u.Groups = nil }), true},
+		{"another password", func(f *fixture) error {
+			_, err := f.SetPassword("a", NewPassword{Plain: []byte("new")}, How{})
+			return err
+		}, false},
+		{"no password", func(f *fixture) error { _, err := f.ClearPassword("a", How{}); return err }, false},
+		{"deleted", func(f *fixture) error { return f.DeleteUser("a", How{}) }, false},
+		{"a better hash", func(f *fixture) error {
+			u := f.user("a")
+			return f.upgrade.store(job{"a", u.Version, u.Password, []byte(oldPassword)})
+		}, true},
+	} {
+		f := open(t)
+		f.add(t, User{Name: "a", Password: oldHash, Groups: []string{"g"}})
+		m, u := member(t, f), f.user("a")
+		stored, err := authn.ParseStored(u.Password, authn.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.change(f); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if p, err := m.conclude(login("a", oldPassword), u, stored, true); (p != nil) != tt.accepts || (err == nil) != tt.accepts {
+			t.Errorf("%s: %v, %v", tt.name, p, err)
+		}
+	}
+}
+
+// counting counts the decoys that a chain has its member compute.
+type counting struct {
+	*Member
+	decoys int
+}
+
+func (c *counting) Decoy(password []byte) {
+	c.decoys++
+	c.Member.Decoy(password)
+}
+
+// Whoever is refused without a slow hash pays for one.
+func TestRefusalsInAChainAreAllPaid(t *testing.T) {
+	f := open(t)
+	f.add(t, User{Name: "a", Password: mustHash(t, "right")}, User{Name: "empty"}, User{Name: "meter"},
+		User{Name: "big", Password: "$2b$05$N9qo8uLOickgx2ZMRZoMyejxU1jBu6pWeger6d/WObW2aydZVCQWu"})
+	if _, _, err := f.GenerateSecret("meter", How{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Tune(authn.Limits{BcryptCost: 4}, cheap); err != nil {
+		t.Fatal(err)
+	}
+	m := &counting{Member: member(t, f)}
+	chain, err := authn.NewChain(authn.ChainOptions{Members: []authn.Member{{Authenticator: m}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, decoys := range map[string]int{"nobody": 1, "empty": 1, "meter": 1, "big": 1, "a": 0} {
+		m.decoys = 0
+		if p, err := chain.Authenticate(t.Context(), login(name, "wrong")); err == nil || m.decoys != decoys {
+			t.Errorf("%s: %v, %v, %d decoys, want %d", name, p, err, m.decoys, decoys)
+		}
+	}
+	if names, more := f.Unusable(10); !reflect.DeepEqual(names, []string{"big"}) || more {
+		t.Errorf("unusable: %v, %t", names, more)
+	}
+}
+
 func TestDecoyIsTheDearest(t *testing.T) {
 	f := open(t)
 	m := member(t, f)

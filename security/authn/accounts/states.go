@@ -53,6 +53,21 @@ func (db *Database) Version(name string) uint64 {
 	return 0
 }
 
+// Unusable is accounts, at most limit, whose password is there and outside the limits,
+// so that it is never right: since FIPS 140-3 is demanded, or hashes may take less
+// memory than when they were made. more says that there are others.
+func (db *Database) Unusable(limit int) (names []string, more bool) {
+	lim := db.hashing.Load().limits
+	page, more := db.Users("", limit, func(u *User) bool {
+		_, err := authn.ParseStored(u.Password, lim)
+		return u.Password != "" && err != nil
+	})
+	for _, u := range page {
+		names = append(names, u.Name)
+	}
+	return names, more
+}
+
 // WithoutSecrets is the account as it may be shown.
 func (u User) WithoutSecrets() User {
 	u.Password, u.SCRAM = "", nil
