@@ -69,9 +69,22 @@ var (
 	ErrClosed   = errors.New("accounts: database is closed")
 )
 
-// Open reads everything that the keeper has. A record that can't be read is an error
-// that names its table and name, not its value. Close ends what Open starts.
+// Open is New and Load.
 func Open(o Options) (*Database, error) {
+	db, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Load(); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// New makes a database that is empty until Load, for parts that have to hold it before
+// the keeper is there. Close ends what New starts.
+func New(o Options) (*Database, error) {
 	if o.Keeper == nil {
 		return nil, errors.New("accounts: a database needs a keeper")
 	}
@@ -91,12 +104,20 @@ func Open(o Options) (*Database, error) {
 	if err := db.Tune(o.Limits, o.Hashing); err != nil {
 		return nil, err
 	}
-	if err := db.load(); err != nil {
-		return nil, err
-	}
-	db.reckon()
 	db.upgrade = startUpgrader(db)
 	return db, nil
+}
+
+// Load reads everything that the keeper has, once, and before anything is changed. A
+// record that can't be read is an error that names its table and name, not its value.
+func (db *Database) Load() error {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	if err := db.load(); err != nil {
+		return err
+	}
+	db.reckon()
+	return nil
 }
 
 func setDefault(v *int, d int) {
@@ -109,9 +130,11 @@ func setDefault(v *int, d int) {
 // changes are refused.
 func (db *Database) Close() { db.upgrade.close() }
 
-// load reads the keeper's records; nobody else knows db yet.
+// load reads the keeper's records; changing is held.
 func (db *Database) load() error {
 	o := db.opts
+	db.mu.Lock()
+	defer db.mu.Unlock()
 	err := o.Keeper.Load(func(r Record) error {
 		if err := db.read(r); err != nil {
 			return fmt.Errorf("accounts: record %.80q of table %.40q: %w", r.Name, r.Table, err)

@@ -18,7 +18,7 @@ type price struct {
 	cost   time.Duration
 }
 
-// count adds n accounts like u; mu is held, or nobody else knows db yet.
+// count adds n accounts like u; mu is held.
 func (db *Database) count(u *User, n int) {
 	stored, err := authn.ParseStored(u.Password, anyLimits())
 	if err != nil || !stored.Guessable() {
@@ -37,7 +37,7 @@ func (db *Database) count(u *User, n int) {
 
 // reckon finds the dearest password within the limits and what it costs. It is
 // measured once for each kind of password that was ever the dearest: the longest of
-// three runs. changing is held, or nobody else knows db yet.
+// three runs. changing is held.
 func (db *Database) reckon() {
 	var best price
 	lim := db.hashing.Load().limits
