@@ -58,6 +58,7 @@ func (s *Server) engineListeners(cfg *config.Config) map[string]*broker.Listener
 			Name: l.Name, Limits: engineLimits(cfg.EffectiveLimits(i)), Auth: door, Enhanced: door,
 			AllowEmptyClientID: l.AllowEmptyClientID, GeneratedPrefix: l.GeneratedClientIDPrefix,
 			V3Refusal: packet.Code(l.V3RefusalCode), DisconnectDenied: l.OnDeniedPublish == config.DeniedDisconnect,
+			HideNames: !cfg.ShowsNames(l),
 		}
 	}
 	return ls
@@ -228,7 +229,11 @@ func (d chainDoor) Exchange(method string, c *authn.Credentials) (broker.Exchang
 		return nil, false
 	}
 	x, err := a.Start(c)
-	return &exchange{x: x, err: err, door: d, chain: chain, method: method, creds: *c}, true
+	name := method
+	if m, ok := a.(authn.Authenticator); ok {
+		name = m.Name() // by which a reload finds it again
+	}
+	return &exchange{x: x, err: err, door: d, chain: chain, method: name, creds: *c}, true
 }
 
 // exchange runs one enhanced authentication; a step may block and so has a

@@ -94,6 +94,11 @@ func (c *Config) Complete(dir string) {
 	for i := range c.Authenticators {
 		a := &c.Authenticators[i]
 		base(&a.File)
+		if a.JWT != nil {
+			for _, p := range a.JWT.files() {
+				base(p)
+			}
+		}
 		if a.Realm == "" && a.Type != Anonymous {
 			a.Realm = a.Name
 		}

@@ -112,6 +112,8 @@ func valueKind(t reflect.Type) string {
 		return "list of " + valueKind(t.Elem())
 	case reflect.Pointer:
 		return valueKind(t.Elem())
+	case reflect.Map:
+		return valueKind(t.Elem()) + " by name"
 	case reflect.Struct:
 		return "[section](#" + anchor(t.Name()) + ")"
 	}
@@ -156,7 +158,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "config_tls.go", "limits.go", "secret.go", "acme.go"} {
+	for _, file := range []string{"config.go", "config_tls.go", "config_jwt.go", "limits.go", "secret.go", "acme.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -192,6 +194,10 @@ func sections() []section {
 	stapling.SetDefaults()
 	var proxy ProxyProtocol
 	proxy.SetDefaults()
+	var tokens JWT
+	tokens.SetDefaults()
+	var tokenKey TokenKey
+	tokenKey.SetDefaults()
 	d := Defaults()
 	return []section{
 		{"The file", *d, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    authenticators: [passwords]\n    policies: [permissions]\nauthenticators:\n  - {name: passwords, type: password_file, file: passwd}\npolicies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\nsys_interval: 30s\n"},
@@ -205,6 +211,9 @@ func sections() []section {
 		{"listeners[].forwarded_for", ForwardedFor{}, "", "listeners:\n  - transport: ws\n    address: \"127.0.0.1:8080\"\n    forwarded_for: {trusted: [127.0.0.1]}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
 		{"authenticators[]", Authenticator{}, "", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
+		{"authenticators[].jwt", tokens, "What each means, and a whole configuration, stands in [tokens](authentication-tokens.md).", "authenticators:\n  - name: tokens\n    type: jwt\n    jwt:\n      issuers:\n        - issuer: https://id.example.org\n          audiences: mqtt\n          keys: [{file: id.jwks}]\n      groups: groups\n      permissions: acl\n"},
+		{"authenticators[].jwt.issuers[]", TokenIssuer{}, "", "authenticators:\n  - name: tokens\n    type: jwt\n    jwt:\n      issuers:\n        - {issuer: https://id.example.org, audiences: [mqtt, broker-1], keys: [{file: id.jwks}]}\n        - {issuer: factory, no_audience: true, keys: [{file: factory.pem, algorithms: ES256}]}\n"},
+		{"authenticators[].jwt.issuers[].keys[]", tokenKey, "", "authenticators:\n  - name: tokens\n    type: jwt\n    jwt:\n      issuers:\n        - issuer: backend\n          audiences: mqtt\n          keys: [{secret: {file: backend.secret}, encoding: base64, algorithms: HS256, id: \"2026\"}]\n"},
 		{"policies[]", Policy{}, "", "policies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\n  - {name: acl, type: mosquitto_acl, file: acl, strict: true}\n"},
 		{"limits", d.Limits, "Where the meaning does not say otherwise, 0 is no limit beyond the protocol's own. The keys down to `session_expiry` may also stand under `limits` of a listener and then hold there instead; those after it are of the whole broker.", "limits:\n  packet_size: 256KiB\n  queue_messages: 5000\n  session_expiry: 7d\n  buffer_bytes: 4GiB\n"},
 		{"mqtt", d.MQTT, "", "mqtt:\n  shared_redeliver: disconnect\n  deny_reason: id\n"},

@@ -210,11 +210,12 @@ type AuthenticatorType string
 // The methods.
 const (
 	PasswordFile AuthenticatorType = "password_file"
+	Tokens       AuthenticatorType = "jwt"
 	Anonymous    AuthenticatorType = "anonymous"
 )
 
 // Choices lists the methods.
-func (AuthenticatorType) Choices() []string { return []string{"password_file", "anonymous"} }
+func (AuthenticatorType) Choices() []string { return []string{"password_file", "jwt", "anonymous"} }
 
 // PolicyType is a policy language.
 type PolicyType string
@@ -223,11 +224,14 @@ type PolicyType string
 const (
 	Permissions  PolicyType = "permissions"
 	MosquittoACL PolicyType = "mosquitto_acl"
+	TokenClaims  PolicyType = "token"
 	AllowAll     PolicyType = "allow_all"
 )
 
 // Choices lists the languages.
-func (PolicyType) Choices() []string { return []string{"permissions", "mosquitto_acl", "allow_all"} }
+func (PolicyType) Choices() []string {
+	return []string{"permissions", "mosquitto_acl", "token", "allow_all"}
+}
 
 // SharedRedeliver is when an unacknowledged shared message moves on.
 type SharedRedeliver string
