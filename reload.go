@@ -120,7 +120,8 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
 		}
 	}
-	s.cache.Flush()
+	s.right.Flush()
+	s.wrong.Flush()
 	s.gate.Swap(w.rules)
 	if w.compared != s.world.compared {
 		s.gate.Shadow().Reset()

@@ -89,8 +89,9 @@ func (a *Authenticator) principal(realm string, claims map[string]any) (*securit
 	if err != nil {
 		return nil, err
 	}
+	p.Token = &security.Token{}
 	if granted != nil { // else Granted would hold a nil *Grants
-		p.Granted = granted
+		p.Token.Granted = granted
 	}
 	return p, nil
 }

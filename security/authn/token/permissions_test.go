@@ -88,7 +88,7 @@ func TestPermissionsOfAClaim(t *testing.T) {
 					continue
 				}
 				q := asked(t, text)
-				q.Principal.Granted = &Grants{steps: s}
+				q.Principal.Token = &security.Token{Granted: &Grants{steps: s}}
 				v := p.Decide(q)
 				if v.Effect != want || v.Policy != "of token" || v.Rule == "" {
 					t.Errorf("%s: %s: %v %q of %q, want %v", tt.name, text, v.Effect, v.Rule, v.Policy, want)
@@ -158,7 +158,7 @@ func TestPermissionsSurviveThePrincipal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored.Granted, stored.Token, stored.Claims = nil, nil, nil
+	stored.Token, stored.Claims = nil, nil
 	if err := json.Unmarshal(text, &stored.Claims); err != nil { // as a store has it: numbers lose their form
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestPermissionsAreShared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return p.Granted.(*Grants)
+		return p.Token.Granted.(*Grants)
 	}
 	acl := parse(t, `[{"effect":"allow","action":"all","topic":"${clientid}/#"}]`)
 	if get(acl) != get(acl) {
@@ -270,7 +270,7 @@ func FuzzPermissions(f *testing.F) {
 		p := NewPolicy("p")
 		for _, q := range []string{"publish a/b 1", "subscribe a/#", "receive a/b"} {
 			r := asked(t, q)
-			r.Principal.Granted = &Grants{steps: s}
+			r.Principal.Token = &security.Token{Granted: &Grants{steps: s}}
 			if v, x := p.Decide(r), p.Explain(r).Verdict; v.Effect != x.Effect {
 				t.Errorf("%s: %v, explained as %v", q, v.Effect, x.Effect)
 			}

@@ -28,8 +28,8 @@ var errUnread = errors.New("the permissions of the token can't be read")
 
 // of is what a principal was granted; nil: nothing.
 func (p *Policy) of(who *security.Principal) (security.Policy, error) {
-	if who.Granted != nil {
-		return who.Granted, nil
+	if who.Token != nil && who.Token.Granted != nil {
+		return who.Token.Granted, nil
 	}
 	if who.Claims == nil {
 		return nil, nil

@@ -227,7 +227,7 @@ func (a *Authenticator) judge(bearer []byte, by presented) (*security.Principal,
 		return nil, a.refuse("%v", err)
 	}
 	p.Expires = a.expires(t)
-	p.Token = &security.Token{ID: t.ID, Issuer: t.Issuer, Key: t.Thumbprint}
+	p.Token.ID, p.Token.Issuer, p.Token.Key = t.ID, t.Issuer, t.Thumbprint
 	if by.username != "" && by.username != p.Name {
 		return nil, a.refuse("user name is not the one of the token")
 	}
@@ -280,12 +280,14 @@ func (a *Authenticator) expires(t *jwt.Token) uint32 {
 // its permissions come from the claim that they come from now. Of a principal that was
 // stored the token is not known: the issuer is asked for by its claims.
 func (a *Authenticator) Keeps(p *security.Principal) bool {
-	if g, ok := p.Granted.(*Grants); ok && g.path != a.o.Mapping.Permissions {
-		return false
+	if p.Token != nil {
+		if g, ok := p.Token.Granted.(*Grants); ok && g.path != a.o.Mapping.Permissions {
+			return false
+		}
 	}
 	for i := range a.issuers {
-		if a.issuers[i].Realm != p.Realm {
-			continue
+		if p.Method == a.o.Name && a.issuers[i].Realm != p.Realm {
+			continue // where several members are needed, the realm may be another's
 		}
 		name, _ := p.Claims["iss"].(string)
 		if p.Token != nil {

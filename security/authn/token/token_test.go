@@ -124,11 +124,14 @@ func member(t testing.TB, change func(*Options)) *Authenticator {
 	return a
 }
 
+// same is the table of groups and roles: what they are called here.
+var same = authn.Mapping{"g1": {"g1"}, "g 2": {"g 2"}, "r1": {"r1"}, "r2": {"r2"}}
+
 // judgeBy asks a chain of the member alone.
 func judgeBy(t testing.TB, a *Authenticator, c *authn.Credentials) (*security.Principal, error) {
 	t.Helper()
 	chain, err := authn.NewChain(authn.ChainOptions{
-		Members: []authn.Member{{Authenticator: a}}, Now: func() time.Time { return now },
+		Members: []authn.Member{{Authenticator: a, Groups: same, Roles: same}}, Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +172,8 @@ func TestAGoodTokenSaysWhoTheClientIs(t *testing.T) {
 	if p.Token == nil || p.Token.ID != "7" || p.Token.Issuer != "a" || p.Token.Key != keySet(t, "", privateA).Keys()[0].Thumbprint() {
 		t.Errorf("token is %+v", p.Token)
 	}
-	if p.Claims["jti"] != "7" || p.Granted != nil {
-		t.Errorf("claims %v, granted %v", p.Claims, p.Granted)
+	if p.Claims["jti"] != "7" || p.Token.Granted != nil {
+		t.Errorf("claims %v, granted %v", p.Claims, p.Token.Granted)
 	}
 }
 
