@@ -141,7 +141,7 @@ func (k *checker) tokenPolicy(key, name string) {
 			continue
 		}
 		if !slices.ContainsFunc(k.c.Authenticators, func(a Authenticator) bool {
-			return a.JWT != nil && a.JWT.Permissions != "" && slices.Contains(l.Authenticators, a.Name)
+			return a.JWT != nil && a.JWT.Permissions != "" && k.c.asks(l, a.Name)
 		}) {
 			k.wrong(key+".type", "listener %s has no authenticator of type jwt with jwt.permissions: there is nothing to ask", l.Name)
 		}
@@ -151,11 +151,9 @@ func (k *checker) tokenPolicy(key, name string) {
 // tokenMethods checks that OAUTHBEARER means one authenticator on listener l.
 func (k *checker) tokenMethods(key string, l *Listener) {
 	offers := 0
-	for _, name := range l.Authenticators {
-		for _, a := range k.c.Authenticators {
-			if a.Name == name && a.JWT != nil && a.JWT.OAUTHBEARER {
-				offers++
-			}
+	for _, a := range k.c.Authenticators {
+		if a.JWT != nil && a.JWT.OAUTHBEARER && k.c.asks(l, a.Name) {
+			offers++
 		}
 	}
 	if offers > 1 {
@@ -178,6 +176,6 @@ func (k *checker) warnJWT(key string, j *JWT) {
 // not where tokens are looked for in them.
 func (c *Config) ShowsNames(l *Listener) bool {
 	return !slices.ContainsFunc(c.Authenticators, func(a Authenticator) bool {
-		return a.JWT != nil && a.JWT.From != TokenInPassword && slices.Contains(l.Authenticators, a.Name)
+		return a.JWT != nil && a.JWT.From != TokenInPassword && c.asks(l, a.Name)
 	})
 }

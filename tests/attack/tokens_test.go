@@ -28,6 +28,7 @@ listeners:
 authenticators:
   - name: tokens
     type: jwt
+    roles: {scribe: writer}
     jwt:
       from: both
       roles: roles
@@ -245,7 +246,7 @@ func TestATokenIsRenewedInPlace(t *testing.T) {
 	}
 	p.allowed(0, "free/#")
 	p.auth(packet.ReAuthenticate, bearer(tokenOf(t, nextKey, "pump", map[string]any{
-		"roles": "writer", "acl": []any{map[string]any{"effect": "deny", "action": "subscribe", "topic": "free/secret"}},
+		"roles": "reader scribe", "acl": []any{map[string]any{"effect": "deny", "action": "subscribe", "topic": "free/secret"}},
 	})))
 	if a := p.told(); a.Code != packet.Success {
 		t.Fatalf("AUTH 0x%02x %q", byte(a.Code), a.Props.AuthData)
