@@ -215,16 +215,13 @@ func (c *Conn) identity() identity {
 	return identity{}
 }
 
-// hidden is what the log has in the place of what may be a token.
-const hidden = "(hidden)"
-
 // claimed is shown for a name that nobody has judged yet: a token that came in its
 // place is a secret. Where tokens are looked for in user names, whatever is too long for
 // a person's name may be a broken one.
 func claimed(name string, tokens bool) string {
 	const longest = 64
 	if jwt.Resembles(name) || tokens && len(name) > longest {
-		return hidden
+		return audit.Hidden
 	}
 	return shown(name)
 }
