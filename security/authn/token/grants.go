@@ -108,7 +108,7 @@ func (a *Authenticator) granted(claims map[string]any) (*Grants, error) {
 	if path == "" {
 		return nil, nil
 	}
-	v, there := rule.Claim(claims, path)
+	v, there := at(claims, path)
 	if !there {
 		return nil, nil
 	}

@@ -57,6 +57,12 @@ func (m *Mapping) check() error {
 	return nil
 }
 
+// at is the claim at a path; null is none.
+func at(claims map[string]any, path string) (v any, there bool) {
+	v, there = rule.Claim(claims, path)
+	return v, there && v != nil
+}
+
 func (m *Mapping) namePath() string {
 	if m.Name == "" {
 		return "sub"
@@ -98,7 +104,7 @@ func (a *Authenticator) principal(realm string, claims map[string]any) (*securit
 
 // one is the scalar at a path, as policies read it.
 func one(claims map[string]any, path string) (value string, there bool, err error) {
-	if _, there = rule.Claim(claims, path); !there {
+	if _, there = at(claims, path); !there {
 		return "", false, nil
 	}
 	value, several, ok := rule.Lookup(&security.Principal{Claims: claims}, "claim."+path)
@@ -111,7 +117,7 @@ func one(claims map[string]any, path string) (value string, there bool, err erro
 // name is the user name: a text, since names are compared bytewise and a number has
 // many spellings. It stands for one level of a topic in permissions.
 func name(claims map[string]any, path string) (string, error) {
-	v, there := rule.Claim(claims, path)
+	v, there := at(claims, path)
 	s, isText := v.(string)
 	switch {
 	case !there:
@@ -133,7 +139,7 @@ func words(claims map[string]any, path string) ([]string, error) {
 	if path == "" {
 		return nil, nil
 	}
-	v, there := rule.Claim(claims, path)
+	v, there := at(claims, path)
 	if !there {
 		return nil, nil
 	}

@@ -149,11 +149,11 @@ func TestAGoodTokenSaysWhoTheClientIs(t *testing.T) {
 	a := member(t, func(o *Options) {
 		o.Mapping = Mapping{
 			Groups: "groups", Roles: "realm_access.roles", All: true,
-			Attributes: map[string]string{"plant": "loc.plant", "floor": "loc.floor", "gone": "gone"},
+			Attributes: map[string]string{"plant": "loc.plant", "floor": "loc.floor", "gone": "gone", "null": "null"},
 		}
 	})
 	p, err := judgeBy(t, a, withToken(tokenOf("groups", []string{"g1", "g 2"}, "realm_access", map[string]any{"roles": "r1 r2"},
-		"loc", map[string]any{"plant": "north", "floor": 3})))
+		"loc", map[string]any{"plant": "north", "floor": 3}, "null", json.RawMessage("null"))))
 	if err != nil {
 		t.Fatal(err)
 	}
