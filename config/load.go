@@ -99,7 +99,7 @@ func (c *Config) Complete(dir string) {
 				base(p)
 			}
 		}
-		if a.Realm == "" && a.Type != Anonymous {
+		if a.Realm == "" && a.Type != Anonymous && a.Type != AllOfThem {
 			a.Realm = a.Name
 		}
 	}

@@ -393,3 +393,39 @@ func TestPermissionsOfATokenOutliveTheBroker(t *testing.T) {
 	p.allowed(1, "in/#")
 	p.only("in/1", "while away")
 }
+
+// A token may be one of several things that are necessary: its key ends the session as
+// well, its permissions hold, and a reload that changes nothing does nothing.
+func TestATokenAndAPassword(t *testing.T) {
+	for _, source := range []string{"tokens", "pw"} {
+		text := strings.Replace(tokens, "authenticators: [tokens, pw]", "authenticators: [two]", 1)
+		text = strings.Replace(text, "from: both", "from: username", 1)
+		text = strings.Replace(text, "policies:\n  - {name: perm", "  - {name: two, type: all_of, all_of: {members: [tokens, pw], source: "+source+"}}\npolicies:\n  - {name: perm", 1)
+		// The password's user is the one that the token names.
+		text = strings.Replace(text, "file: passwd}", "file: passwd, prepare: [{set: username, from: alice}]}", 1)
+		s := tokenSite(t, text)
+		acl := map[string]any{"acl": map[string]any{"pub": []any{"up/#"}}}
+		enter := func(name, password string) (*peer, packet.Code) {
+			p := s.stranger()
+			return p, p.connect(bearing(packet.V5, "c-"+name, tokenOf(t, oldKey, name, acl), password)).Code
+		}
+		p, code := enter("alice", "pw-alice")
+		if code != 0 {
+			t.Fatalf("source %s: CONNACK 0x%02x\n%s", source, byte(code), s.log)
+		}
+		for name, password := range map[string]string{"alice": "wrong", "bob": "pw-alice"} {
+			if _, code := enter(name, password); code != packet.BadUserNameOrPassword {
+				t.Errorf("source %s: %s with %s: CONNACK 0x%02x", source, name, password, byte(code))
+			}
+		}
+		s.reload()
+		if code := p.publish("up/1", "x", 1, false); code >= 0x80 {
+			t.Errorf("source %s: the token's permission: 0x%02x", source, byte(code))
+		}
+		s.write("id.pem", pemOf(t, keyOf(3)))
+		s.reload()
+		if code := p.ended(); code != packet.NotAuthorized {
+			t.Errorf("source %s: ended with 0x%02x", source, byte(code))
+		}
+	}
+}
