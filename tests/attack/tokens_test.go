@@ -3,6 +3,8 @@ package attack_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/certs"
 	"sallyport/packet"
 )
 
@@ -426,6 +429,51 @@ func TestATokenAndAPassword(t *testing.T) {
 		s.reload()
 		if code := p.ended(); code != packet.NotAuthorized {
 			t.Errorf("source %s: ended with 0x%02x", source, byte(code))
+		}
+	}
+}
+
+// A token that is bound to a certificate is good with that one alone (RFC 8705).
+func TestABoundTokenNeedsItsCertificate(t *testing.T) {
+	a := newAuthority(t, "devices")
+	mine, other := a.device("mine"), a.device("other")
+	s := prepare(t, `
+listeners:
+  - name: tls
+    transport: tls
+    address: "127.0.0.1:0"
+    tls: {certificate: tls/server.crt, key: tls/server.key, client_auth: optional, client_ca: clients.crt}
+    authenticators: [tokens]
+    policies: [perm]
+authenticators:
+  - {name: tokens, type: jwt, jwt: {bound: certificate, issuers: [{issuer: id, audiences: mqtt, keys: [{file: id.pem}]}]}}
+policies:
+  - {name: perm, type: permissions, file: permissions.yaml}
+sys_interval: 0
+`, writers)
+	if _, err := certs.Quickstart(s.path("tls"), []string{"localhost"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.write("clients.crt", a.text())
+	s.write("id.pem", pemOf(t, oldKey))
+	s.begin()
+	sum := sha256.Sum256(mine.Leaf.Raw)
+	bound := tokenOf(t, oldKey, "pump", map[string]any{"cnf": map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}})
+	for _, tt := range []struct {
+		name   string
+		device tls.Certificate
+		token  string
+		want   packet.Code
+	}{
+		{"its own", mine, bound, 0},
+		{"another", other, bound, packet.BadUserNameOrPassword},
+		{"none", tls.Certificate{}, bound, packet.BadUserNameOrPassword},
+		{"its own, and a token that is not bound", mine, tokenOf(t, oldKey, "pump", nil), packet.BadUserNameOrPassword},
+		{"its own, and a token that is bound to a key of DPoP", mine, tokenOf(t, oldKey, "pump", map[string]any{"cnf": map[string]any{"jkt": "x"}}), packet.BadUserNameOrPassword},
+	} {
+		with := func(c *packet.Connect) { *c = *bearing(packet.V5, "c", "", tt.token) }
+		if _, code, err := s.enter("tls", tt.device, nil, with); err != nil || code != tt.want {
+			t.Errorf("%s: CONNACK 0x%02x, %v", tt.name, byte(code), err)
 		}
 	}
 }

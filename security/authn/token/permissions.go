@@ -177,8 +177,11 @@ func newDraft(effect security.Effect, acts rule.Actions, filter string, foreign 
 		if filter = literal; strings.ContainsAny(filter, "+#") {
 			d.exact = filter
 		}
-	} else if foreign && strings.Contains(filter, "%") && !strings.Contains(filter, "${") {
+	} else if foreign && strings.Contains(filter, "%") {
 		syntax = topic.Percent
+		if strings.Contains(filter, "${") { // one of them would be taken by the letter
+			return d, errors.New("topic: has placeholders of both spellings")
+		}
 	}
 	if _, _, shared, err := topic.SplitShare(filter); shared || err != nil {
 		return d, errors.New("topic: is written without $share")

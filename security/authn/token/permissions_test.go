@@ -119,6 +119,7 @@ func TestMalformedPermissionsRefuse(t *testing.T) {
 		"a placeholder of nothing":  `[{"effect":"allow","action":"all","topic":"${SECRET}"}]`,
 		"a placeholder, not closed": `[{"effect":"allow","action":"all","topic":"${clientid"}]`,
 		"a literal placeholder":     `[{"permission":"allow","action":"all","topic":"eq ${clientid}"}]`,
+		"two spellings":             `[{"permission":"deny","action":"all","topic":"%c/${username}"}]`,
 		"a key that is a condition": `[{"permission":"allow","action":"all","topic":"a","ipaddr":"SECRET"}]`,
 		"both forms":                `[{"permission":"allow","action":"all","topic":"a"},{"effect":"allow","action":"all","topic":"a"}]`,
 		"a QoS that is none":        `[{"effect":"allow","action":"all","topic":"a","qos":3}]`,
