@@ -202,7 +202,7 @@ func TestPermissionsAreShared(t *testing.T) {
 		return p.Token.Granted.(*Grants)
 	}
 	acl := parse(t, `[{"effect":"allow","action":"all","topic":"${clientid}/#"}]`)
-	if get(acl) != get(acl) {
+	if first, second := get(acl), get(acl); first != second {
 		t.Error("the same permissions are compiled twice")
 	}
 	for i := range maxGrants + 10 {
