@@ -14,6 +14,7 @@ type serves struct {
 // served is what the types of authenticators make use of.
 var served = map[AuthenticatorType]serves{
 	PasswordFile: {prepare: true, account: true, errors: true},
+	Tokens:       {prepare: true, mapping: true, account: true, errors: true, lane: true},
 	Anonymous:    {},
 	Certificate:  {account: true},
 	UnixPeer:     {account: true, errors: true, lane: true},

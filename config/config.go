@@ -117,7 +117,7 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
+	// password_file (user name and password), jwt (tokens), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
 	Type AuthenticatorType `yaml:"type"`
 	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too.
 	File string `yaml:"file"`
@@ -127,6 +127,8 @@ type Authenticator struct {
 	Realm string `yaml:"realm"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
 	BelieveUsername bool `yaml:"believe_username"`
+	// For jwt: which tokens are accepted, and what they mean. See docs/authentication-tokens.md.
+	JWT *JWT `yaml:"jwt"`
 	// For certificate: how it names its client.
 	Certificate *CertificateAuthenticator `yaml:"certificate"`
 	// For all_of: which ones.
@@ -157,9 +159,9 @@ type Authenticator struct {
 type Policy struct {
 	// A unique name for listeners and logs.
 	Name string `yaml:"name"`
-	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file) or allow_all (everything is allowed).
+	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file), token (what the client's own token permits) or allow_all (everything is allowed).
 	Type PolicyType `yaml:"type"`
-	// The file with the rules; none for allow_all.
+	// The file with the rules; none for token and allow_all.
 	File string `yaml:"file"`
 	// A reload may leave no rule in the file. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`

@@ -52,6 +52,7 @@ type Credentials struct {
 	Query        string              // of the WebSocket upgrade
 	AuthMethod   string              // MQTT 5.0, 3.1.2.11.9; empty for none
 	AuthData     []byte              // MQTT 5.0, 3.1.2.11.10
+	Presumed     map[string]any      // claims of a token that an Introducing is to take for good; nil in earnest
 
 	Peer        *Peer // of a Unix socket, where the system tells
 	hostMatches bool  // the host names of Cert were found to have Addr
