@@ -228,7 +228,14 @@ func (d chainDoor) Exchange(method string, c *authn.Credentials) (broker.Exchang
 		return nil, false
 	}
 	x, err := a.Start(c)
-	return &exchange{x: x, err: err, door: d, chain: chain, method: method, creds: *c}, true
+	if errors.Is(err, authn.ErrNotOffered) {
+		return nil, false
+	}
+	name := method
+	if m, ok := a.(authn.Authenticator); ok {
+		name = m.Name() // by which a reload finds it again
+	}
+	return &exchange{x: x, err: err, door: d, chain: chain, method: name, creds: *c}, true
 }
 
 // exchange runs one enhanced authentication; a step may block and so has a

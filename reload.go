@@ -120,6 +120,7 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
 		}
 	}
+	s.swapVerifiers(w, changed)
 	s.cache.Flush()
 	s.gate.Swap(w.rules)
 	if w.compared != s.world.compared {

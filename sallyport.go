@@ -46,6 +46,8 @@ type Server struct {
 	authn   *authn.Service
 	cache   *authn.Cache
 	hosts   *authn.Hosts
+	// strangers is what SCRAM tells those who don't exist.
+	strangers strangers
 	doors   []*listener.Listener
 	turns   *listener.Turns          // of the handshakes of all doors
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
@@ -194,6 +196,9 @@ func (s *Server) openEngine() error {
 	st, err := s.openStore()
 	if err != nil {
 		return err
+	}
+	if err := s.openStrangers(s.cfg, st); err != nil {
+		return errors.Join(err, st.Close())
 	}
 	eo := engineOptions(s.cfg, s.gate, st, s.log, s.engineListeners(s.cfg), s.version)
 	eo.Decisions = &s.decisions

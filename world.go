@@ -11,6 +11,7 @@ import (
 	"sallyport/security"
 	"sallyport/security/acl"
 	"sallyport/security/authn"
+	"sallyport/security/authn/challenge"
 	"sallyport/security/roles"
 )
 
@@ -18,6 +19,9 @@ import (
 type world struct {
 	passwords map[string]*authn.Passwords // by authenticator
 	accounts  map[string]*authn.Accounts  // to be swapped in, for files that were there before
+	verifiers map[string]*challenge.File  // by authenticator, as passwords
+	tables    map[string]*challenge.Table // to be swapped in, as accounts
+	realms    map[string]string           // by authenticator
 	chains    map[string]*authn.Chain     // by listener
 	rules     *security.Ruleset
 	tls       map[string]*certs.Server // by listener
@@ -48,6 +52,7 @@ func (s *Server) say(w *world) {
 func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	w := &world{
 		passwords: map[string]*authn.Passwords{}, accounts: map[string]*authn.Accounts{},
+		verifiers: map[string]*challenge.File{}, tables: map[string]*challenge.Table{}, realms: map[string]string{},
 		chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
 		empty: map[string]bool{},
 		rules: &security.Ruleset{
@@ -57,6 +62,7 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	var errs []error
 	members := map[string]authn.Authenticator{}
 	for _, a := range cfg.Authenticators {
+		w.realms[a.Name] = a.Realm
 		m, err := s.buildMember(w, old, a)
 		if err != nil {
 			errs = append(errs, err)
@@ -90,6 +96,8 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 	switch a.Type {
 	case config.Anonymous:
 		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
+	case config.Scram:
+		return s.buildSCRAM(w, old, a)
 	case config.PasswordFile:
 		if old != nil && old.passwords[a.Name] != nil && s.sameFile(a) {
 			p := old.passwords[a.Name]

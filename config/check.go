@@ -138,7 +138,12 @@ func (k *checker) names() {
 
 func (k *checker) authenticator(i int) {
 	a, key := k.c.Authenticators[i], fmt.Sprintf("authenticators[%d]", i)
+	if a.SCRAM != nil && a.Type != Scram {
+		k.wrong(key+".scram", "is only for type scram")
+	}
 	switch a.Type {
+	case Scram:
+		k.scramAuthenticator(i, key)
 	case PasswordFile:
 		k.file(key+".file", a.File, true)
 		if a.BelieveUsername {

@@ -117,16 +117,18 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password) or anonymous (clients without any credential).
+	// password_file (user name and password), scram (enhanced authentication of MQTT 5, by which the password never leaves the client) or anonymous (clients without any credential).
 	Type AuthenticatorType `yaml:"type"`
-	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too.
+	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too. For scram: the file that sallyport passwd --scram writes; without one it is the account database.
 	File string `yaml:"file"`
-	// For password_file: a reload may leave no user in it. Otherwise a file that became empty is taken for a mistake and the reload is refused.
+	// For a file: a reload may leave no user in it. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`
-	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one. Not for anonymous, which is one principal per listener.
+	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one; scram without a file has the account database's, accounts. Not for anonymous, which is one principal per listener.
 	Realm string `yaml:"realm"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
 	BelieveUsername bool `yaml:"believe_username"`
+	// For scram: the methods, and what strangers are told.
+	SCRAM *SCRAM `yaml:"scram"`
 }
 
 // Policy is one source of rules.

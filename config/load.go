@@ -94,7 +94,9 @@ func (c *Config) Complete(dir string) {
 	for i := range c.Authenticators {
 		a := &c.Authenticators[i]
 		base(&a.File)
-		if a.Realm == "" && a.Type != Anonymous {
+		if a.Realm == "" && a.Type == Scram && a.File == "" {
+			a.Realm = "accounts" // the account database's
+		} else if a.Realm == "" && a.Type != Anonymous {
 			a.Realm = a.Name
 		}
 	}

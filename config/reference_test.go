@@ -156,7 +156,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "config_tls.go", "limits.go", "secret.go", "acme.go"} {
+	for _, file := range []string{"config.go", "config_tls.go", "limits.go", "secret.go", "acme.go", "config_scram.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -192,6 +192,8 @@ func sections() []section {
 	stapling.SetDefaults()
 	var proxy ProxyProtocol
 	proxy.SetDefaults()
+	var scram SCRAM
+	scram.SetDefaults()
 	d := Defaults()
 	return []section{
 		{"The file", *d, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    authenticators: [passwords]\n    policies: [permissions]\nauthenticators:\n  - {name: passwords, type: password_file, file: passwd}\npolicies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\nsys_interval: 30s\n"},
@@ -205,6 +207,7 @@ func sections() []section {
 		{"listeners[].forwarded_for", ForwardedFor{}, "", "listeners:\n  - transport: ws\n    address: \"127.0.0.1:8080\"\n    forwarded_for: {trusted: [127.0.0.1]}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
 		{"authenticators[]", Authenticator{}, "", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
+		{"authenticators[].scram", scram, "What it protects and how clients use it stands in [SCRAM](authentication-scram.md).", "authenticators:\n  - name: scram\n    type: scram\n    file: verifiers\n    scram: {methods: [SCRAM-SHA-256-PLUS, SCRAM-SHA-512-PLUS]}\n"},
 		{"policies[]", Policy{}, "", "policies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\n  - {name: acl, type: mosquitto_acl, file: acl, strict: true}\n"},
 		{"limits", d.Limits, "Where the meaning does not say otherwise, 0 is no limit beyond the protocol's own. The keys down to `session_expiry` may also stand under `limits` of a listener and then hold there instead; those after it are of the whole broker.", "limits:\n  packet_size: 256KiB\n  queue_messages: 5000\n  session_expiry: 7d\n  buffer_bytes: 4GiB\n"},
 		{"mqtt", d.MQTT, "", "mqtt:\n  shared_redeliver: disconnect\n  deny_reason: id\n"},

@@ -211,10 +211,11 @@ type AuthenticatorType string
 const (
 	PasswordFile AuthenticatorType = "password_file"
 	Anonymous    AuthenticatorType = "anonymous"
+	Scram        AuthenticatorType = "scram"
 )
 
 // Choices lists the methods.
-func (AuthenticatorType) Choices() []string { return []string{"password_file", "anonymous"} }
+func (AuthenticatorType) Choices() []string { return []string{"password_file", "scram", "anonymous"} }
 
 // PolicyType is a policy language.
 type PolicyType string

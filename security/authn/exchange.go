@@ -2,9 +2,15 @@ package authn
 
 import (
 	"context"
+	"errors"
 
 	"sallyport/security"
 )
+
+// ErrNotOffered says that a method is served, but not on this connection: one that is
+// bound to a TLS channel, where there is none. The broker answers bad authentication
+// method (0x8C), as for one that nobody serves.
+var ErrNotOffered = errors.New("authn: authentication method is not offered on this connection")
 
 // EnhancedAuthenticator is a method of MQTT 5.0's enhanced authentication
 // (4.12): it begins exchanges. A Member that also implements it is offered to
@@ -14,7 +20,8 @@ type EnhancedAuthenticator interface {
 	// send it, such as SCRAM-SHA-256; compared bytewise.
 	Serves(method string) bool
 	// Start begins an exchange for a CONNECT, or a re-authentication, that names such
-	// a method in c.AuthMethod. It keeps no part of c.AuthData.
+	// a method in c.AuthMethod. It keeps no part of c.AuthData. ErrNotOffered says that
+	// the method can't be had on this connection.
 	Start(c *Credentials) (Exchange, error)
 }
 
