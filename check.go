@@ -70,9 +70,6 @@ func buildAlone(cfg *config.Config) (*world, error) {
 		return nil, err
 	}
 	defer s.pool.Close()
-	if s.cache, err = authn.NewCache(authn.CacheOptions{}); err != nil {
-		return nil, err
-	}
 	return s.build(cfg, nil)
 }
 

@@ -121,7 +121,8 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 		}
 	}
 	s.swapVerifiers(w, changed)
-	s.cache.Flush()
+	s.right.Flush()
+	s.wrong.Flush()
 	s.gate.Swap(w.rules)
 	if w.compared != s.world.compared {
 		s.gate.Shadow().Reset()

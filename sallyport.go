@@ -44,10 +44,9 @@ type Server struct {
 	gate    *security.Gate
 	pool    *authn.Pool
 	authn   *authn.Service
-	cache   *authn.Cache
+	right   *authn.Cache // credentials that were right a while ago
+	wrong   *authn.Cache // that were wrong a moment ago
 	hosts   *authn.Hosts
-	// strangers is what SCRAM tells those who don't exist.
-	strangers strangers
 	doors   []*listener.Listener
 	turns   *listener.Turns          // of the handshakes of all doors
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
@@ -63,6 +62,7 @@ type Server struct {
 	storeOptions disk.Options               // of storage.type disk
 	disk         atomic.Pointer[disk.Store] // the present one; nil: state is in memory
 	storeKeys    storeKeys                  // those after that of storeOptions
+	strangers    strangers                  // what SCRAM tells those who don't exist
 	tending      chan struct{}              // closed when nobody is to open the store again
 	ctx          context.Context            // ends with Stop
 	end          context.CancelFunc
@@ -159,7 +159,10 @@ func (s *Server) assemble() (err error) {
 	if s.pool, err = newPool(cfg); err != nil {
 		return err
 	}
-	if s.cache, err = authn.NewCache(cacheOptions(cfg)); err != nil {
+	if s.right, err = authn.NewCache(cacheOptions(cfg, cfg.Hashing.CacheTTL)); err != nil {
+		return err
+	}
+	if s.wrong, err = authn.NewCache(cacheOptions(cfg, cfg.Hashing.WrongTTL)); err != nil {
 		return err
 	}
 	s.hosts = authn.NewHosts(authn.HostsOptions{})
@@ -174,7 +177,7 @@ func (s *Server) assemble() (err error) {
 	s.watch.loaded(files)
 	s.say(w)
 	s.world, s.doorTLS = w, w.tls
-	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor})
+	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor, Audit: s.audit})
 	if err != nil {
 		s.pool.Close()
 		return err

@@ -110,7 +110,7 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 			return p, nil
 		}
 		p, warnings, err := authn.OpenPasswords(authn.PasswordsOptions{
-			Name: a.Name, Realm: a.Realm, Path: a.File, Cache: s.cache,
+			Name: a.Name, Realm: a.Realm, Path: a.File,
 			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker(), FIPS: s.cfg.FIPS}, AllowEmpty: a.AllowEmpty,
 		})
 		if err != nil {
@@ -223,7 +223,7 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 	case config.ClientIDStartsWithUsername:
 		rule = authn.StartsWithUsername
 	}
-	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: rule, Certificates: certificates})
+	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: rule, Certificates: certificates, Right: s.right, Wrong: s.wrong})
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}

@@ -21,6 +21,10 @@ const (
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
 	// The credential of a connection has expired, which ends it; its will is published.
+	// Authentication is what the members of a listener's chain said of a client.
+	Authentication    Event = "authentication"     // client, addr, listener, result, method, asked
+	AuthenticatorDown Event = "authenticator_down" // authenticator, error
+	AuthenticatorUp   Event = "authenticator_up"   // authenticator
 	CredentialExpired Event = "credential_expired" // client, user, addr, listener, expired
 	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
 	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
@@ -87,7 +91,7 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case HandshakeFailed, ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
+	case HandshakeFailed, ConnectRefused, Authentication, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
 		return true
 	}
 	return false
@@ -144,7 +148,9 @@ func (f *floods) admit(kind string) (suppressed int, write bool) {
 
 func (e Event) level() slog.Level {
 	switch e {
-	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction, ShadowDiffers:
+	case Authentication:
+		return slog.LevelDebug
+	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

@@ -257,7 +257,8 @@ func (k *checker) broker() {
 	between(k, "hashing.memory", c.Hashing.Memory, MiB, 4*GiB)
 	between(k, "hashing.queue", c.Hashing.Queue, 1, 1_000_000)
 	between(k, "hashing.auth_failure_floor", c.Hashing.AuthFailureFloor, 0, 30*time.Second)
-	between(k, "hashing.cache_ttl", c.Hashing.CacheTTL, 0, 24*time.Hour)
+	between(k, "hashing.cache_ttl", c.Hashing.CacheTTL, 0, 10*time.Minute)
+	between(k, "hashing.wrong_ttl", c.Hashing.WrongTTL, 0, time.Minute)
 	between(k, "hashing.cache_entries", c.Hashing.CacheEntries, 0, 10_000_000)
 	between(k, "shutdown.timeout", c.Shutdown.Timeout, leastPatience, maxPatience)
 	if c.SysInterval != 0 {

@@ -188,9 +188,11 @@ type Hashing struct {
 	Queue int `yaml:"queue"`
 	// No failed CONNECT is answered sooner than this, so that the time tells nothing. 0 measures the slowest method at start and uses that.
 	AuthFailureFloor time.Duration `yaml:"auth_failure_floor"`
-	// How long a right password is remembered (as a keyed digest), so that a reconnecting fleet costs little; 0 is never.
+	// How long a right password is remembered (as a keyed digest), so that a reconnecting fleet costs little; at most 10m, 0 is never. A change of the account ends it at once.
 	CacheTTL time.Duration `yaml:"cache_ttl"`
-	// How many are remembered.
+	// How long the same client's same wrong credentials are remembered, so that a device that tries them again and again costs one check; at most 1m, 0 is never.
+	WrongTTL time.Duration `yaml:"wrong_ttl"`
+	// How many of each are remembered.
 	CacheEntries int `yaml:"cache_entries"`
 }
 

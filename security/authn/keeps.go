@@ -23,15 +23,40 @@ func (c *Chain) Keeps(p *security.Principal) error {
 	if r := c.condition(&cr); r != nil {
 		return r
 	}
-	for _, m := range c.members {
-		if m.Name() == p.Method && keeps(m.Authenticator, p) {
-			q := *p
-			q.Expires = 0 // the mere passing of time ends nothing that stands
-			_, err := c.accept(p.Method, &q, &cr)
-			return err
+	for i := range c.nodes {
+		n := &c.nodes[i]
+		if n.name != p.Method {
+			continue
 		}
+		if !n.keeps(p) {
+			break
+		}
+		if r := c.clientID.judge(n.name, p, &cr); r != nil {
+			return r
+		}
+		q := *p
+		if r := c.accountAt(n, &q, &cr, !p.Addr.IsValid()); r != nil {
+			return r
+		}
+		return nil
 	}
 	return &Refused{Method: "chain", Reason: "no authenticator knows this user any more"}
+}
+
+// keeps reports whether all members of n still stand for p, as far as they can tell.
+// What they demand of where a client is was judged when it came.
+func (n *node) keeps(p *security.Principal) bool {
+	for i := range n.all {
+		m := &n.all[i]
+		one := *p
+		if r, ok := m.Authenticator.(interface{ Realm() string }); ok && i != n.Source {
+			one.Realm = r.Realm() // p's is the source's
+		}
+		if !keeps(m.Authenticator, &one) {
+			return false
+		}
+	}
+	return true
 }
 
 // keeps reports whether a still stands for p, as far as it can tell.

@@ -2,7 +2,6 @@ package attack_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"sallyport/certs"
-	"sallyport/client"
 	"sallyport/config"
 	"sallyport/internal/scram"
 	"sallyport/packet"
@@ -65,24 +63,41 @@ func (s *site) verifiers(users ...string) {
 	s.write("verifiers", b.String())
 }
 
-// reach connects to a door; version is that of TLS, 0 for any.
+// reach connects to a door, from a network of its own; version is that of TLS, 0 for any.
 func (s *site) reach(door string, version uint16) *peer {
 	s.t.Helper()
-	target := client.Target{Transport: client.Transport(door), Address: s.addr(door), TLS: &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // what is bound to the channel is what is tested
-		MinVersion:         max(version, tls.VersionTLS12), MaxVersion: version,
-	}}
-	nc, err := target.Dial(context.Background())
+	nc, err := dialTCP(s.addr(door), strangersAddress())
 	if err != nil {
 		s.t.Fatalf("%s: %v", door, err)
 	}
-	return newPeer(s.t, nc)
+	if door == "tcp" {
+		return newPeer(s.t, nc)
+	}
+	c := tls.Client(nc, &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // what is bound to the channel is what is tested
+		MinVersion:         max(version, tls.VersionTLS12), MaxVersion: version,
+	})
+	if err := c.Handshake(); err != nil {
+		s.t.Fatalf("%s: %v", door, err)
+	}
+	if door == "tls" {
+		return newPeer(s.t, c)
+	}
+	w := &webConn{Conn: c}
+	if status := w.upgrade(request("/mqtt", nil)); status != 101 {
+		s.t.Fatalf("%s: upgrade: %d", door, status)
+	}
+	return newPeer(s.t, w)
 }
 
 // channel is the binding of a peer's TLS channel.
 func (p *peer) channel() *scram.Binding {
 	p.t.Helper()
-	state := p.nc.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+	nc := p.nc
+	if w, ok := nc.(*webConn); ok {
+		nc = w.Conn
+	}
+	state := nc.(*tls.Conn).ConnectionState()
 	b, err := scram.TLSExporter(&state)
 	if err != nil {
 		p.t.Fatal(err)

@@ -114,22 +114,25 @@ func (a *Authenticator) Authenticate(context.Context, *authn.Credentials) (*secu
 	return nil, authn.ErrNotMine
 }
 
-// Serves reports whether a method, by its name, is offered: one with -PLUS as Start says.
+// Serves reports whether a method, by its name, is one of those that were chosen.
 func (a *Authenticator) Serves(method string) bool {
 	m, ok := scram.ParseMethod(method)
 	return ok && slices.Contains(a.o.Methods, m)
 }
 
-// Start begins an exchange. A method with -PLUS is authn.ErrNotOffered on a connection
-// without a TLS channel of the client's own whose exporter can be used.
+// Offers implements authn.Offering: a method with -PLUS needs a TLS channel of the
+// client's own, whose exporter can be used.
+func (a *Authenticator) Offers(c *authn.Credentials) bool {
+	m, ok := scram.ParseMethod(c.AuthMethod)
+	return ok && slices.Contains(a.o.Methods, m) && (!m.Plus || a.binding(c) != nil)
+}
+
+// Start begins an exchange by a method that is offered.
 func (a *Authenticator) Start(c *authn.Credentials) (authn.Exchange, error) {
 	m, ok := scram.ParseMethod(c.AuthMethod)
-	if !ok || !slices.Contains(a.o.Methods, m) {
-		return nil, authn.ErrNotOffered
-	}
 	binding := a.binding(c)
-	if m.Plus && binding == nil {
-		return nil, authn.ErrNotOffered
+	if !ok || !slices.Contains(a.o.Methods, m) || m.Plus && binding == nil {
+		return nil, a.refuse("method is not offered here")
 	}
 	if c.HasPassword {
 		return nil, a.refuse("a password beside SCRAM")
