@@ -35,6 +35,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 		return &Findings{}, err
 	}
 	w, err := buildAlone(cfg)
+	defer w.closeLanes(nil)
 	if w == nil {
 		return &Findings{}, err
 	}

@@ -127,9 +127,11 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	if w.compared != s.world.compared {
 		s.gate.Shadow().Reset()
 	}
+	was := s.world
 	s.mu.Lock()
 	s.cfg, s.world = cfg, w
 	s.mu.Unlock()
+	was.closeLanes(w)
 	s.broker.SetListeners(s.engineListeners(cfg))
 	// First whose account is gone, whatever became of their certificates: who is not
 	// trusted any more may be allowed to stay, and leaves in parts otherwise.

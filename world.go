@@ -22,6 +22,7 @@ type world struct {
 	verifiers map[string]*challenge.File  // by authenticator, as passwords
 	tables    map[string]*challenge.Table // to be swapped in, as accounts
 	realms    map[string]string           // by authenticator
+	lanes     map[string]*authn.Lane      // by authenticator
 	chains    map[string]*authn.Chain     // by listener
 	rules     *security.Ruleset
 	tls       map[string]*certs.Server // by listener
@@ -53,23 +54,15 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	w := &world{
 		passwords: map[string]*authn.Passwords{}, accounts: map[string]*authn.Accounts{},
 		verifiers: map[string]*challenge.File{}, tables: map[string]*challenge.Table{}, realms: map[string]string{},
-		chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
+		lanes: map[string]*authn.Lane{}, chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
 		empty: map[string]bool{},
 		rules: &security.Ruleset{
 			ByListener: map[string][]security.Policy{}, Shadow: map[string][]security.Policy{}, Downgrade: map[string]bool{},
 		},
 	}
 	var errs []error
-	members := map[string]authn.Authenticator{}
-	for _, a := range cfg.Authenticators {
-		w.realms[a.Name] = a.Realm
-		m, err := s.buildMember(w, old, a)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		members[a.Name] = m
-	}
+	members, mistakes := s.buildMembers(w, old, cfg)
+	errs = append(errs, mistakes...)
 	policies := map[string]security.Policy{}
 	for _, p := range cfg.Policies {
 		pol, err := buildPolicy(w, old, p)
@@ -92,7 +85,8 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	return w, errors.Join(errs...)
 }
 
-func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
+// buildAuthenticator makes what an authenticator of the configuration is.
+func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
 	switch a.Type {
 	case config.Anonymous:
 		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
@@ -122,6 +116,10 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 		w.warn(warnings...)
 		w.passwords[a.Name] = p
 		return p, nil
+	case config.Certificate:
+		return certificateAuthenticator(a)
+	case config.UnixPeer:
+		return authn.UnixPeer{Label: a.Name, Realm: a.Realm}, nil
 	}
 	return nil, fmt.Errorf("authenticator %s: unknown type %q", a.Name, a.Type)
 }
@@ -195,7 +193,7 @@ func place(file string, line int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-func (s *Server) buildListener(w, old *world, l *config.Listener, members map[string]authn.Authenticator, policies map[string]security.Policy) error {
+func (s *Server) buildListener(w, old *world, l *config.Listener, members map[string]authn.Member, policies map[string]security.Policy) error {
 	var chain []authn.Member
 	if l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity {
 		chain = append(chain, authn.Member{Authenticator: authn.ProxyIdentity{}})
@@ -212,18 +210,11 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
 	for _, name := range l.Authenticators {
-		if m := members[name]; m != nil {
-			chain = append(chain, authn.Member{Authenticator: m})
+		if m, ok := members[name]; ok {
+			chain = append(chain, m)
 		}
 	}
-	rule := authn.AnyClientID
-	switch l.ClientID {
-	case config.ClientIDEqualsUsername:
-		rule = authn.EqualsUsername
-	case config.ClientIDStartsWithUsername:
-		rule = authn.StartsWithUsername
-	}
-	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: rule, Certificates: certificates, Right: s.right, Wrong: s.wrong})
+	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: clientIDRule(l.ClientID), Certificates: certificates, Right: s.right, Wrong: s.wrong})
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}

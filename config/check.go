@@ -124,9 +124,22 @@ func (k *checker) names() {
 		refer(i, "policies", l.Policies, policies, usedP)
 		refer(i, "shadow", l.Shadow, policies, usedP)
 	}
+	parts := map[string]bool{}
+	for _, a := range c.Authenticators {
+		if a.AllOf != nil && usedA[a.Name] {
+			for _, name := range a.AllOf.Members {
+				parts[name] = true
+			}
+		}
+	}
 	for i, a := range c.Authenticators {
-		if !usedA[a.Name] {
-			k.wrong(fmt.Sprintf("authenticators[%d].name", i), "no listener names it; remove it or add it to a listener's authenticators")
+		key := fmt.Sprintf("authenticators[%d]", i)
+		switch {
+		case usedA[a.Name]:
+		case parts[a.Name]:
+			k.onlyParts(key)
+		default:
+			k.wrong(key+".name", "no listener names it; remove it or add it to a listener's authenticators")
 		}
 	}
 	for i, p := range c.Policies {
@@ -138,9 +151,7 @@ func (k *checker) names() {
 
 func (k *checker) authenticator(i int) {
 	a, key := k.c.Authenticators[i], fmt.Sprintf("authenticators[%d]", i)
-	if a.SCRAM != nil && a.Type != Scram {
-		k.wrong(key+".scram", "is only for type scram")
-	}
+	k.member(i, key)
 	switch a.Type {
 	case Scram:
 		k.scramAuthenticator(i, key)
@@ -158,6 +169,19 @@ func (k *checker) authenticator(i int) {
 		}
 		if a.Realm != "" {
 			k.wrong(key+".realm", "type anonymous has no realm; it is one principal per listener")
+		}
+	case Certificate, UnixPeer, AllOfThem:
+		if a.File != "" {
+			k.wrong(key+".file", "type %s has no file", a.Type)
+		}
+		if a.AllowEmpty || k.set(key+".allow_empty") {
+			k.wrong(key+".allow_empty", "is only for type password_file")
+		}
+		if a.BelieveUsername {
+			k.wrong(key+".believe_username", "is only for type anonymous")
+		}
+		if a.Type == AllOfThem && a.Realm != "" {
+			k.wrong(key+".realm", "type all_of has no realm: it is that of its source")
 		}
 	default:
 		k.wrong(key+".type", "must be %s", orList(a.Type.Choices()))

@@ -14,6 +14,9 @@ func (k *checker) scramAuthenticator(i int, key string) {
 	} else if a.AllowEmpty || k.set(key+".allow_empty") {
 		k.wrong(key+".allow_empty", "is only for a file")
 	}
+	if a.File == "" && (a.Account == AccountIgnored || k.set(key+".account")) {
+		k.wrong(key+".account", "has no use without a file: the account is always required")
+	}
 	if a.BelieveUsername {
 		k.wrong(key+".believe_username", "is only for type anonymous")
 	}

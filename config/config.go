@@ -117,7 +117,7 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password), scram (enhanced authentication of MQTT 5, by which the password never leaves the client) or anonymous (clients without any credential).
+	// password_file (user name and password), scram (enhanced authentication of MQTT 5, by which the password never leaves the client), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
 	Type AuthenticatorType `yaml:"type"`
 	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too. For scram: the file that sallyport passwd --scram writes; without one it is the account database.
 	File string `yaml:"file"`
@@ -129,6 +129,30 @@ type Authenticator struct {
 	BelieveUsername bool `yaml:"believe_username"`
 	// For scram: the methods, and what strangers are told.
 	SCRAM *SCRAM `yaml:"scram"`
+	// For certificate: how it names its client.
+	Certificate *CertificateAuthenticator `yaml:"certificate"`
+	// For all_of: which ones.
+	AllOf *AllOf `yaml:"all_of"`
+	// What is made of the CONNECT before the authenticator sees it, step by step.
+	Prepare []Transformation `yaml:"prepare"`
+	// What becomes of a client for whom a step of prepare fails: refuse, or next (the next authenticator is asked).
+	OnNull OnNull `yaml:"on_null"`
+	// What must hold of whomever it accepts.
+	Require *Requirement `yaml:"require"`
+	// What the names of groups that come from outside (a token, a directory) mean here; one that is not listed means nothing.
+	Groups map[string]Many[string] `yaml:"groups"`
+	// Likewise, of roles.
+	Roles map[string]Many[string] `yaml:"roles"`
+	// What the account under the client's name (see type accounts) has to do with it, whatever proved the name: if_known (one that is disabled, locked, or not valid now refuses the client), required (there must be one; the client has its groups, roles and attributes too) or ignored. For accounts, and scram without a file, it is always required.
+	Account AccountRule `yaml:"account"`
+	// What becomes of a client when the authenticator can't tell, since who would know is down or does not answer in time: refuse (0x88, before MQTT 5 code 3), or next (the next authenticator is asked). That a credential is wrong is never passed on.
+	OnError OnError `yaml:"on_error"`
+	// How long an answer may take, the wait in the queue included.
+	Timeout time.Duration `yaml:"timeout"`
+	// How many clients it is asked about at the same time, each of the others waits; password hashes are bounded by hashing.workers instead, for all authenticators together.
+	Concurrency int `yaml:"concurrency"`
+	// How many may wait, served fairly between networks; the next is answered at once with 0x89 (MQTT 3: 3). Password hashes: hashing.queue.
+	Queue int `yaml:"queue"`
 }
 
 // Policy is one source of rules.

@@ -74,7 +74,14 @@ func (c *Config) cleartext(l *Listener) string {
 
 func (c *Config) hasAuthenticator(l *Listener, t AuthenticatorType) bool {
 	return slices.ContainsFunc(c.Authenticators, func(a Authenticator) bool {
-		return a.Type == t && slices.Contains(l.Authenticators, a.Name)
+		return a.Type == t && c.asks(l, a.Name)
+	})
+}
+
+// asks reports whether l asks an authenticator, be it as a part of an all_of.
+func (c *Config) asks(l *Listener, name string) bool {
+	return slices.Contains(l.Authenticators, name) || slices.ContainsFunc(c.Authenticators, func(a Authenticator) bool {
+		return a.AllOf != nil && slices.Contains(l.Authenticators, a.Name) && slices.Contains(a.AllOf.Members, name)
 	})
 }
 

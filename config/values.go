@@ -212,10 +212,15 @@ const (
 	PasswordFile AuthenticatorType = "password_file"
 	Anonymous    AuthenticatorType = "anonymous"
 	Scram        AuthenticatorType = "scram"
+	Certificate  AuthenticatorType = "certificate"
+	UnixPeer     AuthenticatorType = "unix_peer"
+	AllOfThem    AuthenticatorType = "all_of"
 )
 
 // Choices lists the methods.
-func (AuthenticatorType) Choices() []string { return []string{"password_file", "scram", "anonymous"} }
+func (AuthenticatorType) Choices() []string {
+	return []string{"password_file", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
+}
 
 // PolicyType is a policy language.
 type PolicyType string

@@ -41,6 +41,8 @@ type Lane struct {
 	pool *Pool
 	own  bool
 
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 	counts laneCounts
 
 	mu       sync.Mutex // guards the fields below
@@ -95,6 +97,7 @@ func NewLane(o LaneOptions) (*Lane, error) {
 		return nil, fmt.Errorf("authn: bounds of %s can't be", o.Name)
 	}
 	l := &Lane{opts: o, pool: o.Pool}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if l.pool == nil {
 		pool, err := NewPool(PoolOptions{Workers: o.Workers, Queue: o.Queue, Memory: int64(o.Workers) * leastMemory})
 		if err != nil {
@@ -105,8 +108,10 @@ func NewLane(o LaneOptions) (*Lane, error) {
 	return l, nil
 }
 
-// Close drops who waits in a queue of its own.
+// Close tells the member that its answers are not waited for any more, and drops who
+// waits in a queue of the lane's own.
 func (l *Lane) Close() {
+	l.cancel()
 	if l.own {
 		l.pool.Close()
 	}
@@ -238,12 +243,14 @@ func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.
 	began := l.opts.Now()
 	var told atomic.Bool
 	ctx, cancel := context.WithCancel(ctx)
+	release := context.AfterFunc(l.ctx, cancel)
 	var timer *time.Timer
 	finish := func(err error) {
 		if !told.CompareAndSwap(false, true) {
 			return
 		}
 		cancel()
+		release()
 		if timer != nil {
 			timer.Stop()
 		}

@@ -280,8 +280,10 @@ func (s *step) run(cr *Credentials, vars map[string]string) (value, why string) 
 		if at == nil {
 			return "", "text does not match"
 		}
-		out := s.match.ExpandString(nil, s.as, value, at)
-		value = string(out)
+		if strings.Count(s.as, "$")*len(value) > 16*maxPrepared {
+			return "", "text is too long"
+		}
+		value = string(s.match.ExpandString(nil, s.as, value, at))
 	case s.split != "":
 		parts := strings.Split(value, s.split)
 		n := s.part
