@@ -36,8 +36,9 @@ const maxRounds = 8
 // ErrNoAuthentication refuses to re-authenticate without Options.Authentication.
 var ErrNoAuthentication = errors.New("no enhanced authentication was used")
 
-// ErrUnproved says that the server ended an exchange with success before it proved what
-// the method demands of it, so that it may be anybody.
+// ErrUnproved says that the server did not prove what the method demands of it, so that
+// it may be anybody: it ended the exchange before, proved something else, or asked for
+// what a client does not do.
 var ErrUnproved = errors.New("the server did not prove who it is")
 
 // authentication is the exchange for a CONNECT, which takes its beginning; nil without one.
@@ -82,7 +83,7 @@ func proved(x Exchange, data []byte) error {
 	_, done, err := x.Next(data)
 	switch {
 	case err != nil:
-		return refused(fmt.Errorf("%w: %w", ErrUnproved, err))
+		return refused(err)
 	case !done:
 		return refused(ErrUnproved)
 	}
@@ -101,7 +102,7 @@ type refusal struct{ err error }
 func (r *refusal) Error() string { return r.err.Error() }
 
 func (r *refusal) Unwrap() []error {
-	return []error{r.err, &packet.Error{Code: packet.NotAuthorized, Text: "authentication failed"}}
+	return []error{r.err, ErrUnproved, &packet.Error{Code: packet.NotAuthorized, Text: "authentication failed"}}
 }
 
 // decodeAuth takes a server's AUTH, of the connection's method. Its data is a copy.

@@ -44,8 +44,6 @@ func (f *connectFlags) authentication(e *env, c *packet.Connect) (client.Authent
 		return nil, nil
 	case c.Version != packet.V5:
 		return nil, usageError("leave out -V, or say -V mqttv5", "--scram needs MQTT 5")
-	case c.Props.Has(packet.PropAuthMethod), c.Props.Has(packet.PropAuthData):
-		return nil, usageError("", "--scram says the authentication method: leave out -D connect authentication-...")
 	case f.Username == "":
 		return nil, usageError("add -u NAME", "--scram needs a user name")
 	case strings.HasSuffix(method, "-PLUS") && !f.secure():
