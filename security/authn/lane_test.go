@@ -320,6 +320,17 @@ func TestAChangeEndsWhatIsRemembered(t *testing.T) {
 	}
 }
 
+// Members without a lane of their own share one, and not their failures.
+func TestOneThatIsDownStandsForNoOther(t *testing.T) {
+	down := &remote{name: "down", fixed: answer{err: errors.New("down")}}
+	s := serving(t, ChainOptions{}, Member{Authenticator: down, OnErrorNext: true}, Member{Authenticator: &remote{name: "file", fixed: answer{p: somebody("bob")}}})
+	for i := range 20 {
+		if a := <-first(begin(s, login("bob", "x"))); a.err != nil {
+			t.Fatalf("attempt %d: %v", i, a.err)
+		}
+	}
+}
+
 func TestLanesThatCantBe(t *testing.T) {
 	for _, o := range []LaneOptions{
 		{Name: "x"}, {Name: "x", Workers: 1}, {Name: "x", Workers: 1, Queue: 1, Timeout: -1}, {Name: "x", Workers: 1, Queue: 1, Failures: -1},

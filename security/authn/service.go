@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,8 @@ func NewService(o ServiceOptions) (*Service, error) {
 	}
 	s := &Service{opts: o, delays: newDelays(o.Delay), waiting: map[netip.Prefix]int{}}
 	var err error
-	if s.lane, err = NewLane(LaneOptions{Name: "members", Pool: o.Pool}); err != nil {
+	// Without a breaker: one member that is down must not stand for the others.
+	if s.lane, err = NewLane(LaneOptions{Name: "members", Pool: o.Pool, Failures: math.MaxInt}); err != nil {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
