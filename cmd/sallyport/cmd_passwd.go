@@ -247,7 +247,7 @@ func (c *passwdCmd) upgrade() error {
 		if !ok || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if strings.HasPrefix(password, "$") {
+		if _, err := authn.ParseStored(password, authn.Limits{}); err == nil || strings.HasPrefix(password, "$") {
 			continue // stored as a hash already
 		}
 		encoded, err := c.hash([]byte(password))
