@@ -10,6 +10,7 @@ import (
 	"sallyport/config"
 	"sallyport/internal/scram"
 	"sallyport/security/authn"
+	"sallyport/security/authn/accounts"
 	"sallyport/security/authn/challenge"
 	"sallyport/store"
 )
@@ -54,8 +55,31 @@ func (s *Server) buildSCRAM(w, old *world, a config.Authenticator) (authn.Authen
 
 // accountVerifiers is the account database, nil where there is none.
 //
-// TODO(7): return it.
+// TODO(7): return databaseVerifiers{s.accounts} if s.accounts is not nil, once the
+// database is part of the assembly.
 func (s *Server) accountVerifiers() verifiers { return nil }
+
+// databaseVerifiers is the account database as SCRAM asks it. That an account changes
+// during an exchange is noticed by the exchange and by the chain: it needs no Generation.
+type databaseVerifiers struct{ db *accounts.Database }
+
+// Verifier implements verifiers.
+func (d databaseVerifiers) Verifier(name string, h scram.Hash) (*scram.Verifier, bool, error) {
+	u, known := d.db.User(name)
+	if !known {
+		return nil, false, nil
+	}
+	for _, encoded := range u.SCRAM {
+		// One that can't be read was refused when it was kept.
+		if v, err := scram.ParseVerifier(encoded); err == nil && v.Hash == h {
+			return v, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// Generation implements verifiers.
+func (databaseVerifiers) Generation() uint64 { return 0 }
 
 // verifierFile is the file of an authenticator, as it will be when w is in force.
 func (s *Server) verifierFile(w, old *world, a config.Authenticator, iterations int) (*challenge.File, error) {

@@ -3,7 +3,7 @@ package config
 // SCRAM is which methods of SCRAM are offered, and what strangers are told.
 type SCRAM struct {
 	// The methods that clients may choose; by default all four. Those with PLUS are bound to the TLS connection, so that nobody in between can pass them on, and are offered on TLS only; a listener without TLS needs another one.
-	Methods []SCRAMMethod `yaml:"methods"`
+	Methods []SCRAMMechanism `yaml:"methods"`
 	// How many iterations somebody is told who does not exist: as many as the verifiers have, so that it can't be told from a user's.
 	Iterations int `yaml:"iterations"`
 }
@@ -21,18 +21,10 @@ func (a *Authenticator) SCRAMSettings() SCRAM {
 	return s
 }
 
-// SCRAMMethod is a method of SCRAM, as clients name it.
-type SCRAMMethod string
-
-// The methods.
-const (
-	SCRAMSHA256     SCRAMMethod = "SCRAM-SHA-256"
-	SCRAMSHA256Plus SCRAMMethod = "SCRAM-SHA-256-PLUS"
-	SCRAMSHA512     SCRAMMethod = "SCRAM-SHA-512"
-	SCRAMSHA512Plus SCRAMMethod = "SCRAM-SHA-512-PLUS"
-)
+// SCRAMMechanism is a method of SCRAM, as clients name it.
+type SCRAMMechanism string
 
 // Choices lists the methods.
-func (SCRAMMethod) Choices() []string {
+func (SCRAMMechanism) Choices() []string {
 	return []string{"SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-512-PLUS"}
 }
