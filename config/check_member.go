@@ -142,3 +142,19 @@ func (k *checker) onlyParts(key string) {
 		}
 	}
 }
+
+// warnStrangers tells of authenticators that can know nobody on l.
+func (k *checker) warnStrangers(key string, l *Listener) {
+	shown := l.TLS != nil && l.TLS.ClientAuth != ClientAuthNone
+	for _, a := range k.c.Authenticators {
+		if !k.c.asks(l, a.Name) {
+			continue
+		}
+		switch {
+		case a.Type == Certificate && !shown:
+			k.wrong(key+".authenticators", "%s knows nobody here: the listener asks for no client certificates", a.Name)
+		case a.Type == UnixPeer && l.Transport != Unix:
+			k.wrong(key+".authenticators", "%s knows nobody here: the listener is no Unix socket", a.Name)
+		}
+	}
+}

@@ -130,6 +130,7 @@ func (c *Config) Warnings() Problems {
 		if len(l.Authenticators) == 0 && l.Identity == IdentityNone && !(l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity) {
 			k.wrong(key+".authenticators", "the list is empty: nobody can connect")
 		}
+		k.warnStrangers(key, l)
 		if len(l.Policies) == 0 {
 			k.wrong(key+".policies", "the list is empty: nobody may publish or subscribe")
 		}

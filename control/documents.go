@@ -15,9 +15,9 @@ type Status struct {
 	Listeners     []ListenerStatus `json:"listeners"`
 	// Authenticators are those that listeners ask, by name, and how they do.
 	Authenticators []AuthenticatorStatus `json:"authenticators,omitempty"`
-	Connections   int64            `json:"connections"` // those before CONNECT included
-	Sessions      int64            `json:"sessions"`
-	Subscriptions int64            `json:"subscriptions"`
+	Connections    int64                 `json:"connections"` // those before CONNECT included
+	Sessions       int64                 `json:"sessions"`
+	Subscriptions  int64                 `json:"subscriptions"`
 	// Store is where state is kept: memory, or disk; or full or failed, as long as the
 	// disk takes nothing new.
 	Store string `json:"store"`

@@ -31,6 +31,9 @@ func (c *Chain) Keeps(p *security.Principal) error {
 		if !n.keeps(p) {
 			break
 		}
+		if r := n.demands(p, &cr); r != nil {
+			return r
+		}
 		if r := c.clientID.judge(n.name, p, &cr); r != nil {
 			return r
 		}
@@ -43,8 +46,28 @@ func (c *Chain) Keeps(p *security.Principal) error {
 	return &Refused{Method: "chain", Reason: "no authenticator knows this user any more"}
 }
 
+// demands is what n and its members require of p, who is connected or away: what can be
+// told of where it is. The process at the other end of a socket is not remembered.
+func (n *node) demands(p *security.Principal, cr *Credentials) *Refused {
+	list := []Requirement{n.Require}
+	for i := range n.all {
+		list = append(list, n.all[i].Require)
+	}
+	here := *cr
+	here.Listener = p.Listener
+	for _, r := range list {
+		r.UIDs, r.GIDs = nil, nil
+		if !p.Addr.IsValid() {
+			r.Addresses = nil
+		}
+		if refused := r.judge(n.name, p, &here); refused != nil {
+			return refused
+		}
+	}
+	return nil
+}
+
 // keeps reports whether all members of n still stand for p, as far as they can tell.
-// What they demand of where a client is was judged when it came.
 func (n *node) keeps(p *security.Principal) bool {
 	for i := range n.all {
 		m := &n.all[i]

@@ -217,6 +217,38 @@ func TestRequire(t *testing.T) {
 	}
 }
 
+// A reload that demands something else of who is there.
+func TestWhatIsRequiredIsAskedOfWhoIsThere(t *testing.T) {
+	m := &fake{name: "m", p: somebody("alice")}
+	p, err := chainOf(t, ChainOptions{}, m).Authenticate(t.Context(), from(login("alice", "x"), "192.0.2.7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := *p
+	away.Addr = netip.AddrPort{}
+	here, there := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	for _, tt := range []struct {
+		r           Requirement
+		stays, kept bool // connected; away
+	}{
+		{Requirement{Addresses: here}, true, true},
+		{Requirement{Addresses: there}, false, true},
+		{Requirement{Listeners: []string{"l"}}, true, true},
+		{Requirement{Listeners: []string{"x"}}, false, false},
+		{Requirement{ClientIDPrefixes: []string{"x"}}, false, false},
+		{Requirement{ClientID: EqualsUsername}, false, false},
+		{Requirement{UIDs: []uint32{1}}, true, true},
+	} {
+		c, err := NewChain(ChainOptions{Members: []Member{{Authenticator: m, Require: tt.r}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stays, kept := c.Keeps(p) == nil, c.Keeps(&away) == nil; stays != tt.stays || kept != tt.kept {
+			t.Errorf("%+v: connected %t, away %t", tt.r, stays, kept)
+		}
+	}
+}
+
 func TestNamesFromOutsideMeanNothingByThemselves(t *testing.T) {
 	m := Member{Authenticator: yes("alice", security.Principal{Groups: []string{"Domain Admins", "Staff", "Staff"}, Roles: []string{"root"}})}
 	ask := func(m Member) *security.Principal {
@@ -437,7 +469,9 @@ func TestUnixPeer(t *testing.T) {
 		}
 		return "", user.UnknownUserIdError(7)
 	}}
-	at := func(uid uint32) *Credentials { return &Credentials{ClientID: "c", Listener: "l", Peer: &Peer{UID: uid}} }
+	at := func(uid uint32) *Credentials {
+		return &Credentials{ClientID: "c", Listener: "l", Peer: &Peer{UID: uid}}
+	}
 	named := func(uid uint32, name string) *Credentials {
 		c := at(uid)
 		c.HasUsername, c.Username = true, name
