@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/config"
 	"sallyport/internal/scram"
 	"sallyport/security"
 	"sallyport/security/authn"
@@ -184,5 +185,25 @@ func TestTheSecretOfStrangers(t *testing.T) {
 	short.Commit(&b, nil)
 	if secret, err := find(short); secret != nil || err == nil {
 		t.Errorf("a short secret: %d bytes, %v", len(secret), err)
+	}
+}
+
+// TestSCRAMOfADatabaseInACheck: who is in the store is not asked, and the configuration
+// is as good as it is.
+func TestSCRAMOfADatabaseInACheck(t *testing.T) {
+	a := config.Authenticator{Name: "scram", Type: config.Scram, Realm: "accounts"}
+	for _, idle := range []bool{true, false} {
+		s := &Server{idle: idle}
+		m, err := s.buildSCRAM(&world{}, nil, a)
+		if (err == nil) != idle {
+			t.Fatalf("idle %v: %v", idle, err)
+		}
+		if !idle {
+			continue
+		}
+		in := m.(authn.Introducing)
+		if p, _, _, err := in.Introduce(t.Context(), &authn.Credentials{HasUsername: true, Username: "alice"}); p != nil || !errors.Is(err, authn.ErrUnavailable) {
+			t.Errorf("%v, %v", p, err)
+		}
 	}
 }

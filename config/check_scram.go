@@ -9,9 +9,13 @@ import (
 // scramAuthenticator checks authenticator i, of type scram, whose keys begin with key.
 func (k *checker) scramAuthenticator(i int, key string) {
 	a := &k.c.Authenticators[i]
-	if a.File != "" {
+	switch {
+	case a.File != "":
 		k.file(key+".file", a.File, true)
-	} else if a.AllowEmpty || k.set(key+".allow_empty") {
+	case k.c.Storage.Type != StorageDisk:
+		k.wrong(key+".file", "is needed while storage is not of type disk: the account database is kept there")
+	}
+	if a.File == "" && (a.AllowEmpty || k.set(key+".allow_empty")) {
 		k.wrong(key+".allow_empty", "is only for a file")
 	}
 	if a.File == "" && (a.Account == AccountIgnored || k.set(key+".account")) {
