@@ -11,6 +11,7 @@ import (
 	"sallyport/security"
 	"sallyport/security/acl"
 	"sallyport/security/authn"
+	"sallyport/security/authn/challenge"
 	"sallyport/security/authn/token"
 	"sallyport/security/roles"
 )
@@ -20,6 +21,9 @@ type world struct {
 	passwords map[string]*authn.Passwords // by authenticator
 	accounts  map[string]*authn.Accounts  // to be swapped in, for files that were there before
 	tokens    []*token.Authenticator      // those of type jwt
+	verifiers map[string]*challenge.File  // by authenticator, as passwords
+	tables    map[string]*challenge.Table // to be swapped in, as accounts
+	realms    map[string]string           // by authenticator
 	lanes     map[string]*authn.Lane      // by authenticator
 	chains    map[string]*authn.Chain     // by listener
 	rules     *security.Ruleset
@@ -51,6 +55,7 @@ func (s *Server) say(w *world) {
 func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	w := &world{
 		passwords: map[string]*authn.Passwords{}, accounts: map[string]*authn.Accounts{},
+		verifiers: map[string]*challenge.File{}, tables: map[string]*challenge.Table{}, realms: map[string]string{},
 		lanes: map[string]*authn.Lane{}, chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
 		empty: map[string]bool{},
 		rules: &security.Ruleset{
@@ -89,6 +94,8 @@ func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (auth
 		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
 	case config.Tokens:
 		return s.buildTokens(w, a)
+	case config.Scram:
+		return s.buildSCRAM(w, old, a)
 	case config.PasswordFile:
 		if old != nil && old.passwords[a.Name] != nil && s.sameFile(a) {
 			p := old.passwords[a.Name]

@@ -164,7 +164,8 @@ func (c *Conn) handleAuth(h packet.Header, body []byte) error {
 		creds.AuthMethod, creds.AuthData = c.auth.method, a.Props.AuthData
 		x, ok := c.lis.Enhanced.Exchange(c.auth.method, &creds)
 		if !ok {
-			return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "method not offered any more"}
+			// A DISCONNECT knows no bad authentication method (MQTT 5.0, 3.14.2.1).
+			return &packet.Error{Code: packet.NotAuthorized, Text: "authentication method not offered any more"}
 		}
 		c.auth.exchange = x
 	} else if a.Code != packet.ContinueAuthentication || c.auth.exchange == nil {

@@ -153,6 +153,8 @@ func (k *checker) authenticator(i int) {
 	a, key := k.c.Authenticators[i], fmt.Sprintf("authenticators[%d]", i)
 	k.member(i, key)
 	switch a.Type {
+	case Scram:
+		k.scramAuthenticator(i, key)
 	case PasswordFile:
 		k.file(key+".file", a.File, true)
 		if a.BelieveUsername {

@@ -99,7 +99,9 @@ func (c *Config) Complete(dir string) {
 				base(p)
 			}
 		}
-		if a.Realm == "" && a.Type != Anonymous && a.Type != AllOfThem {
+		if a.Realm == "" && a.Type == Scram && a.File == "" {
+			a.Realm = "accounts" // the account database's
+		} else if a.Realm == "" && a.Type != Anonymous && a.Type != AllOfThem {
 			a.Realm = a.Name
 		}
 	}

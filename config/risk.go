@@ -119,7 +119,7 @@ func (l *Listener) local() bool {
 func (c *Config) Warnings() Problems {
 	k := &checker{c: c, at: c.place}
 	for i, a := range c.Authenticators {
-		if a.Type == PasswordFile {
+		if a.Type == PasswordFile || a.Type == Scram && a.File != "" {
 			k.warnLoose(fmt.Sprintf("authenticators[%d].file", i), a.File)
 		}
 		if a.JWT != nil {

@@ -212,6 +212,7 @@ const (
 	PasswordFile AuthenticatorType = "password_file"
 	Tokens       AuthenticatorType = "jwt"
 	Anonymous    AuthenticatorType = "anonymous"
+	Scram        AuthenticatorType = "scram"
 	Certificate  AuthenticatorType = "certificate"
 	UnixPeer     AuthenticatorType = "unix_peer"
 	AllOfThem    AuthenticatorType = "all_of"
@@ -219,7 +220,7 @@ const (
 
 // Choices lists the methods.
 func (AuthenticatorType) Choices() []string {
-	return []string{"password_file", "jwt", "anonymous", "certificate", "unix_peer", "all_of"}
+	return []string{"password_file", "jwt", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
 }
 
 // PolicyType is a policy language.
