@@ -37,7 +37,7 @@ func (c *Conn) judge() (allowed bool) {
 		c.refuseConnect(packet.NotAuthorized, v.Why(), r)
 		return false
 	}
-	o.judged = generation
+	o.judged, o.judgedFor = generation, who
 	if v.Until != 0 || v.Volatile {
 		o.judged = 0
 	}
@@ -112,6 +112,16 @@ func (c *Conn) accept(a *attached, failed error) {
 		// Accounts changed while this CONNECT was under way: it has to come again.
 		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
+	}
+	if c.principal.Load() != o.judgedFor {
+		// Another has taken its place while the session was stored, with the former as its owner.
+		o.judged = 0
+		cl := c.client.Load()
+		var batch store.Batch
+		if !cl.keepOwnerOf(c, &batch) {
+			return // taken over, and ended for that
+		}
+		c.keep(&batch, nil)
 	}
 	if o.judged != c.b.gate.Generation() && !c.judge() {
 		return // the rules changed while the session was stored

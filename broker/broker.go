@@ -180,6 +180,7 @@ type Broker struct {
 	// outside is held for reading while something is published outside of any turn:
 	// a will, for one. Whoever holds it waits for nobody, and takes it once.
 	outside   sync.RWMutex
+	errands   errands    // what connections have left to be done
 	enforcing sync.Mutex // one Enforce at a time
 
 	closing atomic.Bool
@@ -295,6 +296,7 @@ func (b *Broker) Close() error {
 // silences the wills they left. It returns the number of connections.
 func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) int {
 	n := 0
+	defer b.errands.silence(revoked)
 	b.reg.each(func(cl *client) {
 		cl.mu.Lock()
 		c, who := cl.conn, cl.principal

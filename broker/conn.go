@@ -164,6 +164,8 @@ type opening struct {
 	assigned bool                           // the client identifier is ours
 	epoch    authn.Epoch
 	judged   uint64 // the generation of the rules that admitted it; 0: for that moment only
+	// judgedFor is the principal that was admitted: another may have taken its place.
+	judgedFor *security.Principal
 
 	// Guarded by Conn.mu:
 	cancel   func() // gives up an authentication under way
@@ -196,6 +198,16 @@ func (c *Conn) sender() *sender {
 		c.sending = &sender{access: security.NewAccess(c.b.gate, c.principal.Load())}
 	}
 	return c.sending
+}
+
+// current is sender for the principal of now: another may have taken its place since
+// the last packet (Renew, re-authentication), and what was remembered is void then.
+func (c *Conn) current() *sender {
+	s := c.sender()
+	if who := c.principal.Load(); s.access.Principal() != who {
+		s.access, s.trails, s.origin = security.NewAccess(c.b.gate, who), nil, nil
+	}
+	return s
 }
 
 // identity is what the log calls a connection.

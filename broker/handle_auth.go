@@ -75,24 +75,16 @@ func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
 		c.end(ending{code: packet.NotAuthorized, reason: "re-authentication as another principal", notify: true})
 		return
 	}
-	named := *who
-	named.ClientID, named.Listener, named.Addr, named.Secure = old.ClientID, c.lis.Name, old.Addr, old.Secure
-	if v := c.b.gate.Admit(&named); !v.Allowed() {
+	named := inPlaceOf(old, who)
+	if v := c.b.gate.Admit(named); !v.Allowed() {
 		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Why(), notify: true, silence: true})
 		return
 	}
 	var after aftermath
 	cl := c.client.Load()
-	if !cl.renew(c, &named, &after) {
+	if !cl.renew(c, named, &after) {
 		c.fail(errTaken)
 		return
-	}
-	c.principal.Store(&named)
-	if at := c.lapses(); at != 0 && sooner(c.b.lives.when(c), at) == at {
-		c.arm(at)
-	}
-	if s := c.sending; s != nil {
-		s.access, s.origin = security.NewAccess(c.b.gate, &named), nil
 	}
 	c.sendAuth(packet.Success, reply)
 	cl.settle(c.turn, &after)
@@ -106,11 +98,8 @@ func (cl *client) renew(c *Conn, who *security.Principal, after *aftermath) bool
 	if cl.conn != c {
 		return false
 	}
-	cl.principal = who
-	cl.rights = nil
-	if cl.will != nil {
-		cl.will.principal = who
-	}
+	cl.assume(who)
+	cl.keepOwner(&after.batch)
 	cl.restand(after)
 	return true
 }

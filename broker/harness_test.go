@@ -384,7 +384,7 @@ func (x *bed) finish() {
 		"Connections": m.Connections.Load(), "Sessions": m.Sessions.Load(), "Subscriptions": m.Subscriptions.Load(),
 		"Shared": m.Shared.Load(), "BufferedBytes": m.BufferedBytes.Load(), "Queued": m.Queued.Load(), "Panics": m.Panics.Load(),
 		"timers": int64(x.b.lives.armed + x.b.absences.armed + x.b.alarms.armed), "owners": int64(len(x.b.reg.owners)), "total": int64(x.b.reg.total),
-		"groups": int64(len(x.b.groups.byFilter)), "routes": int64(x.b.tree.Len()), "conns": int64(len(x.b.conns.list)),
+		"groups": int64(len(x.b.groups.byFilter)), "routes": int64(x.b.tree.Len()), "errands": int64(len(x.b.errands.of)), "conns": int64(len(x.b.conns.list)),
 	} {
 		if n != 0 {
 			x.t.Errorf("%s is %d at the end, want 0", name, n)
