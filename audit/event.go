@@ -21,10 +21,16 @@ const (
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
 	// The credential of a connection has expired, which ends it; its will is published.
-	CredentialExpired Event = "credential_expired" // client, user, addr, listener, expired
-	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
-	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
-	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule, decision
+	CredentialExpired Event = "credential_expired" // client, user, addr, listener, bound, expired
+	// A connection has reached a bound of its listener: bound is max_auth_age or
+	// max_connection_lifetime.
+	ConnectionExpired Event = "connection_expired" // client, user, addr, listener, bound, expired
+	// A client has proved again who it is, or has failed to, which ends the connection.
+	Reauthenticated        Event = "reauthenticated"         // client, user, addr, listener, method, expires
+	ReauthenticationFailed Event = "reauthentication_failed" // client, user, addr, listener, method, reason, code
+	PublishDenied          Event = "publish_denied"          // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
+	SubscribeDenied        Event = "subscribe_denied"        // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
+	WillDenied             Event = "will_denied"             // client, user, addr, listener, topic, policy, file, line, rule, decision
 	// Standing subscriptions, when the rules or the client's rights changed; qos as it was.
 	SubscriptionRevoked Event = "subscription_revoked" // client, user, filter, qos, policy, file, line, rule
 	SubscriptionLowered Event = "subscription_lowered" // client, user, filter, qos, policy, file, line, rule
@@ -87,7 +93,7 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case HandshakeFailed, ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
+	case HandshakeFailed, ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers, Reauthenticated, ReauthenticationFailed:
 		return true
 	}
 	return false
@@ -144,7 +150,7 @@ func (f *floods) admit(kind string) (suppressed int, write bool) {
 
 func (e Event) level() slog.Level {
 	switch e {
-	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction, ShadowDiffers:
+	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, ControlAction, ShadowDiffers:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

@@ -108,7 +108,7 @@ func (c *Conn) accept(a *attached, failed error) {
 		return
 	}
 	o := c.opening.Load()
-	if c.lis.Auth != nil && c.lis.Auth.Epoch() != o.epoch {
+	if auth := c.lis.Auth; auth != nil && (auth.Epoch() != o.epoch || !auth.Stands(c.principal.Load())) {
 		// Accounts changed while this CONNECT was under way: it has to come again.
 		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
@@ -158,7 +158,7 @@ func (c *Conn) configure(p *packet.Connect) {
 	}
 	c.keepAlive.Store(uint32(ka) * 1500)
 	c.b.lives.disarm(c)
-	at := c.lapses()
+	at, _ := c.deadline()
 	if ka > 0 {
 		at = sooner(at, c.turn.now+c.mayRest())
 	}
@@ -243,9 +243,9 @@ func (c *Conn) describe(ack *packet.Connack, o *opening, a *attached) {
 		pr.ResponseInfo = c.b.opt.ResponseInformation
 		pr.Mark(packet.PropResponseInfo)
 	}
-	if c.auth != nil {
+	if x := c.enhanced.Load(); x != nil {
 		// MQTT-4.12.0-5
-		pr.AuthMethod = c.auth.method
+		pr.AuthMethod = x.method
 		pr.Mark(packet.PropAuthMethod)
 		if len(a.authData) > 0 {
 			pr.AuthData = a.authData

@@ -233,8 +233,9 @@ func (noAuthenticator) Begin(_ *authn.Credentials, done func(*security.Principal
 	done(nil, nil)
 	return nil
 }
-func (noAuthenticator) Epoch() authn.Epoch          { return authn.Epoch{} }
-func (noAuthenticator) FailureFloor() time.Duration { return 0 }
+func (noAuthenticator) Stands(*security.Principal) bool { return true }
+func (noAuthenticator) Epoch() authn.Epoch              { return authn.Epoch{} }
+func (noAuthenticator) FailureFloor() time.Duration     { return 0 }
 
 func TestAuthenticationHoldsBackWhatFollows(t *testing.T) {
 	var hold chan struct{}

@@ -104,9 +104,7 @@ func (cl *client) assume(who *security.Principal) {
 	}
 	if c := cl.conn; c != nil {
 		c.principal.Store(who) // it sees by itself that what it remembers is of another: see Conn.sender
-		if at := c.lapses(); at != 0 && c.accepted() && sooner(c.b.lives.when(c), at) == at {
-			c.arm(at)
-		}
+		c.hasten()
 	}
 }
 

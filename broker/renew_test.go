@@ -51,7 +51,7 @@ func TestAnotherPrincipalCountsAtOnceForWhatIsPublished(t *testing.T) {
 			w := x.connect(packet.V5, "watch")
 			w.subscribe(filter("t", 1))
 			p := x.connect(v, "c", user("u"))
-			before := x.b.reg.find("c").principal
+			before, _, _ := x.b.ClientPrincipal("c")
 			for _, allowed := range []bool{false, true, false, true} {
 				groups := []string{"other"}
 				if allowed {
@@ -258,7 +258,7 @@ func TestASharedMessageIsDealtToWhoMayHaveItNow(t *testing.T) {
 		pub.publishes("t", "x", 1, false)
 		sub.nothing()
 		x.b.Renew(regroup("u", "g"))
-		pub.publishes("t", "y", 1, false)
+		pub.publishes("u", "y", 1, false)
 		sub.gets("y")
 	})
 }
@@ -463,9 +463,11 @@ func TestRenewBesideWhateverElse(t *testing.T) {
 				return &q
 			})
 			cl := x.b.reg.find("c")
+			cl.mu.Lock()
 			if cl.conn.principal.Load() != cl.principal || cl.principal.Account != 1<<40 {
 				t.Errorf("%+v and %+v", cl.principal, cl.conn.principal.Load())
 			}
+			cl.mu.Unlock()
 		})
 	}
 }

