@@ -449,7 +449,7 @@ func TestRenewBesideWhateverElse(t *testing.T) {
 				a := x.connect(packet.V5, "c", user("u"), kept(100), willOf("w", "w", 0))
 				a.publishes("t", "x", 1, false)
 				b := x.connect(packet.V311, "c", user("u")) // takes over
-				b.subscribe(filter("t", 1))
+				b.subscribe(filter("z", 1))
 				b.publishes("t", "y", 1, false)
 				b.disconnect(0)
 			}
