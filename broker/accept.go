@@ -158,7 +158,7 @@ func (c *Conn) configure(p *packet.Connect) {
 	}
 	c.keepAlive.Store(uint32(ka) * 1500)
 	c.b.lives.disarm(c)
-	at, _ := c.deadline()
+	at, _, _ := c.deadline()
 	if ka > 0 {
 		at = sooner(at, c.turn.now+c.mayRest())
 	}

@@ -13,11 +13,10 @@ import (
 type bound uint8
 
 const (
-	noBound     bound = iota
-	credential        // Principal.Expires: of a certificate, a token, an account
-	authAge           // Listener.MaxAuthAge
-	lifetime          // Listener.MaxConnectionLifetime
-	reauthLapse       // of a re-authentication, see handle_auth.go
+	noBound    bound = iota
+	credential       // Principal.Expires: of a certificate, a token, an account
+	authAge          // Listener.MaxAuthAge
+	lifetime         // Listener.MaxConnectionLifetime
 )
 
 func (w bound) String() string {
@@ -37,24 +36,24 @@ func (w bound) String() string {
 const mostEarly = 5 * time.Minute
 
 // deadline is when the connection has to end, in the broker's time, and for what;
-// 0: never. It is computed whenever it is asked for, which timers do: so it costs a
+// 0: never. end is the bound itself, which chance makes it no later than. It is computed whenever it is asked for, which timers do: so it costs a
 // connection nothing but its start and its share of chance.
-func (c *Conn) deadline() (at int64, why bound) {
+func (c *Conn) deadline() (at, end int64, why bound) {
 	p := c.principal.Load()
 	if p == nil {
-		return 0, noBound
+		return 0, 0, noBound
 	}
 	began, proved := c.ticks(c.began.Load()), c.ticks(c.began.Load())
 	if a := c.enhanced.Load(); a != nil {
 		proved = c.ticks(a.proved.Load())
 	}
-	until := func(from, end int64, what bound) {
+	until := func(from, to int64, what bound) {
 		// Never later than the bound, and by chance earlier: who connected at once does
 		// not come back at once.
-		early := min(max(0, end-from)/10, int64(mostEarly))
-		end -= int64(float64(early) * float64(c.early) / (math.MaxUint16 + 1))
-		if at == 0 || end < at {
-			at, why = end, what
+		early := min(max(0, to-from)/10, int64(mostEarly))
+		by := to - int64(float64(early)*float64(c.early)/(math.MaxUint16+1))
+		if at == 0 || by < at {
+			at, end, why = by, to, what
 		}
 	}
 	if p.Expires != 0 {
@@ -67,7 +66,7 @@ func (c *Conn) deadline() (at int64, why bound) {
 	if d := int64(l.MaxConnectionLifetime); d > 0 {
 		until(began, began+d, lifetime)
 	}
-	return at, why
+	return at, end, why
 }
 
 // presently is the connection's listener as the last reload left it: its bounds of
@@ -95,14 +94,14 @@ func (c *Conn) countFrom(now int64) {
 
 // hasten makes the connection's timer no later than its deadline.
 func (c *Conn) hasten() {
-	if at, _ := c.deadline(); at != 0 && c.accepted() && sooner(c.b.lives.when(c), at) == at {
+	if at, _, _ := c.deadline(); at != 0 && c.accepted() && sooner(c.b.lives.when(c), at) == at {
 		c.arm(at)
 	}
 }
 
 // lapse ends a connection whose time is over. Its will is published: who the client
 // was is not in doubt.
-func (c *Conn) lapse(at int64, why bound) {
+func (c *Conn) lapse(expires int64, why bound) {
 	end := ending{code: packet.NotAuthorized, reason: "the credential has expired", notify: true}
 	event := audit.CredentialExpired
 	switch why {
@@ -113,7 +112,12 @@ func (c *Conn) lapse(at int64, why bound) {
 		end.code = packet.MaximumConnectTime
 	}
 	if !c.ended.Load() {
-		c.b.audit.Record(event, c.who(slog.String("bound", why.String()), slog.Time("expired", time.Unix(0, at).UTC()))...)
+		if why == credential {
+			c.b.metrics.CredentialsExpired.Add(1)
+		} else {
+			c.b.metrics.ConnectionsExpired.Add(1)
+		}
+		c.b.audit.Record(event, c.who(slog.String("bound", why.String()), slog.Time("expired", time.Unix(0, expires).UTC()))...)
 	}
 	c.end(end)
 }

@@ -165,7 +165,7 @@ func TestChanceEndsConnectionsEarlier(t *testing.T) {
 					x.connect(packet.V311, fmt.Sprint(i), keepAlive(0))
 				}
 				for _, conn := range x.b.conns.all() {
-					at, _ := conn.deadline()
+					at, _, _ := conn.deadline()
 					lengths = append(lengths, time.Unix(0, at).Sub(start))
 				}
 				least, most := lengths[0], lengths[0]
@@ -202,7 +202,7 @@ func TestChanceOutsideItsBoundsIsHeldWithinThem(t *testing.T) {
 		}, func(x *bed) {
 			start := time.Now()
 			x.connect(packet.V311, "c")
-			at, _ := x.b.conns.all()[0].deadline()
+			at, _, _ := x.b.conns.all()[0].deadline()
 			if d := time.Unix(0, at).Sub(start); d > 100*time.Second || d < 89*time.Second {
 				t.Errorf("%v: %v", f, d)
 			}
@@ -259,6 +259,7 @@ func (x *bed) enhancedPeer(name string) *peer {
 	return p
 }
 
+// MQTT5: 4.12.1-2
 func TestAReauthenticationThatStopsTimesOut(t *testing.T) {
 	var log logbook
 	overPipes(t, func(s *setup) { s.lis.Enhanced, s.opt.Log = rounds{}, log.logger() }, func(x *bed) {
@@ -313,6 +314,7 @@ func everyBubble(t *testing.T, change func(*setup), f func(*bed)) {
 	}
 }
 
+// MQTT5: 4.12.1-2
 func TestReauthenticationIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		name string

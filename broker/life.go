@@ -77,9 +77,9 @@ func (c *Conn) checkLife() {
 		c.checkOpening(o, now)
 		return
 	}
-	lapses, why := c.deadline()
+	lapses, expires, why := c.deadline()
 	if lapses != 0 && now >= lapses {
-		c.lapse(lapses, why)
+		c.lapse(expires, why)
 		return
 	}
 	exchange := c.exchangeLapses()
@@ -115,7 +115,7 @@ func (c *Conn) checkLife() {
 		// A write has begun meanwhile, and may have armed what was armed over.
 		c.arm(s + wt)
 	}
-	if l, _ := c.deadline(); l != lapses && sooner(at, l) != at {
+	if l, _, _ := c.deadline(); l != lapses && sooner(at, l) != at {
 		c.arm(l) // the client has authenticated again meanwhile, for less long, or a reload came
 	}
 	if x := c.exchangeLapses(); x != exchange && sooner(at, x) != at {
