@@ -35,6 +35,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 		return &Findings{}, err
 	}
 	w, err := buildAlone(cfg)
+	defer w.closeLanes(nil)
 	if w == nil {
 		return &Findings{}, err
 	}
@@ -70,9 +71,6 @@ func buildAlone(cfg *config.Config) (*world, error) {
 		return nil, err
 	}
 	defer s.pool.Close()
-	if s.cache, err = authn.NewCache(authn.CacheOptions{}); err != nil {
-		return nil, err
-	}
 	return s.build(cfg, nil)
 }
 

@@ -54,6 +54,7 @@ func (s *Server) status(started time.Time) control.Status {
 		Connections: m.Connections.Load(), Sessions: m.Sessions.Load(), Subscriptions: m.Subscriptions.Load(),
 		Store: s.storeState(),
 	}
+	st.Authenticators = authenticatorStates(cfg, w)
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		ls := control.ListenerStatus{
@@ -69,6 +70,27 @@ func (s *Server) status(started time.Time) control.Status {
 		st.Listeners = append(st.Listeners, ls)
 	}
 	return st
+}
+
+// authenticatorStates is how the authenticators do, in the order of the configuration.
+func authenticatorStates(cfg *config.Config, w *world) []control.AuthenticatorStatus {
+	var list []control.AuthenticatorStatus
+	for _, a := range cfg.Authenticators {
+		l := w.lanes[a.Name]
+		if l == nil {
+			continue // an all_of: its members count
+		}
+		x := l.Stats()
+		s := control.AuthenticatorStatus{
+			Name: x.Name, Accepted: x.Accepted, Refused: x.Refused, NotMine: x.NotMine, Failed: x.Failed, Late: x.Late, Busy: x.Busy,
+			Spared: x.Spared, Waiting: x.Queued, Down: x.Down, Error: x.Error, Seconds: x.Seconds, Took: x.Took,
+		}
+		for _, b := range x.Bounds {
+			s.Bounds = append(s.Bounds, b.Seconds())
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 func texts(addrs []net.Addr) []string {

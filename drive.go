@@ -69,6 +69,9 @@ func (s *Server) engineInfo(c *listener.Info) broker.Info {
 		info.TLS = suites.Of(c.TLS)
 		s.certificate(c, &info.Creds)
 	}
+	if c.Peer != nil && c.Proxy == nil { // of a proxy's socket it is the proxy
+		info.Creds.Peer = &authn.Peer{UID: c.Peer.UID, GID: c.Peer.GID}
+	}
 	if c.Proxy != nil && c.Proxy.Header != nil && c.Proxy.Header.SSL != nil {
 		if ssl := c.Proxy.Header.SSL; ssl.Shown() {
 			info.Creds.Proxied = &authn.ProxyCertificate{CommonName: ssl.CN, Verified: ssl.Verified()}

@@ -34,6 +34,7 @@ func NewJudge(cfg *config.Config) (*Judge, error) {
 		return nil, err
 	}
 	w, err := buildAlone(cfg)
+	defer w.closeLanes(nil)
 	if err != nil {
 		if w != nil {
 			w.close()

@@ -3,6 +3,7 @@ package sallyport
 import (
 	"crypto/fips140"
 	"errors"
+	"time"
 
 	"sallyport/config"
 	"sallyport/security/authn"
@@ -52,11 +53,11 @@ func (s *Server) sayFIPS() {
 	}
 }
 
-// cacheOptions is how right passwords are remembered: with FIPS 140-3 not at all, so
+// cacheOptions is how credentials are remembered: with FIPS 140-3 not at all, so
 // that each is checked as its hash says.
-func cacheOptions(cfg *config.Config) authn.CacheOptions {
+func cacheOptions(cfg *config.Config, ttl time.Duration) authn.CacheOptions {
 	if cfg.FIPS {
 		return authn.CacheOptions{}
 	}
-	return authn.CacheOptions{Entries: cfg.Hashing.CacheEntries, TTL: cfg.Hashing.CacheTTL}
+	return authn.CacheOptions{Entries: cfg.Hashing.CacheEntries, TTL: ttl}
 }

@@ -11,11 +11,11 @@ import (
 // TestNothingIsRememberedWithFIPS: every right password is checked by its own hash.
 func TestNothingIsRememberedWithFIPS(t *testing.T) {
 	cfg := config.Defaults()
-	if o := cacheOptions(cfg); o.Entries != 10_000 || o.TTL != 5*time.Minute {
+	if o := cacheOptions(cfg, cfg.Hashing.CacheTTL); o.Entries != 10_000 || o.TTL != 5*time.Minute {
 		t.Errorf("without: %+v", o)
 	}
 	cfg.FIPS = true
-	if o := cacheOptions(cfg); o.Entries != 0 || o.TTL != 0 {
+	if o := cacheOptions(cfg, cfg.Hashing.CacheTTL); o.Entries != 0 || o.TTL != 0 {
 		t.Errorf("with: %+v", o)
 	}
 }

@@ -1,7 +1,6 @@
 package sallyport
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"math"
@@ -226,50 +225,26 @@ func (d chainDoor) Stands(p *security.Principal) bool { return d.svc.Stands(p) }
 func (d chainDoor) FailureFloor() time.Duration { return d.svc.FailureFloor() }
 
 // Exchange implements broker.Enhanced.
-func (d chainDoor) Exchange(method string, c *authn.Credentials) (broker.Exchange, bool) {
-	a, chain, ok := d.svc.Enhanced(d.listener, method)
-	if !ok {
-		return nil, false
-	}
-	x, err := a.Start(c)
-	return &exchange{x: x, err: err, door: d, chain: chain, method: method, creds: *c}, true
+func (d chainDoor) Exchange(_ string, c *authn.Credentials) (broker.Exchange, bool) {
+	n, ok := d.svc.Negotiate(c)
+	return &exchange{n: n, door: d, creds: *c}, ok
 }
 
-// exchange runs one enhanced authentication; a step may block and so has a
-// goroutine of its own, which ends with the step.
+// exchange runs one enhanced authentication.
 type exchange struct {
-	x      authn.Exchange
-	err    error
-	door   chainDoor
-	chain  *authn.Chain
-	method string
-	creds  authn.Credentials
+	n     *authn.Negotiation
+	door  chainDoor
+	creds authn.Credentials
 }
-
-// stepTimeout bounds one step of an exchange.
-const stepTimeout = 10 * time.Second
 
 // Step implements broker.Exchange.
 func (e *exchange) Step(data []byte, done func([]byte, *security.Principal, error)) {
-	if e.err != nil {
-		done(nil, nil, e.err)
-		return
-	}
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stepTimeout)
-		defer cancel()
-		reply, who, err := e.x.Next(ctx, data)
-		if err == nil && who != nil {
-			who, err = e.accept(ctx, who)
+	e.n.Step(data, func(reply []byte, who *security.Principal, err error) {
+		if who != nil && err == nil {
+			if err = e.door.trusts(&e.creds); err != nil {
+				who = nil
+			}
 		}
 		done(reply, who, err)
-	}()
-}
-
-// accept completes who, of whose exchange it was the last step.
-func (e *exchange) accept(ctx context.Context, who *security.Principal) (*security.Principal, error) {
-	if err := e.door.trusts(&e.creds); err != nil {
-		return nil, err
-	}
-	return e.chain.Accept(ctx, e.method, who, &e.creds)
+	})
 }

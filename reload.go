@@ -103,6 +103,7 @@ func (s *Server) hasStopped() bool {
 
 // enforce puts world w in the place of the one in force.
 func (s *Server) enforce(cfg *config.Config, w *world) {
+	otherwise := translated(s.cfg, cfg)
 	for name, fresh := range w.tlsFresh {
 		w.tls[name].Adopt(fresh)
 	}
@@ -120,18 +121,23 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
 		}
 	}
-	s.cache.Flush()
+	s.right.Flush()
+	s.wrong.Flush()
 	s.gate.Swap(w.rules)
 	if w.compared != s.world.compared {
 		s.gate.Shadow().Reset()
 	}
+	was := s.world
 	s.mu.Lock()
 	s.cfg, s.world = cfg, w
 	s.mu.Unlock()
+	was.closeLanes(w)
 	s.broker.SetListeners(s.engineListeners(cfg))
 	// First whose account is gone, whatever became of their certificates: who is not
 	// trusted any more may be allowed to stay, and leaves in parts otherwise.
-	left := func(p *security.Principal) bool { return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) }
+	left := func(p *security.Principal) bool {
+		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) || p.Token != nil && otherwise[p.Method]
+	}
 	n := s.broker.Revoke(left, "the account was changed or removed, or may not connect any more")
 	n += s.revokeUntrusted(cfg, w, left)
 	done := s.broker.Enforce()
@@ -173,6 +179,25 @@ func (s *Server) revokeUntrusted(cfg *config.Config, w *world, left func(*securi
 		}
 	}
 	return all
+}
+
+// translated is the authenticators that give names from outside another meaning than
+// they did: what those were of whom they accepted is not known any more.
+func translated(was, is *config.Config) map[string]bool {
+	names := map[string]bool{}
+	for _, a := range was.Authenticators {
+		for _, b := range is.Authenticators {
+			if a.Name == b.Name && !(reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Roles, b.Roles)) {
+				names[a.Name] = true
+			}
+		}
+	}
+	for _, a := range is.Authenticators {
+		if a.AllOf != nil && slices.ContainsFunc(a.AllOf.Members, func(m string) bool { return names[m] }) {
+			names[a.Name] = true
+		}
+	}
+	return names
 }
 
 type ownerName struct{ realm, name string }

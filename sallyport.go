@@ -44,7 +44,8 @@ type Server struct {
 	gate    *security.Gate
 	pool    *authn.Pool
 	authn   *authn.Service
-	cache   *authn.Cache
+	right   *authn.Cache // credentials that were right a while ago
+	wrong   *authn.Cache // that were wrong a moment ago
 	hosts   *authn.Hosts
 	doors   []*listener.Listener
 	turns   *listener.Turns          // of the handshakes of all doors
@@ -157,7 +158,10 @@ func (s *Server) assemble() (err error) {
 	if s.pool, err = newPool(cfg); err != nil {
 		return err
 	}
-	if s.cache, err = authn.NewCache(cacheOptions(cfg)); err != nil {
+	if s.right, err = authn.NewCache(cacheOptions(cfg, cfg.Hashing.CacheTTL)); err != nil {
+		return err
+	}
+	if s.wrong, err = authn.NewCache(cacheOptions(cfg, cfg.Hashing.WrongTTL)); err != nil {
 		return err
 	}
 	s.hosts = authn.NewHosts(authn.HostsOptions{})
@@ -172,7 +176,7 @@ func (s *Server) assemble() (err error) {
 	s.watch.loaded(files)
 	s.say(w)
 	s.world, s.doorTLS = w, w.tls
-	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor})
+	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor, Audit: s.audit})
 	if err != nil {
 		s.pool.Close()
 		return err

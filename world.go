@@ -18,6 +18,7 @@ import (
 type world struct {
 	passwords map[string]*authn.Passwords // by authenticator
 	accounts  map[string]*authn.Accounts  // to be swapped in, for files that were there before
+	lanes     map[string]*authn.Lane      // by authenticator
 	chains    map[string]*authn.Chain     // by listener
 	rules     *security.Ruleset
 	tls       map[string]*certs.Server // by listener
@@ -48,22 +49,15 @@ func (s *Server) say(w *world) {
 func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	w := &world{
 		passwords: map[string]*authn.Passwords{}, accounts: map[string]*authn.Accounts{},
-		chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
+		lanes: map[string]*authn.Lane{}, chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
 		empty: map[string]bool{},
 		rules: &security.Ruleset{
 			ByListener: map[string][]security.Policy{}, Shadow: map[string][]security.Policy{}, Downgrade: map[string]bool{},
 		},
 	}
 	var errs []error
-	members := map[string]authn.Authenticator{}
-	for _, a := range cfg.Authenticators {
-		m, err := s.buildMember(w, old, a)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		members[a.Name] = m
-	}
+	members, mistakes := s.buildMembers(w, old, cfg)
+	errs = append(errs, mistakes...)
 	policies := map[string]security.Policy{}
 	for _, p := range cfg.Policies {
 		pol, err := buildPolicy(w, old, p)
@@ -86,7 +80,8 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	return w, errors.Join(errs...)
 }
 
-func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
+// buildAuthenticator makes what an authenticator of the configuration is.
+func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
 	switch a.Type {
 	case config.Anonymous:
 		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
@@ -102,7 +97,7 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 			return p, nil
 		}
 		p, warnings, err := authn.OpenPasswords(authn.PasswordsOptions{
-			Name: a.Name, Realm: a.Realm, Path: a.File, Cache: s.cache,
+			Name: a.Name, Realm: a.Realm, Path: a.File,
 			Limits: authn.Limits{Memory: s.pool.MemoryPerWorker(), FIPS: s.cfg.FIPS}, AllowEmpty: a.AllowEmpty,
 		})
 		if err != nil {
@@ -114,6 +109,10 @@ func (s *Server) buildMember(w, old *world, a config.Authenticator) (authn.Authe
 		w.warn(warnings...)
 		w.passwords[a.Name] = p
 		return p, nil
+	case config.Certificate:
+		return certificateAuthenticator(a)
+	case config.UnixPeer:
+		return authn.UnixPeer{Label: a.Name, Realm: a.Realm}, nil
 	}
 	return nil, fmt.Errorf("authenticator %s: unknown type %q", a.Name, a.Type)
 }
@@ -187,7 +186,7 @@ func place(file string, line int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-func (s *Server) buildListener(w, old *world, l *config.Listener, members map[string]authn.Authenticator, policies map[string]security.Policy) error {
+func (s *Server) buildListener(w, old *world, l *config.Listener, members map[string]authn.Member, policies map[string]security.Policy) error {
 	var chain []authn.Member
 	if l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity {
 		chain = append(chain, authn.Member{Authenticator: authn.ProxyIdentity{}})
@@ -204,18 +203,11 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}
 	for _, name := range l.Authenticators {
-		if m := members[name]; m != nil {
-			chain = append(chain, authn.Member{Authenticator: m})
+		if m, ok := members[name]; ok {
+			chain = append(chain, m)
 		}
 	}
-	rule := authn.AnyClientID
-	switch l.ClientID {
-	case config.ClientIDEqualsUsername:
-		rule = authn.EqualsUsername
-	case config.ClientIDStartsWithUsername:
-		rule = authn.StartsWithUsername
-	}
-	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: rule, Certificates: certificates})
+	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: clientIDRule(l.ClientID), Certificates: certificates, Right: s.right, Wrong: s.wrong})
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}

@@ -47,6 +47,7 @@ func (s *Server) buildTLS(w, old *world, l *config.Listener) error {
 
 // discard gives up a world that is not put in the place of old.
 func (w *world) discard(old *world) {
+	w.closeLanes(old)
 	for name, srv := range w.tls {
 		var before *certs.Server
 		if old != nil {
@@ -61,6 +62,7 @@ func (w *world) discard(old *world) {
 
 // close ends what the key material in force does on the network.
 func (w *world) close() {
+	w.closeLanes(nil)
 	for _, srv := range w.tls {
 		srv.Close()
 	}

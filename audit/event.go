@@ -28,9 +28,13 @@ const (
 	// A client has proved again who it is, or has failed to, which ends the connection.
 	Reauthenticated        Event = "reauthenticated"         // client, user, addr, listener, method, expires
 	ReauthenticationFailed Event = "reauthentication_failed" // client, user, addr, listener, method, reason, code
-	PublishDenied          Event = "publish_denied"          // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
-	SubscribeDenied        Event = "subscribe_denied"        // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
-	WillDenied             Event = "will_denied"             // client, user, addr, listener, topic, policy, file, line, rule, decision
+	// Authentication is what the members of a listener's chain said of a client.
+	Authentication    Event = "authentication"     // client, addr, listener, result, method, asked
+	AuthenticatorDown Event = "authenticator_down" // authenticator, error
+	AuthenticatorUp   Event = "authenticator_up"   // authenticator
+	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
+	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
+	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule, decision
 	// Standing subscriptions, when the rules or the client's rights changed; qos as it was.
 	SubscriptionRevoked Event = "subscription_revoked" // client, user, filter, qos, policy, file, line, rule
 	SubscriptionLowered Event = "subscription_lowered" // client, user, filter, qos, policy, file, line, rule
@@ -93,7 +97,8 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case HandshakeFailed, ConnectRefused, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers, Reauthenticated, ReauthenticationFailed:
+	case HandshakeFailed, ConnectRefused, Authentication, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign,
+		ControlRefused, ShadowDiffers, Reauthenticated, ReauthenticationFailed:
 		return true
 	}
 	return false
@@ -150,7 +155,9 @@ func (f *floods) admit(kind string) (suppressed int, write bool) {
 
 func (e Event) level() slog.Level {
 	switch e {
-	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, ControlAction, ShadowDiffers:
+	case Authentication:
+		return slog.LevelDebug
+	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

@@ -44,7 +44,7 @@ func (e *errands) renew(renew func(*security.Principal) *security.Principal) {
 			continue
 		}
 		switch next := renew(by); {
-		case next == nil || next == by:
+		case next == by:
 		case !next.Same(by):
 			e.of[x] = nil
 		default:

@@ -66,11 +66,11 @@ func newCrowd(tb testing.TB, n int, slow bool) *crowd {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	file, _, err := authn.OpenPasswords(authn.PasswordsOptions{Name: "passwords", Path: path, Cache: cache, Limits: authn.Limits{FileBytes: 1 << 30}})
+	file, _, err := authn.OpenPasswords(authn.PasswordsOptions{Name: "passwords", Path: path, Limits: authn.Limits{FileBytes: 1 << 30}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	chain, err := authn.NewChain(authn.ChainOptions{Members: []authn.Member{{Authenticator: file}}})
+	chain, err := authn.NewChain(authn.ChainOptions{Members: []authn.Member{{Authenticator: file}}, Right: cache})
 	if err != nil {
 		tb.Fatal(err)
 	}

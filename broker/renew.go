@@ -8,8 +8,8 @@ import (
 
 // Renew puts other principals in the place of those that renew maps to one, of
 // clients that are connected and of those that are away: after an account changed,
-// for one. nil, or the principal itself, says that it stays as it is; one with
-// another realm or name ends the connection, as Revoke does. renew is called under a
+// for one. The principal itself says that it stays as it is; nil, or one with another
+// realm or name, ends the connection, as Revoke does. renew is called under a
 // lock: it must not block, and it changes no principal, since they are shared.
 // Renew returns how many clients it concerned.
 //
@@ -37,7 +37,7 @@ func (b *Broker) Renew(renew func(*security.Principal) *security.Principal) int 
 		case foreign:
 			ended++
 			if c != nil {
-				c.end(ending{code: packet.NotAuthorized, reason: "the account is another one now", notify: true, silence: true})
+				c.end(ending{code: packet.NotAuthorized, reason: "the account changed, or is another one now", notify: true, silence: true})
 			}
 		case next != nil:
 			renewed = append(renewed, cl)
@@ -80,7 +80,7 @@ func (cl *client) replace(renew func(*security.Principal) *security.Principal) (
 		return nil, false, nil
 	}
 	next := renew(old)
-	if next == nil || next == old {
+	if next == old {
 		return nil, false, nil
 	}
 	if !next.Same(old) {

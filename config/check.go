@@ -124,9 +124,22 @@ func (k *checker) names() {
 		refer(i, "policies", l.Policies, policies, usedP)
 		refer(i, "shadow", l.Shadow, policies, usedP)
 	}
+	parts := map[string]bool{}
+	for _, a := range c.Authenticators {
+		if a.AllOf != nil && usedA[a.Name] {
+			for _, name := range a.AllOf.Members {
+				parts[name] = true
+			}
+		}
+	}
 	for i, a := range c.Authenticators {
-		if !usedA[a.Name] {
-			k.wrong(fmt.Sprintf("authenticators[%d].name", i), "no listener names it; remove it or add it to a listener's authenticators")
+		key := fmt.Sprintf("authenticators[%d]", i)
+		switch {
+		case usedA[a.Name]:
+		case parts[a.Name]:
+			k.onlyParts(key)
+		default:
+			k.wrong(key+".name", "no listener names it; remove it or add it to a listener's authenticators")
 		}
 	}
 	for i, p := range c.Policies {
@@ -138,6 +151,7 @@ func (k *checker) names() {
 
 func (k *checker) authenticator(i int) {
 	a, key := k.c.Authenticators[i], fmt.Sprintf("authenticators[%d]", i)
+	k.member(i, key)
 	switch a.Type {
 	case PasswordFile:
 		k.file(key+".file", a.File, true)
@@ -153,6 +167,19 @@ func (k *checker) authenticator(i int) {
 		}
 		if a.Realm != "" {
 			k.wrong(key+".realm", "type anonymous has no realm; it is one principal per listener")
+		}
+	case Certificate, UnixPeer, AllOfThem:
+		if a.File != "" {
+			k.wrong(key+".file", "type %s has no file", a.Type)
+		}
+		if a.AllowEmpty || k.set(key+".allow_empty") {
+			k.wrong(key+".allow_empty", "is only for type password_file")
+		}
+		if a.BelieveUsername {
+			k.wrong(key+".believe_username", "is only for type anonymous")
+		}
+		if a.Type == AllOfThem && a.Realm != "" {
+			k.wrong(key+".realm", "type all_of has no realm: it is that of its source")
 		}
 	default:
 		k.wrong(key+".type", "must be %s", orList(a.Type.Choices()))
@@ -252,7 +279,8 @@ func (k *checker) broker() {
 	between(k, "hashing.memory", c.Hashing.Memory, MiB, 4*GiB)
 	between(k, "hashing.queue", c.Hashing.Queue, 1, 1_000_000)
 	between(k, "hashing.auth_failure_floor", c.Hashing.AuthFailureFloor, 0, 30*time.Second)
-	between(k, "hashing.cache_ttl", c.Hashing.CacheTTL, 0, 24*time.Hour)
+	between(k, "hashing.cache_ttl", c.Hashing.CacheTTL, 0, 10*time.Minute)
+	between(k, "hashing.wrong_ttl", c.Hashing.WrongTTL, 0, time.Minute)
 	between(k, "hashing.cache_entries", c.Hashing.CacheEntries, 0, 10_000_000)
 	between(k, "shutdown.timeout", c.Shutdown.Timeout, leastPatience, maxPatience)
 	if c.SysInterval != 0 {

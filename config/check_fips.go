@@ -3,6 +3,9 @@ package config
 // fips checks what of the configuration's own values fips: true rules out. What is in
 // files is judged where they are read, and TLS with each listener.
 func (k *checker) fips() {
+	if k.c.FIPS && k.set("hashing.wrong_ttl") && k.c.Hashing.WrongTTL != 0 {
+		k.wrong("hashing.wrong_ttl", "must be 0 with fips: true: every password is checked by its own hash")
+	}
 	if k.c.FIPS && k.set("hashing.cache_ttl") && k.c.Hashing.CacheTTL != 0 {
 		k.wrong("hashing.cache_ttl", "must be 0 with fips: true: every right password is checked by its own hash")
 	}

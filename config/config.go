@@ -121,7 +121,7 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password) or anonymous (clients without any credential).
+	// password_file (user name and password), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
 	Type AuthenticatorType `yaml:"type"`
 	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too.
 	File string `yaml:"file"`
@@ -131,6 +131,30 @@ type Authenticator struct {
 	Realm string `yaml:"realm"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
 	BelieveUsername bool `yaml:"believe_username"`
+	// For certificate: how it names its client.
+	Certificate *CertificateAuthenticator `yaml:"certificate"`
+	// For all_of: which ones.
+	AllOf *AllOf `yaml:"all_of"`
+	// What is made of the CONNECT before the authenticator sees it, step by step.
+	Prepare []Transformation `yaml:"prepare"`
+	// What becomes of a client for whom a step of prepare fails: refuse, or next (the next authenticator is asked).
+	OnNull OnNull `yaml:"on_null"`
+	// What must hold of whomever it accepts.
+	Require *Requirement `yaml:"require"`
+	// What the names of groups that come from outside (a token, a directory) mean here; one that is not listed means nothing.
+	Groups map[string]Many[string] `yaml:"groups"`
+	// Likewise, of roles.
+	Roles map[string]Many[string] `yaml:"roles"`
+	// What the account under the client's name (see type accounts) has to do with it, whatever proved the name: if_known (one that is disabled, locked, or not valid now refuses the client), required (there must be one; the client has its groups, roles and attributes too) or ignored. For accounts and scram it is always required.
+	Account AccountRule `yaml:"account"`
+	// What becomes of a client when the authenticator can't tell, since who would know is down or does not answer in time: refuse (0x88, before MQTT 5 code 3), or next (the next authenticator is asked). That a credential is wrong is never passed on.
+	OnError OnError `yaml:"on_error"`
+	// How long an answer may take, the wait in the queue included.
+	Timeout time.Duration `yaml:"timeout"`
+	// How many clients it is asked about at the same time, each of the others waits; password hashes are bounded by hashing.workers instead, for all authenticators together.
+	Concurrency int `yaml:"concurrency"`
+	// How many may wait, served fairly between networks; the next is answered at once with 0x89 (MQTT 3: 3). Password hashes: hashing.queue.
+	Queue int `yaml:"queue"`
 }
 
 // Policy is one source of rules.
@@ -190,9 +214,11 @@ type Hashing struct {
 	Queue int `yaml:"queue"`
 	// No failed CONNECT is answered sooner than this, so that the time tells nothing. 0 measures the slowest method at start and uses that.
 	AuthFailureFloor time.Duration `yaml:"auth_failure_floor"`
-	// How long a right password is remembered (as a keyed digest), so that a reconnecting fleet costs little; 0 is never.
+	// How long a right password is remembered (as a keyed digest), so that a reconnecting fleet costs little; at most 10m, 0 is never. A change of the account ends it at once.
 	CacheTTL time.Duration `yaml:"cache_ttl"`
-	// How many are remembered.
+	// How long the same client's same wrong credentials are remembered, so that a device that tries them again and again costs one check; at most 1m, 0 is never.
+	WrongTTL time.Duration `yaml:"wrong_ttl"`
+	// How many of each are remembered.
 	CacheEntries int `yaml:"cache_entries"`
 }
 

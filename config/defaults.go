@@ -52,6 +52,7 @@ func Defaults() *Config {
 			Memory:       128 * MiB,
 			Queue:        1000,
 			CacheTTL:     5 * time.Minute,
+			WrongTTL:     5 * time.Second,
 			CacheEntries: 10_000,
 		},
 		Log:         Log{Level: LogInfo, Format: LogText, Connections: true},

@@ -114,6 +114,8 @@ func valueKind(t reflect.Type) string {
 		return valueKind(t.Elem())
 	case reflect.Struct:
 		return "[section](#" + anchor(t.Name()) + ")"
+	case reflect.Map:
+		return "names, each with one or several others"
 	}
 	return "number"
 }
@@ -156,7 +158,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "config_tls.go", "limits.go", "secret.go", "acme.go"} {
+	for _, file := range []string{"config.go", "config_tls.go", "config_member.go", "limits.go", "secret.go", "acme.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -192,6 +194,12 @@ func sections() []section {
 	stapling.SetDefaults()
 	var proxy ProxyProtocol
 	proxy.SetDefaults()
+	var member Authenticator
+	member.SetDefaults()
+	var require Requirement
+	require.SetDefaults()
+	var byCertificate CertificateAuthenticator
+	byCertificate.SetDefaults()
 	d := Defaults()
 	return []section{
 		{"The file", *d, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    authenticators: [passwords]\n    policies: [permissions]\nauthenticators:\n  - {name: passwords, type: password_file, file: passwd}\npolicies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\nsys_interval: 30s\n"},
@@ -204,7 +212,11 @@ func sections() []section {
 		{"listeners[].proxy_protocol", proxy, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    proxy_protocol: {trusted: [10.0.0.5, 10.0.0.6], version: \"2\"}\n"},
 		{"listeners[].forwarded_for", ForwardedFor{}, "", "listeners:\n  - transport: ws\n    address: \"127.0.0.1:8080\"\n    forwarded_for: {trusted: [127.0.0.1]}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
-		{"authenticators[]", Authenticator{}, "", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
+		{"authenticators[]", member, "A setting that means nothing for a type is an error.", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
+		{"authenticators[].prepare[]", Transformation{}, "At most 32 steps. A user name that they make is one that a CONNECT could have.", "authenticators:\n  - name: passwords\n    type: password_file\n    file: passwd\n    prepare:\n      - {set: username, from: \"${username}\", match: \"([^@]+)@example[.]org\"}\n      - {set: username, from: \"${username}\", lower: true}\n"},
+		{"authenticators[].require", require, "", "authenticators:\n  - name: operators\n    type: password_file\n    file: operators\n    require: {addresses: [10.0.0.0/8], client_id: starts_with_username}\n"},
+		{"authenticators[].certificate", byCertificate, "", "authenticators:\n  - {name: devices, type: certificate, certificate: {identity: \"${cert.san.dns}\"}}\n"},
+		{"authenticators[].all_of", AllOf{}, "Groups, roles and attributes of all are joined, and the earliest expiry counts. A client whom none of them knows is left to the next authenticator; one whom some know and others don't is refused.", "authenticators:\n  - name: both\n    type: all_of\n    all_of: {members: [devices, passwords], source: devices}\n"},
 		{"policies[]", Policy{}, "", "policies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\n  - {name: acl, type: mosquitto_acl, file: acl, strict: true}\n"},
 		{"limits", d.Limits, "Where the meaning does not say otherwise, 0 is no limit beyond the protocol's own. The keys down to `session_expiry` may also stand under `limits` of a listener and then hold there instead; those after it are of the whole broker.", "limits:\n  packet_size: 256KiB\n  queue_messages: 5000\n  session_expiry: 7d\n  buffer_bytes: 4GiB\n"},
 		{"mqtt", d.MQTT, "", "mqtt:\n  shared_redeliver: disconnect\n  deny_reason: id\n"},

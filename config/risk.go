@@ -74,7 +74,14 @@ func (c *Config) cleartext(l *Listener) string {
 
 func (c *Config) hasAuthenticator(l *Listener, t AuthenticatorType) bool {
 	return slices.ContainsFunc(c.Authenticators, func(a Authenticator) bool {
-		return a.Type == t && slices.Contains(l.Authenticators, a.Name)
+		return a.Type == t && c.asks(l, a.Name)
+	})
+}
+
+// asks reports whether l asks an authenticator, be it as a part of an all_of.
+func (c *Config) asks(l *Listener, name string) bool {
+	return slices.Contains(l.Authenticators, name) || slices.ContainsFunc(c.Authenticators, func(a Authenticator) bool {
+		return a.AllOf != nil && slices.Contains(l.Authenticators, a.Name) && slices.Contains(a.AllOf.Members, name)
 	})
 }
 
@@ -123,6 +130,7 @@ func (c *Config) Warnings() Problems {
 		if len(l.Authenticators) == 0 && l.Identity == IdentityNone && !(l.ProxyProtocol != nil && l.ProxyProtocol.ProxyIdentity) {
 			k.wrong(key+".authenticators", "the list is empty: nobody can connect")
 		}
+		k.warnStrangers(key, l)
 		if len(l.Policies) == 0 {
 			k.wrong(key+".policies", "the list is empty: nobody may publish or subscribe")
 		}

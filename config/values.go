@@ -211,10 +211,15 @@ type AuthenticatorType string
 const (
 	PasswordFile AuthenticatorType = "password_file"
 	Anonymous    AuthenticatorType = "anonymous"
+	Certificate  AuthenticatorType = "certificate"
+	UnixPeer     AuthenticatorType = "unix_peer"
+	AllOfThem    AuthenticatorType = "all_of"
 )
 
 // Choices lists the methods.
-func (AuthenticatorType) Choices() []string { return []string{"password_file", "anonymous"} }
+func (AuthenticatorType) Choices() []string {
+	return []string{"password_file", "anonymous", "certificate", "unix_peer", "all_of"}
+}
 
 // PolicyType is a policy language.
 type PolicyType string

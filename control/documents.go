@@ -13,9 +13,11 @@ type Status struct {
 	UptimeSeconds int64            `json:"uptime_seconds"`
 	Configuration string           `json:"configuration"` // the file's path
 	Listeners     []ListenerStatus `json:"listeners"`
-	Connections   int64            `json:"connections"` // those before CONNECT included
-	Sessions      int64            `json:"sessions"`
-	Subscriptions int64            `json:"subscriptions"`
+	// Authenticators are those that listeners ask, by name, and how they do.
+	Authenticators []AuthenticatorStatus `json:"authenticators,omitempty"`
+	Connections    int64                 `json:"connections"` // those before CONNECT included
+	Sessions       int64                 `json:"sessions"`
+	Subscriptions  int64                 `json:"subscriptions"`
 	// Store is where state is kept: memory, or disk; or full or failed, as long as the
 	// disk takes nothing new.
 	Store string `json:"store"`
@@ -36,6 +38,26 @@ type ListenerStatus struct {
 	Lists        []ListStatus        `json:"revocation_lists,omitempty"`
 	Staples      []StapleStatus      `json:"staples,omitempty"`
 	ACME         *ACMEStatus         `json:"acme,omitempty"`
+}
+
+// AuthenticatorStatus is what became of the questions to an authenticator since the start.
+type AuthenticatorStatus struct {
+	Name     string `json:"name"`
+	Accepted uint64 `json:"accepted"`
+	Refused  uint64 `json:"refused"`
+	NotMine  uint64 `json:"not_mine"` // left to the next one
+	Failed   uint64 `json:"failed"`   // it could not tell
+	Late     uint64 `json:"late"`     // of these: no answer in time
+	Busy     uint64 `json:"busy"`     // no place in its queue
+	Spared   uint64 `json:"spared"`   // not asked, since it was down
+	Waiting  int    `json:"waiting"`  // in a queue of its own
+	Down     bool   `json:"down"`
+	Error    string `json:"error,omitempty"` // why it failed last
+	// Seconds is the time that all answers took together, Took how many took at most
+	// Bounds[i] seconds; its last one counts those that took longer.
+	Seconds float64   `json:"seconds"`
+	Bounds  []float64 `json:"bounds_seconds"`
+	Took    []uint64  `json:"took"`
 }
 
 // ACMEStatus is the state of a certificate that ACME obtains.

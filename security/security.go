@@ -27,16 +27,13 @@ type Principal struct {
 	Listener string
 	Method   string // name of the authenticator that accepted
 	Username string // as placeholders see it: Name, or empty for anonymous
-	Expires  uint32 // of the credential, in seconds since 1970, 0: never
 	// Account is the version of the account that was asked about it; 0: none is known
 	// under the name.
-	Account uint64
-	Token   *Token // of the credential that vouches for it; nil without one
-	// Granted is what the credential itself allows and denies; nil: nothing. It is asked
-	// by a policy that says so, and not kept while the client is away.
-	Granted  Policy
-	Secure   bool // TLS, or a local transport
-	Internal bool // the broker itself ($SYS)
+	Account  uint64
+	Token    *Token // of the credential that vouches for it; nil without one
+	Expires  uint32 // of the credential, in seconds since 1970, 0: never
+	Secure   bool   // TLS, or a local transport
+	Internal bool   // the broker itself ($SYS)
 }
 
 // Token is what is known of a verified token that a principal came with, so that it
@@ -45,6 +42,9 @@ type Token struct {
 	ID     string   // RFC 7519, 4.1.7 (jti); empty without one
 	Issuer string   // RFC 7519, 4.1.1 (iss)
 	Key    [32]byte // thumbprint of the key that verified it, RFC 7638
+	// Granted is what it allows and denies by itself; nil: nothing. It is asked by a
+	// policy that says so, and not kept while the client is away.
+	Granted Policy
 }
 
 // CertChain is certificates from a leaf to its anchor. A principal points to it:

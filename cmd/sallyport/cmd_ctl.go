@@ -180,6 +180,9 @@ func (*ctlStatusCmd) Run(e *env, c *ctlCmd) error {
 		}
 		p.tls(&l)
 	}
+	for _, a := range st.Authenticators {
+		p.authenticator(&a)
+	}
 	if st.ShadowDifferences > 0 {
 		p.line("%d requests that shadow policies would answer otherwise: sallyport ctl shadow", st.ShadowDifferences)
 	}
@@ -201,6 +204,23 @@ func (p *page) tls(l *control.ListenerStatus) {
 	for _, s := range l.Staples {
 		p.line("  OCSP status of %s, serial %s: %s, until %s%s", s.Certificate, s.Serial, s.Status, timeOr(s.Expires, "-"), because(s.Error))
 	}
+}
+
+// authenticator tells how one does.
+func (p *page) authenticator(a *control.AuthenticatorStatus) {
+	answers, state := uint64(0), ""
+	for _, n := range a.Took {
+		answers += n
+	}
+	mean := time.Duration(0)
+	if answers > 0 {
+		mean = time.Duration(a.Seconds / float64(answers) * float64(time.Second)).Round(10 * time.Microsecond)
+	}
+	if a.Down {
+		state = ", DOWN: its clients are answered that the server is unavailable"
+	}
+	p.line("authenticator %s: %d accepted, %d refused, %d not its own, %d failed (%d late), %d found no place, %d not asked, %s on average%s%s",
+		a.Name, a.Accepted, a.Refused, a.NotMine, a.Failed, a.Late, a.Busy, a.Spared, mean, state, because(a.Error))
 }
 
 func timeOr(t time.Time, none string) string {

@@ -1,6 +1,12 @@
 package authn
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sallyport/security"
+)
 
 // AccountStates knows accounts by name. The chain asks it about each principal,
 // whatever the method: a good certificate of a disabled account is refused.
@@ -21,4 +27,124 @@ type AccountState struct {
 	Attributes map[string]string
 	Addresses  []netip.Prefix // where it may come from; empty: anywhere
 	ClientIDs  []string       // each exact, or a beginning that ends in *; empty: any
+}
+
+// AccountRule is what the account under a principal's name has to do with it.
+type AccountRule uint8
+
+// The rules.
+const (
+	// AccountIfKnown refuses where there is an account and it may not connect. It gives
+	// nothing: who can make a certificate with some name has not got the account's roles.
+	AccountIfKnown AccountRule = iota
+	// AccountRequired also refuses where there is none, and gives groups, roles and attributes.
+	AccountRequired
+	// AccountIgnored asks for none.
+	AccountIgnored
+)
+
+// account holds p, whom a node accepted, against its account, and completes it. p is
+// a copy of the chain's own.
+func (c *Chain) account(n *node, p *security.Principal, cr *Credentials) *Refused {
+	return c.accountAt(n, p, cr, false)
+}
+
+// accountAt is account; away says that p is a stored principal, which is nowhere.
+func (c *Chain) accountAt(n *node, p *security.Principal, cr *Credentials, away bool) *Refused {
+	if n.Account == AccountIgnored || p.Name == "" {
+		return nil
+	}
+	refuse := func(reason string) *Refused { return &Refused{Method: n.name, Reason: reason} }
+	var a AccountState
+	known := false
+	if c.accounts != nil {
+		a, known = c.accounts.Account(p.Name)
+	}
+	switch {
+	case !known && n.Account == AccountRequired:
+		return refuse("no account has the name")
+	case !known:
+		return nil
+	case a.Refused != "":
+		return refuse(a.Refused)
+	case !away && len(a.Addresses) > 0 && !within(a.Addresses, cr.Addr.Addr()):
+		return refuse("account may not come from this address")
+	case !covered(a.ClientIDs, cr.ClientID):
+		return refuse("account may not use this client id")
+	}
+	p.Account, p.Expires = a.Version, earliest(p.Expires, a.Expires)
+	if n.Account == AccountRequired {
+		p.Groups, p.Roles = union(a.Groups, p.Groups), union(a.Roles, p.Roles)
+		p.Attrs = joinAttrs(a.Attributes, p.Attrs)
+	}
+	return nil
+}
+
+// covered reports whether id is one of list, or begins with one that ends in *.
+func covered(list []string, id string) bool {
+	return len(list) == 0 || slices.ContainsFunc(list, func(s string) bool {
+		beginning, open := strings.CutSuffix(s, "*")
+		return s == id || open && strings.HasPrefix(id, beginning)
+	})
+}
+
+// Stands reports whether the account that p was judged by is still as it was then.
+func (c *Chain) Stands(p *security.Principal) bool {
+	if p == nil {
+		return false
+	}
+	for i := range c.nodes {
+		if n := &c.nodes[i]; n.name == p.Method {
+			return n.Account == AccountIgnored || p.Name == "" || c.version(p.Name) == p.Account
+		}
+	}
+	return false
+}
+
+// version is that of the account with a name; 0: there is none.
+func (c *Chain) version(name string) uint64 {
+	if c.accounts == nil {
+		return 0
+	}
+	a, _ := c.accounts.Account(name)
+	return a.Version
+}
+
+// Renewed is what the account of now makes of p: p itself if nothing changed, nil if
+// the connection has to end, since p may not be connected any more or since what its
+// credential brought can't be told from what the account did.
+func (c *Chain) Renewed(p *security.Principal) *security.Principal {
+	if p == nil {
+		return nil
+	}
+	if c.Stands(p) {
+		return p
+	}
+	for i := range c.nodes {
+		if n := &c.nodes[i]; n.name == p.Method {
+			return c.renewed(n, p)
+		}
+	}
+	return nil
+}
+
+func (c *Chain) renewed(n *node, p *security.Principal) *security.Principal {
+	q := *p
+	q.Account = 0
+	if n.Account == AccountRequired {
+		for i := range n.all {
+			if m := &n.all[i]; len(m.Groups)+len(m.Roles) > 0 {
+				return nil
+			}
+		}
+		q.Groups, q.Roles, q.Attrs = nil, nil, nil
+		if p.Token != nil {
+			return nil
+		}
+	}
+	cr := Credentials{ClientID: p.ClientID, Addr: p.Addr}
+	if r := c.accountAt(n, &q, &cr, !p.Addr.IsValid()); r != nil {
+		return nil
+	}
+	return &q
 }

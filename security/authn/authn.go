@@ -1,19 +1,22 @@
 // Package authn answers who a client is. It hides the credential formats, the
 // order in which methods are asked, and what an answer may cost.
 //
-// Words: an Authenticator knows one method. A Chain is the methods of one
-// listener in order; its end refuses. A Service holds the chains of all
-// listeners and runs them so that nobody waits: an answer that costs nothing
-// is given at once, one that needs a slow hash goes to a Pool with a fixed
-// number of workers and a bounded queue that is shared fairly between networks.
+// Words: an Authenticator knows one method. A Member is one at its place in a chain,
+// with what is done before it (Preparation) and demanded after it (Requirement). A
+// Chain is the members of one listener in order; its end refuses. A Lane is the way to
+// one member, with a time, a bound, a queue that is shared fairly between networks,
+// and a breaker. A Service holds the chains of all listeners and runs them so that
+// nobody waits for another: an answer that costs nothing is given at once, any other
+// is one of a fixed number of workers' of a Pool, which the lane says.
 //
 // Invariants:
 //   - An error refuses. Only ErrNotMine lets the next method be asked.
 //   - A known user with a wrong credential is refused there and asked nowhere else.
-//   - One attempt computes at most one slow hash, and a failed attempt with a
-//     user name always computes one when a member's accounts have slow hashes,
-//     whether or not the user exists.
-//   - Only right credentials are remembered, under a key that dies with the process.
+//   - A failed attempt with a user name costs a slow hash where a member's accounts have
+//     them, whether or not the user exists; made again within seconds it costs none,
+//     for whatever reason it failed.
+//   - What is remembered of credentials is under a key that dies with the process.
+//   - Whoever accepts, the account under the name has the last word.
 //   - No secret stands in an error, a log value or a String.
 package authn
 
@@ -50,7 +53,8 @@ type Credentials struct {
 	AuthMethod   string              // MQTT 5.0, 3.1.2.11.9; empty for none
 	AuthData     []byte              // MQTT 5.0, 3.1.2.11.10
 
-	hostMatches bool // the host names of Cert were found to have Addr
+	Peer        *Peer // of a Unix socket, where the system tells
+	hostMatches bool  // the host names of Cert were found to have Addr
 }
 
 // String names the client and what kinds of credentials it presents, never their values.
@@ -88,6 +92,9 @@ func (c *Credentials) present() bool {
 	return c.HasUsername || c.HasPassword || c.AuthMethod != "" || len(c.AuthData) > 0 ||
 		len(c.Header["Authorization"]) > 0
 }
+
+// Peer is the user and the group of the process that connected to a Unix socket.
+type Peer struct{ UID, GID uint32 }
 
 var (
 	// ErrNotMine says that an authenticator does not know these credentials; the next one is asked.

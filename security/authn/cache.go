@@ -9,6 +9,8 @@ import (
 	stdhash "hash"
 	"sync"
 	"time"
+
+	"sallyport/security"
 )
 
 // CacheOptions bounds what a Cache remembers.
@@ -18,10 +20,12 @@ type CacheOptions struct {
 	Now     func() time.Time // nil is time.Now
 }
 
-// Cache remembers right credentials, so that a fleet that reconnects costs no
-// hashes. It holds neither names nor passwords: an entry is an HMAC-SHA256,
-// under a random key of this process, over realm, user, password and the
-// generation of the accounts. Wrong credentials are never remembered.
+// Cache remembers what members said of credentials: one of them that right ones are
+// right, so that a fleet that reconnects costs no hashes, another that wrong ones are
+// wrong, so that a device that tries the same again and again costs few. They are two
+// caches, since who sends wrong ones must not push right ones out. What is looked up
+// is an HMAC-SHA256, under a random key of this process, over member, user name,
+// password and the version of the records that the answer rests on: no password is held.
 type Cache struct {
 	opts CacheOptions
 	macs sync.Pool // *keyed, all with the key of this process
@@ -36,6 +40,13 @@ type cacheKey [sha256.Size]byte
 type cacheEntry struct {
 	key     cacheKey
 	expires time.Time
+	said    outcome
+}
+
+// outcome is an answer: a principal that nobody changes, or a refusal.
+type outcome struct {
+	p   *security.Principal
+	err *Refused
 }
 
 // keyed is what the MAC of one entry takes. It is used again and again, since its
@@ -80,15 +91,15 @@ func (c *Cache) Len() int {
 
 // sum is the key of an entry. Each part is preceded by its length, so that no
 // two different inputs read alike.
-func (c *Cache) sum(realm, user string, password []byte, generation uint64) cacheKey {
+func (c *Cache) sum(member, user string, password []byte, version uint64) cacheKey {
 	k := c.macs.Get().(*keyed)
-	in := binary.BigEndian.AppendUint64(k.in[:0], uint64(len(realm)))
-	in = append(in, realm...)
+	in := binary.BigEndian.AppendUint64(k.in[:0], uint64(len(member)))
+	in = append(in, member...)
 	in = binary.BigEndian.AppendUint64(in, uint64(len(user)))
 	in = append(in, user...)
 	in = binary.BigEndian.AppendUint64(in, uint64(len(password)))
 	in = append(in, password...)
-	in = binary.BigEndian.AppendUint64(in, generation)
+	in = binary.BigEndian.AppendUint64(in, version)
 	k.mac.Reset()
 	k.mac.Write(in)
 	key := cacheKey(k.mac.Sum(k.out[:0]))
@@ -100,24 +111,23 @@ func (c *Cache) sum(realm, user string, password []byte, generation uint64) cach
 	return key
 }
 
-func (c *Cache) has(realm, user string, password []byte, generation uint64) bool {
-	if c.opts.Entries <= 0 || c.opts.TTL <= 0 {
-		return false
-	}
+// remembers reports whether c keeps anything; not so a nil Cache.
+func (c *Cache) remembers() bool { return c != nil && c.opts.Entries > 0 && c.opts.TTL > 0 }
+
+func (c *Cache) get(k cacheKey) (outcome, bool) {
 	// Looking up an unguessable MAC needs no constant time.
-	k := c.sum(realm, user, password, generation)
 	now := c.opts.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.entries[k]
-	return ok && now.Before(e.Value.(*cacheEntry).expires)
+	if !ok {
+		return outcome{}, false
+	}
+	x := e.Value.(*cacheEntry)
+	return x.said, now.Before(x.expires)
 }
 
-func (c *Cache) add(realm, user string, password []byte, generation uint64) {
-	if c.opts.Entries <= 0 || c.opts.TTL <= 0 {
-		return
-	}
-	k := c.sum(realm, user, password, generation)
+func (c *Cache) put(k cacheKey, said outcome) {
 	now := c.opts.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,7 +140,7 @@ func (c *Cache) add(realm, user string, password []byte, generation uint64) {
 		}
 		c.drop(e)
 	}
-	c.entries[k] = c.order.PushBack(&cacheEntry{k, now.Add(c.opts.TTL)})
+	c.entries[k] = c.order.PushBack(&cacheEntry{k, now.Add(c.opts.TTL), said})
 }
 
 // drop forgets e; mu is held.

@@ -126,13 +126,16 @@ func TestWhatIsDemandedOfCertificates(t *testing.T) {
 
 // An enhanced authentication is judged by the same conditions.
 func TestAnExchangeIsHeldToTheCertificate(t *testing.T) {
-	c := withRules(t, CertRules{ClientID: template(t, "${cert.cn}")})
-	who := &security.Principal{Realm: "r", Name: "alice"}
+	m := &talker{fake: fake{name: "scram", p: &security.Principal{Realm: "r", Name: "alice"}}, rounds: 1}
+	rules := CertRules{ClientID: template(t, "${cert.cn}")}
+	s := newService(t, ServiceOptions{Chains: map[string]*Chain{"l": chainOf(t, ChainOptions{Certificates: rules}, m)}})
 	cert := issued(t, nil)
-	if _, err := c.Accept(t.Context(), "SCRAM", who, showing(cert, nil)); err != nil {
-		t.Error(err)
+	talk := func(c *Credentials) { c.Listener, c.AuthMethod = "l", "TALK" }
+	if p, err := converse(t, s, showing(cert, talk), ""); err != nil || p.Method != "scram" {
+		t.Errorf("%v, %v", p, err)
 	}
-	if p, err := c.Accept(t.Context(), "SCRAM", who, showing(cert, func(c *Credentials) { c.ClientID = "other" })); err == nil {
+	other := func(c *Credentials) { talk(c); c.ClientID = "other" }
+	if p, err := converse(t, s, showing(cert, other), ""); err == nil {
 		t.Errorf("another client id is accepted as %+v", p)
 	}
 }
@@ -425,8 +428,9 @@ func TestAChainThatCantLookNamesUpIsRefused(t *testing.T) {
 	}
 	// And what was not looked up refuses, whatever way it comes.
 	c := withRules(t, CertRules{Host: HostDNS, Hosts: NewHosts(HostsOptions{})})
-	if p, err := c.authenticate(t.Context(), showing(issued(t, nil), nil)); err == nil {
-		t.Errorf("accepted: %+v", p)
+	var at progress
+	if r := c.walk(&at, showing(issued(t, nil), nil)); !r.decided || r.err == nil {
+		t.Errorf("accepted: %+v", r)
 	}
 }
 

@@ -120,9 +120,6 @@ func TestChainConditions(t *testing.T) {
 		if (err == nil) != tt.accept {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if _, err := c.Accept(t.Context(), "m", &security.Principal{Name: tt.user}, &Credentials{ClientID: tt.clientID}); (err == nil) != tt.accept {
-			t.Errorf("%s, by an exchange: %v", tt.name, err)
-		}
 	}
 }
 
@@ -257,12 +254,12 @@ func (scram) Serves(method string) bool            { return method == "SCRAM-SHA
 func (scram) Start(*Credentials) (Exchange, error) { return nil, errors.New("not here") }
 
 func TestEnhancedMethods(t *testing.T) {
-	c := chainOf(t, ChainOptions{}, &fake{}, &scram{})
-	if e, ok := c.Enhanced("SCRAM-SHA-256"); !ok || !e.Serves("SCRAM-SHA-256") {
+	c := chainOf(t, ChainOptions{}, &fake{}, &scram{fake{name: "scram"}})
+	if n, sub := c.serving("SCRAM-SHA-256"); n == nil || sub != 0 || n.name != "scram" {
 		t.Error("the chain's method is not found")
 	}
 	for _, method := range []string{"", "scram-sha-256", "PLAIN"} {
-		if _, ok := c.Enhanced(method); ok {
+		if n, _ := c.serving(method); n != nil {
 			t.Errorf("method %q is found", method)
 		}
 	}

@@ -1,7 +1,10 @@
 package authn
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"time"
 
 	"sallyport/security"
 )
@@ -28,24 +31,179 @@ type Exchange interface {
 	Next(ctx context.Context, data []byte) (reply []byte, p *security.Principal, err error)
 }
 
-// Enhanced is the chain's member for an authentication method.
-func (c *Chain) Enhanced(method string) (EnhancedAuthenticator, bool) {
-	for _, m := range c.members {
-		if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Serves(method) {
-			return e, true
-		}
-	}
-	return nil, false
+// Negotiation is an enhanced authentication on its way: of a CONNECT, or of a
+// connection that authenticates again. It belongs to one connection, and is not safe
+// for concurrent use.
+type Negotiation struct {
+	service *Service
+	chain   *Chain
+	node    *node
+	sub     int
+	creds   Credentials
+	own     *Credentials // as the member sees them
+	x       Exchange
+	delayed bool
 }
 
-// Accept judges the principal of a finished exchange by the chain's conditions
-// and completes it, as Authenticate does for its own.
-func (c *Chain) Accept(ctx context.Context, method string, p *security.Principal, cr *Credentials) (*security.Principal, error) {
-	if err := c.askHosts(ctx, cr); err != nil {
-		return nil, err
+// Negotiate begins an exchange for a CONNECT, or a re-authentication, that names a
+// method; ok is false if no member of the listener's chain serves it: the broker
+// answers bad authentication method (0x8C). cr may be reused, its header and
+// certificates excepted.
+func (s *Service) Negotiate(cr *Credentials) (n *Negotiation, ok bool) {
+	chain := s.world.Load().chains[cr.Listener]
+	if chain == nil {
+		return nil, false
 	}
-	if r := c.condition(cr); r != nil {
-		return nil, r
+	at, sub := chain.serving(cr.AuthMethod)
+	if at == nil {
+		return nil, false
 	}
-	return c.accept(method, p, cr)
+	n = &Negotiation{service: s, chain: chain, node: at, sub: sub, creds: *cr}
+	n.creds.Password = bytes.Clone(cr.Password)
+	n.creds.AuthData = nil // each step brings its own
+	return n, true
+}
+
+// serving is the node, and the index in it, of the member for a method.
+func (c *Chain) serving(method string) (*node, int) {
+	for i := range c.nodes {
+		for j, m := range c.nodes[i].all {
+			if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Serves(method) {
+				return &c.nodes[i], j
+			}
+		}
+	}
+	return nil, 0
+}
+
+// Step takes the client's authentication data and calls done once, with what
+// Exchange.Next says of it and the chain's verdict on whom it found: from a goroutine
+// of its own, or at once. data may be reused when Step returns.
+func (n *Negotiation) Step(data []byte, done func(reply []byte, p *security.Principal, err error)) {
+	data = bytes.Clone(data)
+	s, addr := n.service, n.creds.Addr.Addr()
+	wait := s.delays.wait(addr)
+	if n.delayed || wait <= 0 {
+		n.delayed = true
+		n.submit(data, done)
+		return
+	}
+	n.delayed = true
+	network := SourcePrefix(addr)
+	if !s.enter(network) {
+		done(nil, nil, ErrBusy)
+		return
+	}
+	s.opts.After(wait, func() {
+		s.leave(network)
+		n.submit(data, done)
+	})
+}
+
+// submit has the step done on the member's lane.
+func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal, error)) {
+	m := &n.node.all[n.sub]
+	lane := n.service.laneOf(m)
+	if err := lane.open(); err != nil {
+		done(nil, nil, err)
+		return
+	}
+	var reply []byte
+	var p *security.Principal
+	lane.run(n.service.ctx, SourcePrefix(n.creds.Addr.Addr()), func(ctx context.Context) (err error) {
+		reply, p, err = n.next(ctx, data)
+		return verdictOf(m.Name(), err)
+	}, func(err error, took time.Duration) {
+		if err != nil {
+			n.service.count(n.creds.Addr.Addr(), err)
+			n.report(err, took)
+			done(nil, nil, err) // what the step wrote may still be written
+			return
+		}
+		if p != nil {
+			n.report(nil, took)
+		}
+		done(reply, p, nil)
+	})
+}
+
+func (n *Negotiation) report(err error, took time.Duration) {
+	n.service.report(&n.creds, err, n.node.name, []Asked{{n.node.all[n.sub].Name(), resultOf(err), took}})
+}
+
+// next is one step, on a goroutine that may wait.
+func (n *Negotiation) next(ctx context.Context, data []byte) ([]byte, *security.Principal, error) {
+	m := &n.node.all[n.sub]
+	if n.x == nil {
+		if err := n.begin(ctx, m, data); err != nil {
+			return nil, nil, err
+		}
+	}
+	reply, p, err := n.x.Next(ctx, data)
+	if err != nil || p == nil {
+		return reply, nil, err
+	}
+	if p, err = m.refine(p, n.own); err != nil {
+		return nil, nil, err
+	}
+	if p, err = n.others(ctx, p); err != nil {
+		return nil, nil, err
+	}
+	// The conditions once more: a reload may have brought others.
+	if r := n.chain.condition(&n.creds); r != nil {
+		return nil, nil, r
+	}
+	if p, err = n.chain.accept(n.node, p, &n.creds); err != nil {
+		return nil, nil, err
+	}
+	return reply, p, nil
+}
+
+// begin starts the exchange; data is what the CONNECT brought.
+func (n *Negotiation) begin(ctx context.Context, m *Member, data []byte) (err error) {
+	if err := n.chain.askHosts(ctx, &n.creds); err != nil {
+		return err
+	}
+	if r := n.chain.condition(&n.creds); r != nil {
+		return r
+	}
+	if n.own, err = m.Prepare.apply(&n.creds); err != nil {
+		return &Refused{Method: m.Name(), Reason: err.Error()}
+	}
+	began := *n.own
+	began.AuthData = data
+	n.x, err = m.Authenticator.(EnhancedAuthenticator).Start(&began)
+	return err
+}
+
+// others asks the other members of an all_of, whom the exchange alone does not do.
+func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*security.Principal, error) {
+	if !n.node.several() {
+		return p, nil
+	}
+	plain := n.creds
+	plain.AuthMethod = "" // theirs is what else the client presents
+	got := make([]*security.Principal, len(n.node.all))
+	for i := range n.node.all {
+		m := &n.node.all[i]
+		if i == n.sub {
+			got[i] = p
+			continue
+		}
+		own, err := m.Prepare.apply(&plain)
+		if err != nil {
+			return nil, &Refused{Method: m.Name(), Reason: err.Error()}
+		}
+		q, err := m.ask(ctx, own)
+		switch {
+		case errors.Is(err, ErrNotMine):
+			continue // together refuses
+		case err != nil:
+			return nil, err
+		}
+		if got[i], err = m.refine(q, own); err != nil {
+			return nil, err
+		}
+	}
+	return n.node.together(got, &plain)
 }

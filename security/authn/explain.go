@@ -27,40 +27,70 @@ type Said struct {
 func (c *Chain) Explain(ctx context.Context, cr *Credentials) (*security.Principal, []Said) {
 	said, cr := c.explainConditions(ctx, cr)
 	if n := len(said); n > 0 && said[n-1].Refuses {
-		return nil, append(said, unreached(c.members)...)
+		return nil, append(said, c.unreached(0, 0)...)
 	}
-	for i, m := range c.members {
-		p, text, remedy, err := introduce(ctx, m.Authenticator, cr)
-		s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil, Opposite: remedy}
-		r := c.conclude(m, p, err, cr)
-		if s.Text == "" {
-			s.Text = reason(err)
-		}
+	var at progress
+	for at.node < len(c.nodes) {
+		here, sub := at.node, at.sub
+		s, p, r := c.explainMember(ctx, &at, cr)
+		said = append(said, s)
 		if !r.decided {
-			if !errors.Is(err, ErrNotMine) {
-				s.Text += "; the next one is asked all the same"
-			}
-			said = append(said, s)
 			continue
 		}
-		s.Refuses = r.err != nil && !s.Accepts
-		said = append(said, s)
-		if s.Accepts && (c.clientID != AnyClientID || r.err != nil) {
-			rule := Said{By: "client id", Text: "is bound to the user name as the listener asks", Reached: true}
-			if c.clientID == AnyClientID {
-				rule.By = m.Name() // its credential has expired
-			}
-			if r.err != nil {
-				rule.Text, rule.Refuses = reason(r.err), true
-				if p.Name != "" && c.clientID != AnyClientID {
-					rule.Opposite = "take the client id " + p.Name
-				}
-			}
-			said = append(said, rule)
+		last := &said[len(said)-1]
+		n := &c.nodes[here]
+		if last.Accepts && (c.clientID != AnyClientID || r.err != nil || n.several()) {
+			said = append(said, c.explainRules(n, p, r))
 		}
-		return r.p, append(said, unreached(c.members[i+1:])...)
+		return r.p, append(said, c.unreached(here, sub+1)...)
 	}
 	return nil, append(said, Said{By: "chain", Text: reason(c.end(cr)), Refuses: true, Reached: true})
+}
+
+// explainMember is what the member that at stands at says, and what the chain makes of it.
+func (c *Chain) explainMember(ctx context.Context, at *progress, cr *Credentials) (Said, *security.Principal, result) {
+	m, n := c.member(at), &c.nodes[at.node]
+	own, err := m.Prepare.apply(cr)
+	var p *security.Principal
+	var text, remedy string
+	switch {
+	case err != nil && m.Prepare.next:
+		text, err = err.Error(), ErrNotMine
+	case err != nil:
+		err = &Refused{Method: m.Name(), Reason: err.Error()}
+	default:
+		p, text, remedy, err = introduce(ctx, m.Authenticator, own)
+		err = verdictOf(m.Name(), err)
+	}
+	s := Said{By: m.Name(), Text: text, Reached: true, Accepts: err == nil, Opposite: remedy}
+	if own != nil && own != cr {
+		at.prepared = own
+	}
+	if text == "" {
+		s.Text = reason(err)
+	}
+	r := c.take(at, p, err, cr, 0)
+	if errors.Is(err, ErrUnavailable) && !r.decided && n.OnErrorNext {
+		s.Text += "; the next one is asked all the same"
+	}
+	s.Refuses = r.decided && r.err != nil && !s.Accepts
+	return s, p, r
+}
+
+// explainRules is what is demanded of whom a node accepted, beside that.
+func (c *Chain) explainRules(n *node, p *security.Principal, r result) Said {
+	rule := Said{By: "client id", Text: "is bound to the user name as the listener asks", Reached: true}
+	if c.clientID == AnyClientID {
+		rule.By, rule.Text = n.name, "all of its members accept"
+	}
+	if r.err == nil {
+		return rule
+	}
+	rule.Text, rule.Refuses = reason(r.err), true
+	if p != nil && p.Name != "" && c.clientID != AnyClientID {
+		rule.Opposite = "take the client id " + p.Name
+	}
+	return rule
 }
 
 // explainConditions is what the conditions say, the last of them where it refuses.
@@ -101,10 +131,15 @@ func (c *Chain) explainConditions(ctx context.Context, cr *Credentials) (said []
 	return append(said, s), &own
 }
 
-func unreached(members []Member) []Said {
+// unreached is the members from sub of node on, whom nobody asks.
+func (c *Chain) unreached(at, sub int) []Said {
 	var said []Said
-	for _, m := range members {
-		said = append(said, Said{By: m.Name(), Text: "is not asked"})
+	for i := at; i < len(c.nodes); i++ {
+		for j := range c.nodes[i].all {
+			if i > at || j >= sub {
+				said = append(said, Said{By: c.nodes[i].all[j].Name(), Text: "is not asked"})
+			}
+		}
 	}
 	return said
 }

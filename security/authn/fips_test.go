@@ -153,11 +153,11 @@ func TestFIPSOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, _, err := OpenPasswords(PasswordsOptions{Name: "pw", Path: path, Limits: lim, Cache: cache})
+	p, _, err := OpenPasswords(PasswordsOptions{Name: "pw", Path: path, Limits: lim})
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, err := NewChain(ChainOptions{Members: []Member{{Authenticator: p}}})
+	chain, err := NewChain(ChainOptions{Members: []Member{{Authenticator: p}}, Right: cache, Wrong: cache})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -17,6 +18,8 @@ import (
 type Identity struct {
 	// Template is what the user name is made of. The zero Template refuses.
 	Template certfield.Template
+	// Label is its name in the configuration; empty is "certificate".
+	Label string
 	// Realm of the principals; empty is "certificate".
 	Realm string
 	// JoinAnchors says that one name is one principal whichever trust anchor
@@ -25,8 +28,11 @@ type Identity struct {
 	JoinAnchors bool
 }
 
-// Name is "certificate".
-func (Identity) Name() string { return "certificate" }
+// certificateName is what a listener's own identity is called.
+const certificateName = "certificate"
+
+// Name is the Label, or "certificate".
+func (id Identity) Name() string { return cmp.Or(id.Label, certificateName) }
 
 // Authenticate is Quick.
 func (id Identity) Authenticate(_ context.Context, c *Credentials) (*security.Principal, error) {
@@ -52,10 +58,7 @@ func (id Identity) identify(c *Credentials) (*security.Principal, error) {
 	if !c.CertVerified {
 		return nil, errUnverified
 	}
-	realm := id.Realm
-	if realm == "" {
-		realm = id.Name()
-	}
+	realm := cmp.Or(id.Realm, certificateName)
 	if !id.JoinAnchors {
 		if c.Anchor == nil {
 			return nil, errors.New("trust anchor of the certificate is not known")

@@ -23,15 +23,63 @@ func (c *Chain) Keeps(p *security.Principal) error {
 	if r := c.condition(&cr); r != nil {
 		return r
 	}
-	for _, m := range c.members {
-		if m.Name() == p.Method && keeps(m.Authenticator, p) {
-			q := *p
-			q.Expires = 0 // the mere passing of time ends nothing that stands
-			_, err := c.accept(p.Method, &q, &cr)
-			return err
+	for i := range c.nodes {
+		n := &c.nodes[i]
+		if n.name != p.Method {
+			continue
 		}
+		if !n.keeps(p) {
+			break
+		}
+		if r := n.demands(p, &cr); r != nil {
+			return r
+		}
+		if r := c.clientID.judge(n.name, p, &cr); r != nil {
+			return r
+		}
+		q := *p
+		if r := c.accountAt(n, &q, &cr, !p.Addr.IsValid()); r != nil {
+			return r
+		}
+		return nil
 	}
 	return &Refused{Method: "chain", Reason: "no authenticator knows this user any more"}
+}
+
+// demands is what n and its members require of p, who is connected or away: what can be
+// told of where it is. The process at the other end of a socket is not remembered.
+func (n *node) demands(p *security.Principal, cr *Credentials) *Refused {
+	list := []Requirement{n.Require}
+	for i := range n.all {
+		list = append(list, n.all[i].Require)
+	}
+	here := *cr
+	here.Listener = p.Listener
+	for _, r := range list {
+		r.UIDs, r.GIDs = nil, nil
+		if !p.Addr.IsValid() {
+			r.Addresses = nil
+		}
+		if refused := r.judge(n.name, p, &here); refused != nil {
+			return refused
+		}
+	}
+	return nil
+}
+
+// keeps reports whether all members of n still stand for p, as far as they can tell.
+func (n *node) keeps(p *security.Principal) bool {
+	for i := range n.all {
+		m := &n.all[i]
+		one := *p
+		if r, ok := m.Authenticator.(interface{ Realm() string }); ok && i != n.Source {
+			one.Realm = r.Realm() // p's is the source's
+		}
+		if !keeps(m.Authenticator, &one) {
+			return false
+		}
+	}
+	return true
 }
 
 // keeps reports whether a still stands for p, as far as it can tell.

@@ -18,8 +18,7 @@ type PasswordsOptions struct {
 	Realm      string // of its principals; empty is Name
 	Path       string
 	Limits     Limits
-	AllowEmpty bool   // a reload may leave no user
-	Cache      *Cache // of right credentials; nil remembers none
+	AllowEmpty bool // a reload may leave no user
 }
 
 // Passwords is a password file as an authenticator. Its accounts are swapped
@@ -78,16 +77,12 @@ type Changes struct {
 	Changed []string // have another password hash
 }
 
-// Swap puts accounts to use, forgets every remembered credential, and says who
-// is to be judged anew. When it returns, no attempt succeeds on the old ones.
+// Swap puts accounts to use and says who is to be judged anew. When it returns, no attempt succeeds on the old ones.
 func (p *Passwords) Swap(a *Accounts) Changes {
 	p.swapping.Lock()
 	defer p.swapping.Unlock()
 	old := p.accounts.Load()
 	p.accounts.Store(&generationOfAccounts{a, old.number + 1})
-	if p.opts.Cache != nil {
-		p.opts.Cache.Flush()
-	}
 	return compare(old.Accounts, a)
 }
 
@@ -153,8 +148,17 @@ func (p *Passwords) Decoy(password []byte) {
 	}
 }
 
+// Version grows with each Swap, for every name; 0 for one that is not in the file.
+func (p *Passwords) Version(user string) uint64 {
+	a := p.accounts.Load()
+	if _, ok := a.byName[user]; !ok {
+		return 0
+	}
+	return a.number
+}
+
 // Quick answers without a guessable password's check: no user name, unknown
-// user, a remembered credential, or an account with a generated secret.
+// user, or an account with a generated secret.
 func (p *Passwords) Quick(c *Credentials) (*security.Principal, error, bool) {
 	if !c.HasUsername {
 		return nil, ErrNotMine, true
@@ -166,10 +170,6 @@ func (p *Passwords) Quick(c *Credentials) (*security.Principal, error, bool) {
 	}
 	if !h.guessable() {
 		pr, err := p.verdict(c, c.HasPassword && h.matches(c.Password), true)
-		return pr, err, true
-	}
-	if c.HasPassword && p.opts.Cache != nil && p.opts.Cache.has(p.opts.Realm, c.Username, c.Password, a.number) {
-		pr, err := p.verdict(c, true, false)
 		return pr, err, true
 	}
 	return nil, nil, false
@@ -192,9 +192,6 @@ func (p *Passwords) Authenticate(_ context.Context, c *Credentials) (*security.P
 	now, ok := p.accounts.Load().byName[c.Username]
 	if !ok || !h.same(&now) {
 		return nil, &Refused{Method: p.opts.Name, Reason: "account changed during the check"}
-	}
-	if matched && p.opts.Cache != nil {
-		p.opts.Cache.add(p.opts.Realm, c.Username, c.Password, a.number)
 	}
 	return p.verdict(c, matched, false)
 }

@@ -45,6 +45,9 @@ type Job struct {
 	Drop func(err error)
 }
 
+// leastMemory is the memory of the smallest hash, in bytes.
+const leastMemory = 8 << 10
+
 // NewPool starts the workers. It fails when the memory is not enough for even
 // the smallest hash on every worker.
 func NewPool(o PoolOptions) (*Pool, error) {
@@ -59,7 +62,7 @@ func NewPool(o PoolOptions) (*Pool, error) {
 		limit:           o.Queue,
 		flows:           map[netip.Prefix]*flow{},
 	}
-	if p.memoryPerWorker < 8<<10 {
+	if p.memoryPerWorker < leastMemory {
 		return nil, fmt.Errorf("authn: hash memory of %d bytes is too little for %d workers", o.Memory, o.Workers)
 	}
 	p.work.L = &p.mu

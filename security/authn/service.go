@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"sallyport/audit"
 	"sallyport/security"
 )
 
@@ -27,6 +30,8 @@ type ServiceOptions struct {
 	// places, else one of its addresses could lock the others out. WaitingInAll
 	// does so for all; default 4096.
 	WaitingPerNetwork, WaitingInAll int
+	// Audit records what the members of a chain said of each client.
+	Audit audit.Log
 	// After calls f on its own goroutine, or the timer's, once d has passed;
 	// nil is time.AfterFunc.
 	After func(d time.Duration, f func())
@@ -37,6 +42,7 @@ type Service struct {
 	opts   ServiceOptions
 	delays *delays
 	world  atomic.Pointer[world]
+	lane   *Lane           // of members that have none: the pool, without a time
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
@@ -68,6 +74,11 @@ func NewService(o ServiceOptions) (*Service, error) {
 		o.After = func(d time.Duration, f func()) { time.AfterFunc(d, f) }
 	}
 	s := &Service{opts: o, delays: newDelays(o.Delay), waiting: map[netip.Prefix]int{}}
+	var err error
+	// Without a breaker: one member that is down must not stand for the others.
+	if s.lane, err = NewLane(LaneOptions{Name: "members", Pool: o.Pool, Failures: math.MaxInt}); err != nil {
+		return nil, err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.world.Store(&world{number: 1, chains: maps.Clone(o.Chains)})
 	return s, nil
@@ -96,20 +107,15 @@ func (w *world) epoch(listener string) Epoch {
 	return e
 }
 
-// Stands reports whether the account by which p was judged is still of the version
-// that p.Account names. Whoever holds an accepted principal before its CONNACK asks
-// beside comparing epochs.
-func (s *Service) Stands(p *security.Principal) bool { return true }
-
-// Enhanced is the listener's authenticator for a method of enhanced
-// authentication; the broker answers bad authentication method (0x8C) without one.
-func (s *Service) Enhanced(listener, method string) (EnhancedAuthenticator, *Chain, bool) {
-	c := s.world.Load().chains[listener]
-	if c == nil {
-		return nil, nil, false
+// Stands reports whether the account that p was judged by is still as it was then.
+// Whoever holds an accepted principal before its CONNACK asks it when the principal is
+// where changes of accounts find it, and authenticates again if it does not.
+func (s *Service) Stands(p *security.Principal) bool {
+	if p == nil {
+		return false
 	}
-	e, ok := c.Enhanced(method)
-	return e, c, ok
+	c := s.world.Load().chains[p.Listener]
+	return c != nil && c.Stands(p)
 }
 
 // FailureFloor is how long after its CONNECT a failed attempt is to be answered
@@ -129,31 +135,26 @@ func (s *Service) FailureFloor() time.Duration {
 
 var errNoChain error = &Refused{Method: "chain", Reason: "listener has no authenticators"}
 
-// attempt is one Begin on its way through the pool.
-type attempt struct {
-	service *Service
-	creds   Credentials // own copies of what is secret
-	done    func(*security.Principal, error)
-	taken   atomic.Bool // by whoever calls done
-}
-
 // Begin finds out who creds are. done is called exactly once: before Begin
 // returns when the answer costs nothing (no credential, unknown format, a
 // generated secret, a remembered password), else on a worker, and then it must
-// not block. The error is a *Refused, ErrBusy, ErrCanceled, ErrClosed or a member's
-// own; each refuses. creds may be reused when Begin returns, its header and
-// certificates excepted. cancel gives the attempt up if it was not begun.
+// not block. The error is a *Refused, an *Unavailable, ErrBusy, ErrCanceled or
+// ErrClosed; each refuses. creds may be reused when Begin returns, its header and
+// certificates excepted. cancel gives the attempt up.
 func (s *Service) Begin(creds *Credentials, done func(*security.Principal, error)) (cancel func()) {
-	chain := s.world.Load().chains[creds.Listener]
+	w := s.world.Load()
+	chain := w.chains[creds.Listener]
 	if chain == nil {
 		done(nil, errNoChain)
 		return func() {}
 	}
 	asks := chain.certs.asksHosts(creds) && chain.firstCondition(creds) == nil
 	if !asks {
-		r := chain.quick(creds)
-		if r.decided && !chain.owes(r) {
+		at := progress{traced: s.opts.Audit.Writes(audit.Authentication)}
+		r := chain.walk(&at, creds)
+		if r.decided && !chain.owes(&r) {
 			s.count(creds.Addr.Addr(), r.err)
+			s.report(creds, r.err, methodOf(r), at.asked)
 			done(r.p, r.err)
 			return func() {}
 		}
@@ -164,7 +165,7 @@ func (s *Service) Begin(creds *Credentials, done func(*security.Principal, error
 	if asks {
 		s.askHosts(a, chain)
 	} else {
-		s.schedule(a)
+		a.begin()
 	}
 	return func() { a.finish(nil, ErrCanceled) }
 }
@@ -185,55 +186,8 @@ func (s *Service) askHosts(a *attempt, chain *Chain) {
 			a.finish(nil, err)
 			return
 		}
-		s.proceed(a)
+		a.begin()
 	}()
-}
-
-// proceed is Begin once name servers have answered.
-func (s *Service) proceed(a *attempt) {
-	if !a.taken.CompareAndSwap(false, true) {
-		return // canceled while it waited
-	}
-	chain := s.world.Load().chains[a.creds.Listener]
-	if chain == nil {
-		a.conclude(nil, errNoChain)
-		return
-	}
-	if r := chain.quick(&a.creds); r.decided && !chain.owes(r) {
-		a.conclude(r.p, r.err)
-		return
-	}
-	a.taken.Store(false) // a cancel that came meanwhile is lost, and the work done for nobody
-	s.schedule(a)
-}
-
-// schedule submits a, after the delay that its source has earned.
-func (s *Service) schedule(a *attempt) {
-	addr := a.creds.Addr.Addr()
-	wait := s.delays.wait(addr)
-	if wait <= 0 {
-		s.submit(a)
-		return
-	}
-	network := SourcePrefix(addr)
-	if !s.enter(network) {
-		a.finish(nil, ErrBusy)
-		return
-	}
-	s.opts.After(wait, func() {
-		s.leave(network)
-		s.submit(a)
-	})
-}
-
-func (s *Service) submit(a *attempt) {
-	if a.taken.Load() {
-		return // canceled while it waited
-	}
-	job := &Job{Run: a.run, Drop: func(err error) { a.finish(nil, err) }}
-	if err := s.opts.Pool.Submit(SourcePrefix(a.creds.Addr.Addr()), job); err != nil {
-		a.finish(nil, err)
-	}
 }
 
 // enter counts one more waiting attempt of a source, if there is room.
@@ -257,47 +211,6 @@ func (s *Service) leave(network netip.Prefix) {
 	}
 }
 
-// run decides the attempt on a worker. What was decided under chains or
-// accounts that are no more is decided once again.
-func (a *attempt) run() {
-	if !a.taken.CompareAndSwap(false, true) {
-		return
-	}
-	s := a.service
-	var p *security.Principal
-	err := error(ErrBusy)
-	for range 2 {
-		w := s.world.Load()
-		chain := w.chains[a.creds.Listener]
-		if chain == nil {
-			err = errNoChain
-			break
-		}
-		before := w.epoch(a.creds.Listener)
-		p, err = chain.authenticate(s.ctx, &a.creds)
-		if s.Epoch(a.creds.Listener) == before {
-			break
-		}
-		p, err = nil, ErrBusy
-	}
-	a.conclude(p, err)
-}
-
-// finish ends an attempt that was not begun.
-func (a *attempt) finish(p *security.Principal, err error) {
-	if a.taken.CompareAndSwap(false, true) {
-		a.conclude(p, err)
-	}
-}
-
-// conclude wipes the secrets and reports; the attempt was taken by the caller.
-func (a *attempt) conclude(p *security.Principal, err error) {
-	clear(a.creds.Password)
-	clear(a.creds.AuthData)
-	a.service.count(a.creds.Addr.Addr(), err)
-	a.done(p, err)
-}
-
 // count remembers where refusals come from.
 func (s *Service) count(addr netip.Addr, err error) {
 	if err == nil {
@@ -307,4 +220,42 @@ func (s *Service) count(addr netip.Addr, err error) {
 	if errors.As(err, &refused) {
 		s.delays.failed(addr)
 	}
+}
+
+// laneOf is the way to m.
+func (s *Service) laneOf(m *Member) *Lane {
+	if m.Lane != nil {
+		return m.Lane
+	}
+	return s.lane
+}
+
+// report records what the members said. The user name of an attempt that failed
+// stands in no log before it is known what it is.
+func (s *Service) report(cr *Credentials, err error, method string, asked []Asked) {
+	if !s.opts.Audit.Writes(audit.Authentication) {
+		return
+	}
+	addr := "local"
+	if cr.Addr.IsValid() {
+		addr = cr.Addr.String()
+	}
+	s.opts.Audit.Record(audit.Authentication, slog.String("client", cr.ClientID), slog.String("addr", addr),
+		slog.String("listener", cr.Listener), slog.String("result", resultOf(err)), slog.String("method", method),
+		slog.String("asked", askedText(asked)))
+}
+
+// methodOf is the member that decided.
+func methodOf(r result) string {
+	if r.p != nil {
+		return r.p.Method
+	}
+	var refused *Refused
+	if errors.As(r.err, &refused) {
+		return refused.Method
+	}
+	if u, ok := errors.AsType[*Unavailable](r.err); ok {
+		return u.Member
+	}
+	return ""
 }

@@ -103,7 +103,7 @@ func (l *levels) Handle(_ context.Context, r slog.Record) error {
 func TestEveryEventIsDocumented(t *testing.T) {
 	rows := map[string]string{}
 	for _, line := range strings.Split(read(t, "docs/operations.md"), "\n") {
-		if m := regexp.MustCompile("^\\| `([a-z_]+)` \\| (info|warn|error) \\|").FindStringSubmatch(line); m != nil {
+		if m := regexp.MustCompile("^\\| `([a-z_]+)` \\| (debug|info|warn|error) \\|").FindStringSubmatch(line); m != nil {
 			rows[m[1]] = line
 		}
 	}

@@ -1,0 +1,64 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"sallyport/security"
+)
+
+// talker is a member with an exchange of some rounds, each of which the client has to
+// answer with what it was sent.
+type talker struct {
+	fake
+	rounds int
+	begun  []Credentials
+}
+
+func (*talker) Serves(method string) bool { return method == "TALK" }
+
+func (m *talker) Start(c *Credentials) (Exchange, error) {
+	m.begun = append(m.begun, *c)
+	return &talk{m: m}, nil
+}
+
+type talk struct {
+	m    *talker
+	said int
+}
+
+func (x *talk) Next(_ context.Context, data []byte) ([]byte, *security.Principal, error) {
+	if x.said > 0 && string(data) != "challenge" {
+		return nil, nil, &Refused{Method: x.m.name, Reason: "wrong answer"}
+	}
+	if x.said++; x.said < x.m.rounds {
+		return []byte("challenge"), nil, nil
+	}
+	return []byte("done"), x.m.p, x.m.err
+}
+
+// converse leads an exchange as a client that first says data, and then repeats what
+// it is asked.
+func converse(t testing.TB, s *Service, cr *Credentials, data string) (*security.Principal, error) {
+	t.Helper()
+	n, ok := s.Negotiate(cr)
+	if !ok {
+		return nil, errors.New("no such method")
+	}
+	type said struct {
+		reply []byte
+		answer
+	}
+	for range 10 {
+		out := make(chan said, 2)
+		n.Step([]byte(data), func(reply []byte, p *security.Principal, err error) { out <- said{reply, answer{p, err}} })
+		a := <-out
+		if a.p != nil || a.err != nil {
+			return a.p, a.err
+		}
+		data = string(a.reply)
+	}
+	t.Fatal("the exchange does not end")
+	return nil, nil
+}
