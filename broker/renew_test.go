@@ -250,14 +250,14 @@ func TestAWillOnItsWayIsRenewedAndRevoked(t *testing.T) {
 	}
 }
 
-func TestASharedMessageIsDealtToWhoMayHaveItNow(t *testing.T) {
+func TestASharedSubscriptionServesWhoMayHaveItNow(t *testing.T) {
 	everyWay(t, func(s *setup) { s.policy = topicNeeds(security.Receive, "t", "g") }, func(x *bed) {
 		sub, pub := x.connect(packet.V5, "sub", user("u")), x.connect(packet.V5, "pub")
 		sub.subscribe(filter("$share/s/t", 1))
 		pub.publishes("t", "x", 1, false)
 		sub.nothing()
 		x.b.Renew(regroup("u", "g"))
-		pub.publishes("u", "y", 1, false)
+		pub.publishes("t", "y", 1, false)
 		sub.gets("y")
 	})
 }
