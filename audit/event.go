@@ -24,11 +24,17 @@ const (
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
 	// The credential of a connection has expired, which ends it; its will is published.
+	CredentialExpired Event = "credential_expired" // client, user, addr, listener, bound, expired
+	// A connection has reached a bound of its listener: bound is max_auth_age or
+	// max_connection_lifetime.
+	ConnectionExpired Event = "connection_expired" // client, user, addr, listener, bound, expired
+	// A client has proved again who it is, or has failed to, which ends the connection.
+	Reauthenticated        Event = "reauthenticated"         // client, user, addr, listener, method, expires
+	ReauthenticationFailed Event = "reauthentication_failed" // client, user, addr, listener, method, reason, code
 	// Authentication is what the members of a listener's chain said of a client.
 	Authentication    Event = "authentication"     // client, addr, listener, result, method, asked
 	AuthenticatorDown Event = "authenticator_down" // authenticator, error
 	AuthenticatorUp   Event = "authenticator_up"   // authenticator
-	CredentialExpired Event = "credential_expired" // client, user, addr, listener, expired
 	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
 	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
 	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule, decision
@@ -113,7 +119,8 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case HandshakeFailed, ConnectRefused, Authentication, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
+	case HandshakeFailed, ConnectRefused, Authentication, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign,
+		ControlRefused, ShadowDiffers, Reauthenticated, ReauthenticationFailed:
 		return true
 	}
 	return false
@@ -172,7 +179,7 @@ func (e Event) level() slog.Level {
 	switch e {
 	case Authentication:
 		return slog.LevelDebug
-	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
+	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn
