@@ -57,6 +57,7 @@ func (s *Server) engineListeners(cfg *config.Config) map[string]*broker.Listener
 			Name: l.Name, Limits: engineLimits(cfg.EffectiveLimits(i)), Auth: door, Enhanced: door,
 			AllowEmptyClientID: l.AllowEmptyClientID, GeneratedPrefix: l.GeneratedClientIDPrefix,
 			V3Refusal: packet.Code(l.V3RefusalCode), DisconnectDenied: l.OnDeniedPublish == config.DeniedDisconnect,
+			HideNames: !cfg.ShowsNames(l),
 		}
 	}
 	return ls

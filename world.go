@@ -12,6 +12,7 @@ import (
 	"sallyport/security/acl"
 	"sallyport/security/authn"
 	"sallyport/security/authn/challenge"
+	"sallyport/security/authn/token"
 	"sallyport/security/roles"
 )
 
@@ -22,6 +23,7 @@ type world struct {
 	verifiers map[string]*challenge.File  // by authenticator, as passwords
 	tables    map[string]*challenge.Table // to be swapped in, as accounts
 	realms    map[string]string           // by authenticator
+	tokens    []*token.Authenticator      // those of type jwt
 	lanes     map[string]*authn.Lane      // by authenticator
 	chains    map[string]*authn.Chain     // by listener
 	rules     *security.Ruleset
@@ -92,6 +94,8 @@ func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (auth
 		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
 	case config.Scram:
 		return s.buildSCRAM(w, old, a)
+	case config.Tokens:
+		return s.buildTokens(w, a)
 	case config.PasswordFile:
 		if old != nil && old.passwords[a.Name] != nil && s.sameFile(a) {
 			p := old.passwords[a.Name]
@@ -144,8 +148,11 @@ func (s *Server) sameFile(a config.Authenticator) bool {
 // on a reload it is more likely a mistake, and refused unless it was empty before
 // or allow_empty says that it is meant.
 func buildPolicy(w, old *world, p config.Policy) (security.Policy, error) {
-	if p.Type == config.AllowAll {
+	switch p.Type {
+	case config.AllowAll:
 		return roles.AllowAll(p.Name), nil
+	case config.TokenClaims:
+		return token.NewPolicy(p.Name, w.tokens...), nil
 	}
 	pol, warnings, err := readPolicy(p, p.AllowEmpty)
 	if err != nil && (old == nil || old.empty[p.File]) {

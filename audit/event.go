@@ -6,8 +6,11 @@ package audit
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"sallyport/internal/jwt"
 )
 
 // Event is the name of a security event.
@@ -71,7 +74,26 @@ func (l Log) Writes(e Event) bool {
 	return l.to != nil && l.to.Enabled(context.Background(), e.level())
 }
 
-// Record writes event e at its level with attrs.
+// Hidden stands in the place of a text that may be a token.
+const Hidden = "(hidden)"
+
+// hideTokens takes out what may be a token: a client may send one where it doesn't
+// belong, as its name say, and whoever reads the log could use it.
+func hideTokens(attrs []slog.Attr) []slog.Attr {
+	cloned := false
+	for i, a := range attrs {
+		if a.Value.Kind() != slog.KindString || !jwt.Resembles(a.Value.String()) {
+			continue
+		}
+		if !cloned {
+			attrs, cloned = slices.Clone(attrs), true
+		}
+		attrs[i].Value = slog.StringValue(Hidden)
+	}
+	return attrs
+}
+
+// Record writes event e at its level with attrs, of which none is a token.
 func (l Log) Record(e Event, attrs ...slog.Attr) {
 	if l.to == nil {
 		return
@@ -85,7 +107,7 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 			attrs = append(attrs, slog.Int("suppressed", suppressed))
 		}
 	}
-	l.to.LogAttrs(context.Background(), e.level(), string(e), attrs...)
+	l.to.LogAttrs(context.Background(), e.level(), string(e), hideTokens(attrs)...)
 }
 
 // byStrangers reports whether somebody without rights can cause e as often as he likes.

@@ -112,6 +112,7 @@ type Listener struct {
 	GeneratedPrefix    string      // of generated client identifiers
 	V3Refusal          packet.Code // return code of a refused CONNECT before MQTT 5
 	DisconnectDenied   bool        // a denied PUBLISH ends the connection
+	HideNames          bool        // tokens come as user names: a long one is not logged before it is judged
 }
 
 // Options makes a Broker.

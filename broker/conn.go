@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport/audit"
+	"sallyport/internal/jwt"
 	"sallyport/internal/suites"
 	"sallyport/packet"
 	"sallyport/security"
@@ -208,10 +209,21 @@ func (c *Conn) identity() identity {
 	}
 	if o := c.opening.Load(); o != nil {
 		if p := o.connect.Load(); p != nil {
-			return identity{client: shown(p.ClientID), user: shown(p.Username)}
+			return identity{client: claimed(p.ClientID, false), user: claimed(p.Username, c.lis.HideNames)}
 		}
 	}
 	return identity{}
+}
+
+// claimed is shown for a name that nobody has judged yet: a token that came in its
+// place is a secret. Where tokens are looked for in user names, whatever is too long for
+// a person's name may be a broken one.
+func claimed(name string, tokens bool) string {
+	const longest = 64
+	if jwt.Resembles(name) || tokens && len(name) > longest {
+		return audit.Hidden
+	}
+	return shown(name)
 }
 
 // shown is a name as the log has it: short, and without what draws on a

@@ -13,6 +13,7 @@ func (k *checker) listener(i int) {
 	k.address(key, l)
 	k.tls(key, l)
 	k.identity(key, l)
+	k.tokenMethods(key, l)
 	k.web(key, l)
 	k.proxies(key, l)
 	for j, p := range l.ClientIDPrefixes {

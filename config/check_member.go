@@ -15,6 +15,7 @@ type serves struct {
 var served = map[AuthenticatorType]serves{
 	PasswordFile: {prepare: true, account: true, errors: true},
 	Scram:        {account: true, errors: true, lane: true},
+	Tokens:       {prepare: true, mapping: true, account: true, errors: true, lane: true},
 	Anonymous:    {},
 	Certificate:  {account: true},
 	UnixPeer:     {account: true, errors: true, lane: true},

@@ -117,7 +117,7 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password), scram (enhanced authentication of MQTT 5, by which the password never leaves the client), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
+	// password_file (user name and password), jwt (tokens), scram (enhanced authentication of MQTT 5, by which the password never leaves the client), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
 	Type AuthenticatorType `yaml:"type"`
 	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too. For scram: the file that sallyport passwd --scram writes; without one it is the account database.
 	File string `yaml:"file"`
@@ -129,6 +129,8 @@ type Authenticator struct {
 	BelieveUsername bool `yaml:"believe_username"`
 	// For scram: the methods, and what strangers are told.
 	SCRAM *SCRAM `yaml:"scram"`
+	// For jwt: which tokens are accepted, and what they mean. See docs/authentication-tokens.md.
+	JWT *JWT `yaml:"jwt"`
 	// For certificate: how it names its client.
 	Certificate *CertificateAuthenticator `yaml:"certificate"`
 	// For all_of: which ones.
@@ -159,9 +161,9 @@ type Authenticator struct {
 type Policy struct {
 	// A unique name for listeners and logs.
 	Name string `yaml:"name"`
-	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file) or allow_all (everything is allowed).
+	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file), token (what the client's own token permits) or allow_all (everything is allowed).
 	Type PolicyType `yaml:"type"`
-	// The file with the rules; none for allow_all.
+	// The file with the rules; none for token and allow_all.
 	File string `yaml:"file"`
 	// A reload may leave no rule in the file. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`

@@ -210,6 +210,7 @@ type AuthenticatorType string
 // The methods.
 const (
 	PasswordFile AuthenticatorType = "password_file"
+	Tokens       AuthenticatorType = "jwt"
 	Anonymous    AuthenticatorType = "anonymous"
 	Scram        AuthenticatorType = "scram"
 	Certificate  AuthenticatorType = "certificate"
@@ -219,7 +220,7 @@ const (
 
 // Choices lists the methods.
 func (AuthenticatorType) Choices() []string {
-	return []string{"password_file", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
+	return []string{"password_file", "jwt", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
 }
 
 // PolicyType is a policy language.
@@ -229,11 +230,14 @@ type PolicyType string
 const (
 	Permissions  PolicyType = "permissions"
 	MosquittoACL PolicyType = "mosquitto_acl"
+	TokenClaims  PolicyType = "token"
 	AllowAll     PolicyType = "allow_all"
 )
 
 // Choices lists the languages.
-func (PolicyType) Choices() []string { return []string{"permissions", "mosquitto_acl", "allow_all"} }
+func (PolicyType) Choices() []string {
+	return []string{"permissions", "mosquitto_acl", "token", "allow_all"}
+}
 
 // SharedRedeliver is when an unacknowledged shared message moves on.
 type SharedRedeliver string

@@ -53,6 +53,7 @@ type Credentials struct {
 	Query        string               // of the WebSocket upgrade
 	AuthMethod   string               // MQTT 5.0, 3.1.2.11.9; empty for none
 	AuthData     []byte               // MQTT 5.0, 3.1.2.11.10
+	Presumed     map[string]any       // claims of a token that an Introducing is to take for good; nil in earnest
 	TLS          *tls.ConnectionState // of the client's own channel, for what is bound to it; nil without one
 
 	Peer        *Peer // of a Unix socket, where the system tells

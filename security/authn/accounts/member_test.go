@@ -332,10 +332,20 @@ func TestUpgradeLeavesWhatChangedMeanwhile(t *testing.T) {
 	f.add(t, User{Name: "a", Password: oldHash})
 	u, _ := f.User("a")
 	j := job{"a", u.Version, u.Password, []byte(oldPassword)}
+	better, err := f.upgrade.better(&settings{authn.Limits{}, cheap}, &u, j.password)
+	if err != nil || better.Password == u.Password {
+		t.Fatalf("nothing better: %v", err)
+	}
 	if _, err := f.SetPassword("a", NewPassword{Plain: []byte("new")}, How{}); err != nil {
 		t.Fatal(err)
 	}
 	now, _ := f.User("a")
+	if err := f.upgrade.keep(j, better); !errors.Is(err, errOvertaken) {
+		t.Errorf("an old password that was computed before it was replaced: %v", err)
+	}
+	if after, _ := f.User("a"); !reflect.DeepEqual(after, now) {
+		t.Error("the new password is gone")
+	}
 	if err := f.upgrade.store(j); !errors.Is(err, errOvertaken) {
 		t.Errorf("an old password over a new one: %v", err)
 	}
@@ -382,9 +392,19 @@ func upgradesAreBounded(t *testing.T) {
 	upgrading := cheap
 	upgrading.Upgrade = true
 	f := open(t, func(o *Options) { o.Keeper, o.Hashing = k, upgrading })
+	f.users["busy"] = &User{Name: "busy", Version: 1, Password: oldHash} // its Keep waits
 	stored, err := authn.ParseStored(oldHash, authn.Limits{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	busy, twice := &User{Name: "busy", Version: 1, Password: oldHash}, &User{Name: "twice", Version: 1, Password: oldHash}
+	f.upgrade.offer(busy, stored, []byte(oldPassword))
+	synctest.Wait()
+	f.upgrade.offer(twice, stored, []byte(oldPassword))
+	f.upgrade.offer(twice, stored, []byte(oldPassword))
+	f.upgrade.offer(busy, stored, []byte(oldPassword))
+	if n := len(f.upgrade.jobs); n != 1 {
+		t.Errorf("%d passwords wait where two accounts offered theirs and one is at work", n)
 	}
 	for i := range waitingUpgrades + 50 {
 		u := &User{Name: fmt.Sprint("u", i), Version: 1, Password: oldHash}

@@ -122,6 +122,11 @@ func (up *upgrader) store(j job) error {
 	if err != nil || better.Password == old.Password && len(better.SCRAM) == len(old.SCRAM) {
 		return err
 	}
+	return up.keep(j, better)
+}
+
+// keep puts what was computed in force, if the account is still what it was computed of.
+func (up *upgrader) keep(j job, better User) error {
 	return up.db.change(func(d *draft) error {
 		now := d.user(j.name)
 		if now == nil || now.Version != j.version || now.Password != j.encoded {
