@@ -54,7 +54,7 @@ var thirdParty = map[string]string{
 	"golang.org/x/crypto":                        "security/authn",
 	"golang.org/x/crypto/acme":                   "certs/acme",
 	"golang.org/x/crypto/cryptobyte":             "certs/revocation",
-	"golang.org/x/crypto/scrypt":                 "certs/keystore", // for keys that OpenSSL encrypted with it
+	"golang.org/x/crypto/scrypt":                 "internal/scrypt", // for keys that OpenSSL encrypted with it, and for passwords
 	"golang.org/x/term":                          "cmd/sallyport",
 	"golang.org/x/text":                          "internal/scram",
 }

@@ -66,7 +66,7 @@ func (s *Server) engineInfo(c *listener.Info) broker.Info {
 		Creds:  authn.Credentials{Header: c.Header, Query: c.Query},
 	}
 	if c.TLS != nil {
-		info.TLS = suites.Of(c.TLS)
+		info.TLS, info.Creds.TLS = suites.Of(c.TLS), c.TLS
 		s.certificate(c, &info.Creds)
 	}
 	if c.Peer != nil && c.Proxy == nil { // of a proxy's socket it is the proxy

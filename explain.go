@@ -167,6 +167,7 @@ func (j *Judge) admit(ctx context.Context, who *expect.Who) (*admission, error) 
 	cr := authn.Credentials{
 		ClientID: who.ClientID, HasUsername: who.User != "", Username: who.User,
 		HasPassword: who.HasPassword, Password: who.Password, Addr: addrOf(who), Listener: l.Name, Secure: a.secure,
+		Presumed: who.Claims,
 	}
 	if !a.judgeAddress(l, who) {
 		return a, nil

@@ -57,6 +57,8 @@ func (s *Server) engineListeners(cfg *config.Config) map[string]*broker.Listener
 			Name: l.Name, Limits: engineLimits(cfg.EffectiveLimits(i)), Auth: door, Enhanced: door,
 			AllowEmptyClientID: l.AllowEmptyClientID, GeneratedPrefix: l.GeneratedClientIDPrefix,
 			V3Refusal: packet.Code(l.V3RefusalCode), DisconnectDenied: l.OnDeniedPublish == config.DeniedDisconnect,
+			HideNames:  !cfg.ShowsNames(l),
+			MaxAuthAge: l.MaxAuthAge, MaxConnectionLifetime: l.MaxConnectionLifetime,
 		}
 	}
 	return ls
@@ -216,6 +218,9 @@ func (d chainDoor) trusts(c *authn.Credentials) error {
 
 // Epoch implements broker.Authenticator.
 func (d chainDoor) Epoch() authn.Epoch { return d.svc.Epoch(d.listener) }
+
+// Stands implements broker.Authenticator.
+func (d chainDoor) Stands(p *security.Principal) bool { return d.svc.Stands(p) }
 
 // FailureFloor implements broker.Authenticator.
 func (d chainDoor) FailureFloor() time.Duration { return d.svc.FailureFloor() }

@@ -121,6 +121,7 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 			changed(was.Realm(), p.Since(was)) // another file, or realm, under the same name
 		}
 	}
+	s.swapVerifiers(w, changed)
 	s.right.Flush()
 	s.wrong.Flush()
 	s.gate.Swap(w.rules)

@@ -63,6 +63,7 @@ type Server struct {
 	storeOptions disk.Options               // of storage.type disk
 	disk         atomic.Pointer[disk.Store] // the present one; nil: state is in memory
 	storeKeys    storeKeys                  // those after that of storeOptions
+	strangers    strangers                  // what SCRAM tells those who don't exist
 	tending      chan struct{}              // closed when nobody is to open the store again
 	ctx          context.Context            // ends with Stop
 	end          context.CancelFunc
@@ -202,6 +203,9 @@ func (s *Server) openEngine() error {
 	st, err := s.openStore()
 	if err != nil {
 		return err
+	}
+	if err := s.openStrangers(s.cfg, st); err != nil {
+		return errors.Join(err, st.Close())
 	}
 	eo := engineOptions(s.cfg, s.gate, st, s.log, s.engineListeners(s.cfg), s.version)
 	eo.Decisions = &s.decisions

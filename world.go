@@ -11,6 +11,8 @@ import (
 	"sallyport/security"
 	"sallyport/security/acl"
 	"sallyport/security/authn"
+	"sallyport/security/authn/challenge"
+	"sallyport/security/authn/token"
 	"sallyport/security/roles"
 )
 
@@ -18,6 +20,10 @@ import (
 type world struct {
 	passwords map[string]*authn.Passwords // by authenticator
 	accounts  map[string]*authn.Accounts  // to be swapped in, for files that were there before
+	tokens    []*token.Authenticator      // those of type jwt
+	verifiers map[string]*challenge.File  // by authenticator, as passwords
+	tables    map[string]*challenge.Table // to be swapped in, as accounts
+	realms    map[string]string           // by authenticator
 	lanes     map[string]*authn.Lane      // by authenticator
 	chains    map[string]*authn.Chain     // by listener
 	rules     *security.Ruleset
@@ -49,6 +55,7 @@ func (s *Server) say(w *world) {
 func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	w := &world{
 		passwords: map[string]*authn.Passwords{}, accounts: map[string]*authn.Accounts{},
+		verifiers: map[string]*challenge.File{}, tables: map[string]*challenge.Table{}, realms: map[string]string{},
 		lanes: map[string]*authn.Lane{}, chains: map[string]*authn.Chain{}, tls: map[string]*certs.Server{}, tlsFresh: map[string]*certs.Server{},
 		empty: map[string]bool{},
 		rules: &security.Ruleset{
@@ -85,6 +92,10 @@ func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (auth
 	switch a.Type {
 	case config.Anonymous:
 		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
+	case config.Tokens:
+		return s.buildTokens(w, a)
+	case config.Scram:
+		return s.buildSCRAM(w, old, a)
 	case config.PasswordFile:
 		if old != nil && old.passwords[a.Name] != nil && s.sameFile(a) {
 			p := old.passwords[a.Name]
@@ -137,8 +148,11 @@ func (s *Server) sameFile(a config.Authenticator) bool {
 // on a reload it is more likely a mistake, and refused unless it was empty before
 // or allow_empty says that it is meant.
 func buildPolicy(w, old *world, p config.Policy) (security.Policy, error) {
-	if p.Type == config.AllowAll {
+	switch p.Type {
+	case config.AllowAll:
 		return roles.AllowAll(p.Name), nil
+	case config.TokenClaims:
+		return token.NewPolicy(p.Name, w.tokens...), nil
 	}
 	pol, warnings, err := readPolicy(p, p.AllowEmpty)
 	if err != nil && (old == nil || old.empty[p.File]) {

@@ -19,6 +19,7 @@ func (s *Server) buildMembers(w, old *world, cfg *config.Config) (members map[st
 		if a.Type == config.AllOfThem {
 			continue
 		}
+		w.realms[a.Name] = a.Realm
 		m, err := s.buildMember(w, old, a)
 		if err != nil {
 			errs = append(errs, err)
@@ -74,6 +75,9 @@ func memberOf(a config.Authenticator) authn.Member {
 		m.Account = authn.AccountRequired
 	case config.AccountIgnored:
 		m.Account = authn.AccountIgnored
+	}
+	if a.Type == config.Scram && a.File == "" {
+		m.Account = authn.AccountRequired
 	}
 	if r := a.Require; r != nil {
 		m.Require = authn.Requirement{

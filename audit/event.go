@@ -6,8 +6,11 @@ package audit
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"sallyport/internal/jwt"
 )
 
 // Event is the name of a security event.
@@ -21,11 +24,17 @@ const (
 	ConnectRefused  Event = "connect_refused"  // client, user, addr, listener, reason, code, decision
 	Disconnected    Event = "disconnected"     // client, user, addr, listener, reason, code
 	// The credential of a connection has expired, which ends it; its will is published.
+	CredentialExpired Event = "credential_expired" // client, user, addr, listener, bound, expired
+	// A connection has reached a bound of its listener: bound is max_auth_age or
+	// max_connection_lifetime.
+	ConnectionExpired Event = "connection_expired" // client, user, addr, listener, bound, expired
+	// A client has proved again who it is, or has failed to, which ends the connection.
+	Reauthenticated        Event = "reauthenticated"         // client, user, addr, listener, method, expires
+	ReauthenticationFailed Event = "reauthentication_failed" // client, user, addr, listener, method, reason, code
 	// Authentication is what the members of a listener's chain said of a client.
 	Authentication    Event = "authentication"     // client, addr, listener, result, method, asked
 	AuthenticatorDown Event = "authenticator_down" // authenticator, error
 	AuthenticatorUp   Event = "authenticator_up"   // authenticator
-	CredentialExpired Event = "credential_expired" // client, user, addr, listener, expired
 	PublishDenied     Event = "publish_denied"     // client, user, addr, listener, topic, qos, retain, repeated, policy, file, line, rule, decision
 	SubscribeDenied   Event = "subscribe_denied"   // client, user, addr, listener, filter, qos, policy, file, line, rule, decision
 	WillDenied        Event = "will_denied"        // client, user, addr, listener, topic, policy, file, line, rule, decision
@@ -71,7 +80,26 @@ func (l Log) Writes(e Event) bool {
 	return l.to != nil && l.to.Enabled(context.Background(), e.level())
 }
 
-// Record writes event e at its level with attrs.
+// Hidden stands in the place of a text that may be a token.
+const Hidden = "(hidden)"
+
+// hideTokens takes out what may be a token: a client may send one where it doesn't
+// belong, as its name say, and whoever reads the log could use it.
+func hideTokens(attrs []slog.Attr) []slog.Attr {
+	cloned := false
+	for i, a := range attrs {
+		if a.Value.Kind() != slog.KindString || !jwt.Resembles(a.Value.String()) {
+			continue
+		}
+		if !cloned {
+			attrs, cloned = slices.Clone(attrs), true
+		}
+		attrs[i].Value = slog.StringValue(Hidden)
+	}
+	return attrs
+}
+
+// Record writes event e at its level with attrs, of which none is a token.
 func (l Log) Record(e Event, attrs ...slog.Attr) {
 	if l.to == nil {
 		return
@@ -85,13 +113,14 @@ func (l Log) Record(e Event, attrs ...slog.Attr) {
 			attrs = append(attrs, slog.Int("suppressed", suppressed))
 		}
 	}
-	l.to.LogAttrs(context.Background(), e.level(), string(e), attrs...)
+	l.to.LogAttrs(context.Background(), e.level(), string(e), hideTokens(attrs)...)
 }
 
 // byStrangers reports whether somebody without rights can cause e as often as he likes.
 func (e Event) byStrangers() bool {
 	switch e {
-	case HandshakeFailed, ConnectRefused, Authentication, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign, ControlRefused, ShadowDiffers:
+	case HandshakeFailed, ConnectRefused, Authentication, ProtocolViolation, LimitReached, PublishDenied, SubscribeDenied, WillDenied, SessionForeign,
+		ControlRefused, ShadowDiffers, Reauthenticated, ReauthenticationFailed:
 		return true
 	}
 	return false
@@ -150,7 +179,7 @@ func (e Event) level() slog.Level {
 	switch e {
 	case Authentication:
 		return slog.LevelDebug
-	case Connected, Disconnected, SessionTakenOver, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
+	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

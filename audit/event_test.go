@@ -65,3 +65,26 @@ func TestWritesIsToldByTheLevel(t *testing.T) {
 		t.Errorf("connected %v, connect_refused %v; want false and true", l.Writes(Connected), l.Writes(ConnectRefused))
 	}
 }
+
+// A client may send a token as its name.
+func TestNoEventHoldsAToken(t *testing.T) {
+	const token = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJwdW1wIn0.c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
+	for _, name := range []string{token, "Bearer " + token, token[:40], token[4:], "user:" + token + ";x", `{"t":"` + token + `"}`} {
+		var out bytes.Buffer
+		attrs := []slog.Attr{slog.String("client", name), slog.String("user", name), slog.Int("n", 1), slog.String("addr", "192.0.2.1")}
+		New(slog.New(slog.NewTextHandler(&out, nil))).Record(ConnectRefused, attrs...)
+		if got := out.String(); !strings.Contains(got, "client=(hidden) user=(hidden) n=1 addr=192.0.2.1") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if attrs[0].Value.String() != name {
+			t.Error("the caller's fields are changed")
+		}
+	}
+	for _, name := range []string{"alice", "a.b.c", "sensor-1.plant.example.org", "spiffe://example.org/ns/eyJ", ""} {
+		var out bytes.Buffer
+		New(slog.New(slog.NewTextHandler(&out, nil))).Record(ConnectRefused, slog.String("user", name))
+		if got := out.String(); strings.Contains(got, Hidden) {
+			t.Errorf("%s is hidden: %s", name, got)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func (c *Conn) judge() (allowed bool) {
 		c.refuseConnect(packet.NotAuthorized, v.Why(), r)
 		return false
 	}
-	o.judged = generation
+	o.judged, o.judgedFor = generation, who
 	if v.Until != 0 || v.Volatile {
 		o.judged = 0
 	}
@@ -108,10 +108,20 @@ func (c *Conn) accept(a *attached, failed error) {
 		return
 	}
 	o := c.opening.Load()
-	if c.lis.Auth != nil && c.lis.Auth.Epoch() != o.epoch {
+	if auth := c.lis.Auth; auth != nil && (auth.Epoch() != o.epoch || !auth.Stands(c.principal.Load())) {
 		// Accounts changed while this CONNECT was under way: it has to come again.
 		c.refuseConnect(packet.ServerBusy, "accounts changed while the client connected")
 		return
+	}
+	if c.principal.Load() != o.judgedFor {
+		// Another has taken its place while the session was stored, with the former as its owner.
+		o.judged = 0
+		cl := c.client.Load()
+		var batch store.Batch
+		if !cl.keepOwnerOf(c, &batch) {
+			return // taken over, and ended for that
+		}
+		c.keep(&batch, nil)
 	}
 	if o.judged != c.b.gate.Generation() && !c.judge() {
 		return // the rules changed while the session was stored
@@ -148,7 +158,7 @@ func (c *Conn) configure(p *packet.Connect) {
 	}
 	c.keepAlive.Store(uint32(ka) * 1500)
 	c.b.lives.disarm(c)
-	at := c.lapses()
+	at, _, _ := c.deadline()
 	if ka > 0 {
 		at = sooner(at, c.turn.now+c.mayRest())
 	}
@@ -233,9 +243,9 @@ func (c *Conn) describe(ack *packet.Connack, o *opening, a *attached) {
 		pr.ResponseInfo = c.b.opt.ResponseInformation
 		pr.Mark(packet.PropResponseInfo)
 	}
-	if c.auth != nil {
+	if x := c.enhanced.Load(); x != nil {
 		// MQTT-4.12.0-5
-		pr.AuthMethod = c.auth.method
+		pr.AuthMethod = x.method
 		pr.Mark(packet.PropAuthMethod)
 		if len(a.authData) > 0 {
 			pr.AuthData = a.authData

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -12,8 +13,12 @@ import (
 )
 
 // rounds is an enhanced authentication of two rounds: the server asks "who",
-// and knows who answers with a name; "bad" fails.
-type rounds struct{ async bool }
+// and knows who answers with a name; "bad" fails, "down" can't be asked about.
+type rounds struct {
+	async  bool
+	again  bool            // "again" has it ask once more
+	groups func() []string // of everyone; nil: none
+}
 
 func (r rounds) Exchange(method string, _ *authn.Credentials) (Exchange, bool) {
 	return &exchange{rounds: r}, method == "ROUNDS"
@@ -31,10 +36,18 @@ func (e *exchange) Step(data []byte, done func([]byte, *security.Principal, erro
 		switch {
 		case e.n == 1:
 			done([]byte("who"), nil, nil)
+		case e.again && string(data) == "again":
+			done([]byte("who"), nil, nil)
+		case string(data) == "down":
+			done(nil, nil, fmt.Errorf("directory: %w", authn.ErrUnavailable))
 		case string(data) == "bad":
 			done(nil, nil, errors.New("unknown"))
 		default:
-			done([]byte("welcome"), &security.Principal{Realm: "rounds", Name: string(data)}, nil)
+			who := &security.Principal{Realm: "rounds", Name: string(data)}
+			if e.groups != nil {
+				who.Groups = e.groups()
+			}
+			done([]byte("welcome"), who, nil)
 		}
 	}
 	if e.async {
@@ -74,7 +87,9 @@ func (p *peer) authenticates(name string) *packet.Connack {
 	return p.connack()
 }
 
-func enhanced(async bool) func(*setup) { return func(s *setup) { s.lis.Enhanced = rounds{async} } }
+func enhanced(async bool) func(*setup) {
+	return func(s *setup) { s.lis.Enhanced = rounds{async: async} }
+}
 
 func TestEnhancedAuthentication(t *testing.T) {
 	for _, async := range []bool{false, true} {
@@ -233,8 +248,9 @@ func (noAuthenticator) Begin(_ *authn.Credentials, done func(*security.Principal
 	done(nil, nil)
 	return nil
 }
-func (noAuthenticator) Epoch() authn.Epoch          { return authn.Epoch{} }
-func (noAuthenticator) FailureFloor() time.Duration { return 0 }
+func (noAuthenticator) Stands(*security.Principal) bool { return true }
+func (noAuthenticator) Epoch() authn.Epoch              { return authn.Epoch{} }
+func (noAuthenticator) FailureFloor() time.Duration     { return 0 }
 
 func TestAuthenticationHoldsBackWhatFollows(t *testing.T) {
 	var hold chan struct{}

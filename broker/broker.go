@@ -27,6 +27,7 @@ package broker
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,9 @@ type Authenticator interface {
 	// Epoch is the present state of accounts and chain. What was decided under
 	// another one is not valid any more.
 	Epoch() authn.Epoch
+	// Stands reports whether the account by which p was judged (Principal.Account) is
+	// still as it was then. It may not wait for anything.
+	Stands(p *security.Principal) bool
 	// FailureFloor is how long a refusal takes at least.
 	FailureFloor() time.Duration
 }
@@ -112,6 +116,10 @@ type Listener struct {
 	GeneratedPrefix    string      // of generated client identifiers
 	V3Refusal          packet.Code // return code of a refused CONNECT before MQTT 5
 	DisconnectDenied   bool        // a denied PUBLISH ends the connection
+	HideNames          bool        // tokens come as user names: a long one is not logged before it is judged
+	// A connection ends so long after it last authenticated, and after its CONNECT, or
+	// by chance up to a tenth of that and five minutes earlier; 0: it need not.
+	MaxAuthAge, MaxConnectionLifetime time.Duration
 }
 
 // Options makes a Broker.
@@ -122,6 +130,7 @@ type Options struct {
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
 	Tick      <-chan time.Time // each value turns the timers to Now; nil: every 100 ms
+	Jitter    func() float64   // chance, from 0 on and below 1, by which connections end earlier than they must; nil: math/rand
 
 	NoRetain              bool // retained messages are refused
 	NoShared              bool
@@ -180,6 +189,7 @@ type Broker struct {
 	// outside is held for reading while something is published outside of any turn:
 	// a will, for one. Whoever holds it waits for nobody, and takes it once.
 	outside   sync.RWMutex
+	errands   errands    // what connections have left to be done
 	enforcing sync.Mutex // one Enforce at a time
 
 	closing atomic.Bool
@@ -206,6 +216,9 @@ func New(opt Options) *Broker {
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Jitter == nil {
+		opt.Jitter = rand.Float64
 	}
 	if opt.Gate == nil {
 		opt.Gate = security.NewGate(nil)
@@ -251,11 +264,21 @@ func (b *Broker) Metrics() *metrics.Broker { return &b.metrics }
 // Gate is the gate that judges every request.
 func (b *Broker) Gate() *security.Gate { return b.gate }
 
-// SetListeners replaces the listeners' options; connections that exist keep theirs.
+// SetListeners replaces the listeners' options; connections that exist keep theirs,
+// but for MaxAuthAge and MaxConnectionLifetime, which hold for them from their own
+// start on.
 func (b *Broker) SetListeners(l map[string]*Listener) {
 	b.mu.Lock()
 	b.listeners = l
 	b.mu.Unlock()
+	for _, l := range l {
+		if l.MaxAuthAge > 0 || l.MaxConnectionLifetime > 0 {
+			for _, c := range b.conns.all() {
+				c.hasten()
+			}
+			return
+		}
+	}
 }
 
 func (b *Broker) listener(name string) *Listener {
@@ -295,6 +318,7 @@ func (b *Broker) Close() error {
 // silences the wills they left. It returns the number of connections.
 func (b *Broker) Revoke(revoked func(*security.Principal) bool, reason string) int {
 	n := 0
+	defer b.errands.silence(revoked)
 	b.reg.each(func(cl *client) {
 		cl.mu.Lock()
 		c, who := cl.conn, cl.principal

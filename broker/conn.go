@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport/audit"
+	"sallyport/internal/jwt"
 	"sallyport/internal/suites"
 	"sallyport/packet"
 	"sallyport/security"
@@ -82,27 +83,29 @@ type Conn struct {
 
 	// Owned by the driver's calls: one goroutine at a time. Fields are in the order
 	// in which they leave no gap: every idle connection has them all.
-	turn        *turn         // nil between calls
-	keeping     *turn         // that has something of this connection for the store; changed under mu
-	held        []byte        // an incomplete packet, or, if deferred, input that waits while paused
-	sending     *sender       // nil until it publishes; see sender
-	auth        *enhancedAuth // nil without enhanced authentication
+	turn        *turn   // nil between calls
+	keeping     *turn   // that has something of this connection for the store; changed under mu
+	held        []byte  // an incomplete packet, or, if deferred, input that waits while paused
+	sending     *sender // nil until it publishes; see sender
 	phase       phase
 	version     packet.Version
 	paused      bool
 	problemInfo bool
-	heard       bool  // a packet came in this turn
-	behind      bool  // an acknowledgement may be waiting for its commit
-	deferred    bool  // see held
-	place       int32 // in the list of connections, counted from 1; guarded by connSet.mu
+	heard       bool   // a packet came in this turn
+	behind      bool   // an acknowledgement may be waiting for its commit
+	deferred    bool   // see held
+	place       int32  // in the list of connections, counted from 1; guarded by connSet.mu
+	early       uint16 // the share of chance in when it ends: see deadline; never changed once accepted
 
 	// Written once or by the driver's calls, read by anybody.
 	ended     atomic.Bool                        // changed under mu
 	waiting   atomic.Bool                        // input waits for the broker, not for the client
 	keepAlive atomic.Uint32                      // milliseconds allowed between packets, 0: any
+	began     atomic.Uint32                      // when the CONNECT came, in ticks since the broker's start
 	opening   atomic.Pointer[opening]            // nil once it is accepted
 	principal atomic.Pointer[security.Principal] // who it is, from when it was found out
 	client    atomic.Pointer[client]             // set when attached
+	enhanced  atomic.Pointer[enhancedAuth]       // nil without enhanced authentication
 	lastRead  atomic.Int64                       // time of the last packet
 	writing   atomic.Int64                       // time since which a write makes no progress, 0: none is under way
 
@@ -159,11 +162,14 @@ func (c *Conn) relax() {
 // opening is what a connection needs only until its CONNACK.
 type opening struct {
 	info     Info
-	deadline int64                          // for the CONNECT and its authentication, 0: none
+	deadline atomic.Int64                   // for the CONNECT and its authentication, 0: none
 	connect  atomic.Pointer[packet.Connect] // nil until it has come; never changed
 	assigned bool                           // the client identifier is ours
 	epoch    authn.Epoch
+	tries    int    // of an authentication during which the account changed
 	judged   uint64 // the generation of the rules that admitted it; 0: for that moment only
+	// judgedFor is the principal that was admitted: another may have taken its place.
+	judgedFor *security.Principal
 
 	// Guarded by Conn.mu:
 	cancel   func() // gives up an authentication under way
@@ -198,6 +204,16 @@ func (c *Conn) sender() *sender {
 	return c.sending
 }
 
+// current is sender for the principal of now: another may have taken its place since
+// the last packet (Renew, re-authentication), and what was remembered is void then.
+func (c *Conn) current() *sender {
+	s := c.sender()
+	if who := c.principal.Load(); s.access.Principal() != who {
+		s.access, s.trails, s.origin = security.NewAccess(c.b.gate, who), nil, nil
+	}
+	return s
+}
+
 // identity is what the log calls a connection.
 type identity struct{ client, user string }
 
@@ -208,10 +224,21 @@ func (c *Conn) identity() identity {
 	}
 	if o := c.opening.Load(); o != nil {
 		if p := o.connect.Load(); p != nil {
-			return identity{client: shown(p.ClientID), user: shown(p.Username)}
+			return identity{client: claimed(p.ClientID, false), user: claimed(p.Username, c.lis.HideNames)}
 		}
 	}
 	return identity{}
+}
+
+// claimed is shown for a name that nobody has judged yet: a token that came in its
+// place is a secret. Where tokens are looked for in user names, whatever is too long for
+// a person's name may be a broken one.
+func claimed(name string, tokens bool) string {
+	const longest = 64
+	if jwt.Resembles(name) || tokens && len(name) > longest {
+		return audit.Hidden
+	}
+	return shown(name)
 }
 
 // shown is a name as the log has it: short, and without what draws on a
@@ -248,7 +275,7 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	c.opening.Store(o)
 	now := b.now()
 	if lis.Limits.ConnectTimeout > 0 {
-		o.deadline = now + int64(lis.Limits.ConnectTimeout)
+		o.deadline.Store(now + int64(lis.Limits.ConnectTimeout))
 	}
 	c.lastRead.Store(now)
 	b.conns.add(c)
@@ -260,8 +287,8 @@ func (b *Broker) Open(w Wire, info Info) (*Conn, error) {
 	n := b.metrics.Connections.Add(1)
 	for m := b.metrics.ConnectionsMax.Load(); n > m && !b.metrics.ConnectionsMax.CompareAndSwap(m, n); m = b.metrics.ConnectionsMax.Load() {
 	}
-	if o.deadline != 0 {
-		c.arm(o.deadline)
+	if at := o.deadline.Load(); at != 0 {
+		c.arm(at)
 	}
 	return c, nil
 }

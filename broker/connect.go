@@ -40,6 +40,7 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 	}
 	o := c.opening.Load()
 	o.connect.Store(p)
+	c.countFrom(c.turn.now)
 	if err := c.checkConnect(p); err != nil {
 		return err
 	}
@@ -63,13 +64,19 @@ func (c *Conn) handleConnect(h packet.Header, body []byte) error {
 		c.refuseIdentity(errors.New("the listener has no authenticator"), 0)
 		return nil
 	}
+	c.identify()
+	return nil
+}
+
+// identify begins authentication.
+func (c *Conn) identify() {
 	c.phase = authenticating
+	o := c.opening.Load()
 	began, resume := c.turn.now, c.await()
 	o.epoch = c.lis.Auth.Epoch()
-	c.setCancel(c.lis.Auth.Begin(creds, func(who *security.Principal, err error) {
+	c.setCancel(c.lis.Auth.Begin(&o.info.Creds, func(who *security.Principal, err error) {
 		resume(func() { c.identified(who, err, began) })
 	}))
-	return nil
 }
 
 // setCancel keeps what gives up an authentication when the connection ends.
@@ -125,10 +132,27 @@ func (c *Conn) identified(who *security.Principal, err error, began int64) {
 	if err == nil && who == nil {
 		err = errors.New("the authenticator gave no principal")
 	}
-	if err == nil {
-		c.admitWith(who, nil)
+	if err != nil {
+		c.unidentified(err, began)
 		return
 	}
+	o := c.opening.Load()
+	if !c.lis.Auth.Stands(who) && o.tries < identifyTries {
+		// Its account changed meanwhile: what it is now says what becomes of it.
+		o.tries++
+		c.identify()
+		return
+	}
+	c.admitWith(who, nil)
+}
+
+// identifyTries is how often an authentication begins again since the account changed
+// while it was under way. The CONNECT is refused as one for a busy server then.
+const identifyTries = 2
+
+// unidentified refuses a CONNECT whose authentication failed with err. What says
+// nothing of the credentials has a code of its own.
+func (c *Conn) unidentified(err error, began int64) {
 	var redirect *security.Redirect
 	if errors.As(err, &redirect) {
 		c.redirect(redirect)
@@ -139,12 +163,21 @@ func (c *Conn) identified(who *security.Principal, err error, began int64) {
 		c.refuseConnect(packet.ServerBusy, "too many authentications wait")
 		return
 	}
+	if errors.Is(err, authn.ErrUnavailable) {
+		c.refuseLater(packet.ServerUnavailable, err, began)
+		return
+	}
 	c.refuseIdentity(err, began)
 }
 
 // refuseIdentity refuses a CONNECT so that every failure looks the same, and
 // no sooner than the common floor of time.
 func (c *Conn) refuseIdentity(cause error, began int64) {
+	c.refuseLater(packet.BadUserNameOrPassword, cause, began)
+}
+
+// refuseLater is refuseConnect no sooner than the common floor of time.
+func (c *Conn) refuseLater(code packet.Code, cause error, began int64) {
 	floor := time.Duration(0)
 	if c.lis.Auth != nil {
 		floor = c.lis.Auth.FailureFloor()
@@ -152,7 +185,6 @@ func (c *Conn) refuseIdentity(cause error, began int64) {
 	if began == 0 {
 		began = c.turn.now
 	}
-	code := packet.BadUserNameOrPassword
 	at := began + int64(floor)
 	if c.b.now() >= at {
 		c.refuseConnect(code, cause.Error())
@@ -164,7 +196,7 @@ func (c *Conn) refuseIdentity(cause error, began int64) {
 	c.mu.Lock()
 	o.refuse, o.refuseAt = func() { resume(func() { c.refuseConnect(code, cause.Error()) }) }, at
 	c.mu.Unlock()
-	if o.deadline == 0 || at < o.deadline {
+	if end := o.deadline.Load(); end == 0 || at < end {
 		c.arm(at)
 	}
 }

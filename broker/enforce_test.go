@@ -423,7 +423,6 @@ func TestReauthenticationJudgesWhatStands(t *testing.T) {
 		if !cl.renew(cl.conn, &now, &after) {
 			t.Fatal("not the present connection")
 		}
-		cl.conn.principal.Store(&now)
 		c.subscribe(filter("t", 0))
 		then := now
 		then.Groups = nil

@@ -49,9 +49,10 @@ func (r *router) suspend(permit security.Permit) (*fan, bool) {
 	return f, true
 }
 
-// goOn serves more receivers in turn t, and reports whether it is complete. It
-// counts no more then, nor when a policy panics.
-func (f *fan) goOn(t *turn) (res result, complete bool) {
+// goOn serves more receivers in turn t for by, who may have taken the place of who
+// published, and reports whether it is complete. It counts no more then, nor when a
+// policy panics.
+func (f *fan) goOn(t *turn, by *security.Principal) (res result, complete bool) {
 	r, over := f.r, true
 	defer func() {
 		if over {
@@ -59,7 +60,13 @@ func (f *fan) goOn(t *turn) (res result, complete bool) {
 		}
 	}()
 	var v *security.Verdict
-	if f.permit, v = r.b.valid(f.permit, &f.in); v != nil {
+	if f.permit.By() != by {
+		f.permit, v = r.b.permit(by, &f.in)
+	}
+	if v == nil {
+		f.permit, v = r.b.valid(f.permit, &f.in)
+	}
+	if v != nil {
 		return result{code: packet.NotAuthorized, denied: v}, true
 	}
 	r.t = t
@@ -90,7 +97,7 @@ func (c *Conn) fanOn() {
 	if f == nil {
 		return // the connection ended, and gave it away
 	}
-	res, complete := f.goOn(c.turn)
+	res, complete := f.goOn(c.turn, c.principal.Load())
 	if !complete {
 		c.fanOut(f)
 		return
@@ -102,6 +109,7 @@ func (c *Conn) fanOn() {
 // was told to publish is published.
 func (c *Conn) abandon() {
 	if f := c.takeFan(); f != nil {
+		c.b.errands.add(f, f.permit.By())
 		go c.b.complete(f) // it may be long, and the caller may hold others up
 	}
 }
@@ -123,7 +131,7 @@ func (b *Broker) complete(f *fan) {
 	b.guarded(func() {
 		t := b.takeTurn()
 		defer b.endTurn(t)
-		res, _ := f.goOn(t) // no turn of this kind has an end
+		res, _ := f.goOn(t, b.errands.take(f)) // no turn of this kind has an end
 		f.done(t, f, res, false)
 	})
 }

@@ -26,8 +26,9 @@ type passwordDoor struct {
 func (d passwordDoor) Begin(c *authn.Credentials, done func(*security.Principal, error)) func() {
 	return d.svc.Begin(c, done)
 }
-func (d passwordDoor) Epoch() authn.Epoch          { return d.svc.Epoch(d.listener) }
-func (d passwordDoor) FailureFloor() time.Duration { return d.svc.FailureFloor() }
+func (d passwordDoor) Epoch() authn.Epoch                { return d.svc.Epoch(d.listener) }
+func (d passwordDoor) Stands(p *security.Principal) bool { return d.svc.Stands(p) }
+func (d passwordDoor) FailureFloor() time.Duration       { return d.svc.FailureFloor() }
 
 // crowd is a broker whose clients each have a user and a password of their own,
 // under a policy of 1,000 rules with placeholders.

@@ -1,16 +1,44 @@
 package broker
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"sallyport/audit"
 	"sallyport/packet"
 	"sallyport/security"
 	"sallyport/security/authn"
 )
 
+const (
+	// exchangeTime bounds an exchange, from its CONNECT or AUTH on; a shorter connect
+	// timeout counts before the CONNACK.
+	exchangeTime = 30 * time.Second
+	// exchangeRounds bounds the packets in which a client sends data within an exchange.
+	exchangeRounds = 10
+	// reauthBurst is how often a connection may authenticate again at once, and
+	// reauthEvery how long it is until it may once more.
+	reauthBurst = 3
+	reauthEvery = 10 * time.Second
+)
+
 // enhancedAuth is what a connection with enhanced authentication needs beside others.
 type enhancedAuth struct {
+	// Owned by the driver's calls.
 	method   string
 	exchange Exchange          // nil between two
 	creds    authn.Credentials // what the transport presents, the CONNECT's left out
+	rounds   int               // of the exchange
+	epoch    authn.Epoch       // of before it began
+	began    int64             // when its last step did
+	starts   int64             // the time at which all of the burst is left again
+
+	proved atomic.Uint32          // when the last exchange succeeded, in ticks since the broker's start
+	until  atomic.Int64           // by when a re-authentication has to be over, 0: none is under way
+	failed atomic.Pointer[ending] // what it ends with then, nil: it took too long
 }
 
 // beginExchange starts enhanced authentication for a CONNECT that names a method (MQTT 5.0, 4.12).
@@ -18,43 +46,61 @@ func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	if c.lis.Enhanced == nil {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "no enhanced authentication here"}
 	}
+	o := c.opening.Load()
 	if c.lis.Auth != nil {
 		// First: the exchange may keep the chain and the accounts that it finds.
-		c.opening.Load().epoch = c.lis.Auth.Epoch()
+		o.epoch = c.lis.Auth.Epoch()
 	}
+	creds.AuthData = bytes.Clone(creds.AuthData)
 	x, ok := c.lis.Enhanced.Exchange(creds.AuthMethod, creds)
 	if !ok {
 		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
 	}
-	c.auth = &enhancedAuth{method: creds.AuthMethod, exchange: x, creds: *creds}
-	again := &c.auth.creds
+	a := &enhancedAuth{method: creds.AuthMethod, exchange: x, creds: *creds, epoch: o.epoch}
+	a.proved.Store(c.began.Load())
+	again := &a.creds
 	again.HasUsername, again.Username, again.HasPassword, again.Password, again.AuthData = false, "", false, nil, nil
-	c.step(creds.AuthData, c.turn.now)
+	c.enhanced.Store(a)
+	if at := c.turn.now + int64(exchangeTime); o.deadline.Load() == 0 || at < o.deadline.Load() {
+		o.deadline.Store(at)
+		c.arm(at)
+	}
+	c.step(creds.AuthData)
 	return nil
 }
 
-// step gives data to the exchange and waits for its answer.
-func (c *Conn) step(data []byte, began int64) {
-	again := c.phase == serving
+// step gives data to the exchange and waits for its answer: the client's next packet
+// is not read meanwhile, so that what follows an AUTH is judged after it. What is for
+// the client flows on.
+func (c *Conn) step(data []byte) {
+	a, again := c.enhanced.Load(), c.phase == serving
 	if !again {
 		c.phase = authenticating
 	}
+	a.began = c.turn.now
+	if a.rounds++; a.rounds > exchangeRounds {
+		c.stepped(again, nil, nil, errRounds)
+		return
+	}
 	resume := c.await()
-	c.auth.exchange.Step(data, func(reply []byte, who *security.Principal, err error) {
-		resume(func() { c.stepped(again, reply, who, err, began) })
+	// A copy: who reads the connection reads on for others while the step is worked on.
+	a.exchange.Step(bytes.Clone(data), func(reply []byte, who *security.Principal, err error) {
+		resume(func() { c.stepped(again, reply, who, err) })
 	})
 }
 
-func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err error, began int64) {
+var errRounds = errors.New("the exchange has too many rounds")
+
+func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err error) {
+	a := c.enhanced.Load()
 	if who != nil || err != nil {
-		c.auth.exchange = nil
+		a.exchange = nil
 	}
 	switch {
 	case err != nil && again:
-		// MQTT-4.12.1-2: a failed re-authentication ends the connection.
-		c.end(ending{code: packet.NotAuthorized, reason: "re-authentication failed: " + err.Error(), notify: true})
+		c.refuseAgain(err)
 	case err != nil:
-		c.refuseIdentity(err, began)
+		c.unidentified(err, a.began)
 	case who != nil && again:
 		c.reauthenticated(who, reply)
 	case who != nil:
@@ -67,33 +113,93 @@ func (c *Conn) stepped(again bool, reply []byte, who *security.Principal, err er
 	}
 }
 
+// refuseAgain ends a connection whose re-authentication failed (MQTT-4.12.1-2), not
+// sooner than the common floor of time. DISCONNECT has no server unavailable (MQTT
+// 5.0, 3.14.2.1): it is server busy, and the session waits.
+func (c *Conn) refuseAgain(cause error) {
+	code := packet.NotAuthorized
+	if errors.Is(cause, authn.ErrBusy) || errors.Is(cause, authn.ErrUnavailable) {
+		code = packet.ServerBusy
+	}
+	why := ending{code: code, reason: "re-authentication failed: " + cause.Error(), notify: true}
+	if c.lis.Auth == nil {
+		c.failAgain(why)
+		return
+	}
+	a := c.enhanced.Load()
+	at := a.began + int64(c.lis.Auth.FailureFloor())
+	if c.b.now() >= at {
+		c.failAgain(why)
+		return
+	}
+	c.await() // for the end
+	a.failed.Store(&why)
+	a.until.Store(at)
+	c.arm(at)
+}
+
+// failAgain records a failed re-authentication and ends the connection.
+func (c *Conn) failAgain(why ending) {
+	if c.ended.Load() {
+		return
+	}
+	c.b.metrics.ReauthenticationsRefused.Add(1)
+	c.b.audit.Record(audit.ReauthenticationFailed, c.who(slog.String("method", c.enhanced.Load().method),
+		slog.String("reason", why.reason), slog.String("code", codeText(why.code)))...)
+	c.end(why)
+}
+
+// exchangeLapses is by when a re-authentication under way has to be over; 0: none is.
+func (c *Conn) exchangeLapses() int64 {
+	if a := c.enhanced.Load(); a != nil {
+		return a.until.Load()
+	}
+	return 0
+}
+
+// exchangeLapsed is the timer's end of a re-authentication: it has failed, or took too long.
+func (c *Conn) exchangeLapsed() {
+	if why := c.enhanced.Load().failed.Load(); why != nil {
+		c.failAgain(*why)
+		return
+	}
+	c.failAgain(ending{code: packet.NotAuthorized, reason: "re-authentication was not over in time", notify: true})
+}
+
 // reauthenticated renews the principal of a connection; another one can't take
 // its place (MQTT 5.0, 4.12.1 with the owner of the session).
 func (c *Conn) reauthenticated(who *security.Principal, reply []byte) {
-	old := c.principal.Load()
+	a, old := c.enhanced.Load(), c.principal.Load()
 	if !who.Same(old) {
-		c.end(ending{code: packet.NotAuthorized, reason: "re-authentication as another principal", notify: true})
+		c.failAgain(ending{code: packet.NotAuthorized, reason: "re-authentication as another principal", notify: true})
 		return
 	}
-	named := *who
-	named.ClientID, named.Listener, named.Addr, named.Secure = old.ClientID, c.lis.Name, old.Addr, old.Secure
-	if v := c.b.gate.Admit(&named); !v.Allowed() {
-		c.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Why(), notify: true, silence: true})
+	named := inPlaceOf(old, who)
+	if v := c.b.gate.Admit(named); !v.Allowed() {
+		c.failAgain(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Why(), notify: true, silence: true})
 		return
 	}
 	var after aftermath
 	cl := c.client.Load()
-	if !cl.renew(c, &named, &after) {
+	if !cl.renew(c, named, &after) {
 		c.fail(errTaken)
 		return
 	}
-	c.principal.Store(&named)
-	if at := c.lapses(); at != 0 && sooner(c.b.lives.when(c), at) == at {
-		c.arm(at)
+	// After the change: an account that changes from now on finds named here (Renew).
+	if auth := c.lis.Auth; auth != nil && (auth.Epoch() != a.epoch || !auth.Stands(named)) {
+		cl.settle(c.turn, &after)
+		c.failAgain(ending{code: packet.ServerBusy, reason: "accounts changed while the client authenticated again", notify: true})
+		return
 	}
-	if s := c.sending; s != nil {
-		s.access, s.origin = security.NewAccess(c.b.gate, &named), nil
+	a.until.Store(0)
+	a.proved.Store(c.b.tickOf(c.turn.now))
+	c.hasten()
+	c.b.metrics.Reauthenticated.Add(1)
+	attrs := []slog.Attr{slog.String("method", a.method)}
+	if named.Expires != 0 {
+		attrs = append(attrs, slog.Time("expires", time.Unix(int64(named.Expires), 0).UTC()))
 	}
+	c.b.audit.Record(audit.Reauthenticated, c.who(attrs...)...)
 	c.sendAuth(packet.Success, reply)
 	cl.settle(c.turn, &after)
 }
@@ -106,18 +212,15 @@ func (cl *client) renew(c *Conn, who *security.Principal, after *aftermath) bool
 	if cl.conn != c {
 		return false
 	}
-	cl.principal = who
-	cl.rights = nil
-	if cl.will != nil {
-		cl.will.principal = who
-	}
+	cl.assume(who)
+	cl.keepOwner(&after.batch)
 	cl.restand(after)
 	return true
 }
 
 func (c *Conn) sendAuth(code packet.Code, data []byte) {
 	a := packet.Auth{Code: code}
-	a.Props.AuthMethod = c.auth.method
+	a.Props.AuthMethod = c.enhanced.Load().method
 	a.Props.Mark(packet.PropAuthMethod)
 	if len(data) > 0 {
 		a.Props.AuthData = data
@@ -145,32 +248,59 @@ func (c *Conn) handleExchange(h packet.Header, body []byte) error {
 	if a.Code != packet.ContinueAuthentication {
 		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH with another code than continue"}
 	}
-	c.step(a.Props.AuthData, c.turn.now)
+	c.step(a.Props.AuthData)
 	return nil
 }
 
 // handleAuth takes an AUTH of a served connection: re-authentication.
 func (c *Conn) handleAuth(h packet.Header, body []byte) error {
-	a, err := c.decodeAuth(h, body)
+	p, err := c.decodeAuth(h, body)
 	if err != nil {
 		return err
 	}
-	if c.auth == nil {
+	a := c.enhanced.Load()
+	switch {
+	case a == nil:
 		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH without enhanced authentication"}
-	}
-	if a.Code == packet.ReAuthenticate {
-		creds, who := c.auth.creds, c.principal.Load()
-		creds.ClientID, creds.Listener, creds.Addr, creds.Secure = who.ClientID, c.lis.Name, who.Addr, who.Secure
-		creds.AuthMethod, creds.AuthData = c.auth.method, a.Props.AuthData
-		x, ok := c.lis.Enhanced.Exchange(c.auth.method, &creds)
-		if !ok {
-			return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "method not offered any more"}
+	case p.Code == packet.ReAuthenticate:
+		if err := c.beginAgain(a, p.Props.AuthData); err != nil {
+			return err
 		}
-		c.auth.exchange = x
-	} else if a.Code != packet.ContinueAuthentication || c.auth.exchange == nil {
+	case p.Code != packet.ContinueAuthentication || a.exchange == nil:
 		return &packet.Error{Code: packet.ProtocolError, Text: "AUTH that continues nothing"}
 	}
-	c.step(a.Props.AuthData, c.turn.now)
+	c.step(p.Props.AuthData)
+	return nil
+}
+
+// beginAgain begins a re-authentication, with what the transport presented and the
+// method of the CONNECT (MQTT-4.12.1-1).
+func (c *Conn) beginAgain(a *enhancedAuth, data []byte) error {
+	if a.exchange != nil {
+		return &packet.Error{Code: packet.ProtocolError, Text: "re-authentication within another"}
+	}
+	// The burst is used up where what it takes to have it back is further off than the rest of it.
+	if a.starts = max(a.starts, c.turn.now) + int64(reauthEvery); a.starts > c.turn.now+reauthBurst*int64(reauthEvery) {
+		return &packet.Error{Code: packet.QuotaExceeded, Text: "re-authentication too often", Limit: "reauthentication"}
+	}
+	if c.lis.Auth != nil {
+		a.epoch = c.lis.Auth.Epoch() // first: see beginExchange
+	}
+	creds, who := a.creds, c.principal.Load()
+	creds.ClientID, creds.Listener, creds.Addr, creds.Secure = who.ClientID, c.lis.Name, who.Addr, who.Secure
+	creds.AuthMethod, creds.AuthData = a.method, bytes.Clone(data)
+	x, ok := c.lis.Enhanced.Exchange(a.method, &creds)
+	if !ok {
+		// A DISCONNECT knows no bad authentication method (MQTT 5.0, 3.14.2.1).
+		return &leave{ending{code: packet.NotAuthorized, reason: "the authentication method is not offered any more", notify: true}}
+	}
+	a.exchange, a.rounds = x, 0
+	at := c.turn.now + int64(exchangeTime)
+	a.failed.Store(nil)
+	a.until.Store(at)
+	if sooner(c.b.lives.when(c), at) == at {
+		c.arm(at)
+	}
 	return nil
 }
 
@@ -183,8 +313,8 @@ func (c *Conn) decodeAuth(h packet.Header, body []byte) (*packet.Auth, error) {
 		return nil, err
 	}
 	method := ""
-	if c.auth != nil {
-		method = c.auth.method
+	if x := c.enhanced.Load(); x != nil {
+		method = x.method
 	}
 	if a.Props.AuthMethod != method {
 		// MQTT-4.12.0-5, MQTT-4.12.1-1

@@ -20,6 +20,7 @@ func (c *Conn) handlePublish(h packet.Header, body []byte) error {
 		return err
 	}
 	c.turn.tally.publishes++
+	c.current()
 	if err := c.checkPublish(&p); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -41,6 +42,8 @@ type door struct {
 	epoch    authn.Epoch
 	hold     chan struct{} // nil: answer at once; else after it is closed
 	busy     bool
+	down     bool
+	stands   func(*security.Principal) bool // nil: all do
 	canceled int
 	groups   []string // of everyone
 	expires  uint32   // the same
@@ -51,6 +54,8 @@ func (d *door) Begin(c *authn.Credentials, done func(*security.Principal, error)
 		switch {
 		case d.busy:
 			done(nil, authn.ErrBusy)
+		case d.down:
+			done(nil, fmt.Errorf("directory: %w", authn.ErrUnavailable))
 		case string(c.Password) == "wrong":
 			done(nil, errors.New("wrong password"))
 		default:
@@ -89,6 +94,13 @@ func (d *door) Epoch() authn.Epoch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.epoch
+}
+
+func (d *door) Stands(p *security.Principal) bool {
+	if f := d.stands; f != nil {
+		return f(p)
+	}
+	return true
 }
 
 func (d *door) FailureFloor() time.Duration { return d.floor }
@@ -233,6 +245,9 @@ func (w way) play(t *testing.T, change func(*setup), f func(*bed)) {
 	d := s.door
 	if s.lis.Auth == nil {
 		s.lis.Auth = d
+	}
+	if s.opt.Jitter == nil {
+		s.opt.Jitter = func() float64 { return 0 }
 	}
 	if s.opt.Gate == nil {
 		s.opt.Gate = security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"test": {s.policy}}})
@@ -384,7 +399,7 @@ func (x *bed) finish() {
 		"Connections": m.Connections.Load(), "Sessions": m.Sessions.Load(), "Subscriptions": m.Subscriptions.Load(),
 		"Shared": m.Shared.Load(), "BufferedBytes": m.BufferedBytes.Load(), "Queued": m.Queued.Load(), "Panics": m.Panics.Load(),
 		"timers": int64(x.b.lives.armed + x.b.absences.armed + x.b.alarms.armed), "owners": int64(len(x.b.reg.owners)), "total": int64(x.b.reg.total),
-		"groups": int64(len(x.b.groups.byFilter)), "routes": int64(x.b.tree.Len()), "conns": int64(len(x.b.conns.list)),
+		"groups": int64(len(x.b.groups.byFilter)), "routes": int64(x.b.tree.Len()), "errands": int64(len(x.b.errands.of)), "conns": int64(len(x.b.conns.list)),
 	} {
 		if n != 0 {
 			x.t.Errorf("%s is %d at the end, want 0", name, n)

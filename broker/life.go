@@ -1,10 +1,8 @@
 package broker
 
 import (
-	"log/slog"
 	"time"
 
-	"sallyport/audit"
 	"sallyport/packet"
 )
 
@@ -38,6 +36,7 @@ func (c *Conn) arm(at int64) {
 // checkOpening is checkLife before the client is known: a refusal that waits for
 // its time, and the connect timeout.
 func (c *Conn) checkOpening(o *opening, now int64) {
+	deadline := o.deadline.Load()
 	c.mu.Lock()
 	refuse := o.refuse
 	if refuse != nil && now >= o.refuseAt {
@@ -47,24 +46,16 @@ func (c *Conn) checkOpening(o *opening, now int64) {
 	}
 	c.mu.Unlock()
 	switch {
-	case o.deadline != 0 && now >= o.deadline:
+	case deadline != 0 && now >= deadline:
 		c.limit("connect_timeout")
-		c.end(ending{code: packet.KeepAliveTimeout, reason: "no CONNECT in time"})
+		c.end(ending{code: packet.KeepAliveTimeout, reason: "not connected in time"})
 		return
 	case refuse != nil:
 		refuse()
 	}
-	if o.deadline != 0 {
-		c.arm(o.deadline)
+	if deadline != 0 {
+		c.arm(deadline)
 	}
-}
-
-// lapses is when the client's credential expires, in the broker's time; 0: never.
-func (c *Conn) lapses() int64 {
-	if p := c.principal.Load(); p != nil {
-		return int64(p.Expires) * 1e9
-	}
-	return 0
 }
 
 // sooner is the earlier of two times, where 0 is never.
@@ -75,15 +66,8 @@ func sooner(a, b int64) int64 {
 	return a
 }
 
-// lapse ends a connection whose credential has expired. Its will is published:
-// who the client was is not in doubt.
-func (c *Conn) lapse(at int64) {
-	c.b.audit.Record(audit.CredentialExpired, c.who(slog.Time("expired", time.Unix(0, at).UTC()))...)
-	c.end(ending{code: packet.NotAuthorized, reason: "the credential has expired", notify: true})
-}
-
 // checkLife is the connection's timer: connect timeout, keep alive, output without
-// progress, and the end of the credential.
+// progress, and the deadlines of its identity and of a re-authentication.
 func (c *Conn) checkLife() {
 	if c.ended.Load() {
 		return
@@ -93,9 +77,14 @@ func (c *Conn) checkLife() {
 		c.checkOpening(o, now)
 		return
 	}
-	lapses := c.lapses()
+	lapses, expires, why := c.deadline()
 	if lapses != 0 && now >= lapses {
-		c.lapse(lapses)
+		c.lapse(expires, why)
+		return
+	}
+	exchange := c.exchangeLapses()
+	if exchange != 0 && now >= exchange {
+		c.exchangeLapsed()
 		return
 	}
 	since, wt := c.writing.Load(), int64(c.lis.Limits.WriteTimeout)
@@ -119,14 +108,17 @@ func (c *Conn) checkLife() {
 	if since != 0 && wt > 0 {
 		at = sooner(at, since+wt)
 	}
-	if at = sooner(at, lapses); at != 0 {
+	if at = sooner(sooner(at, lapses), exchange); at != 0 {
 		c.arm(at)
 	}
 	if s := c.writing.Load(); s != since && s != 0 && wt > 0 && (at == 0 || s+wt < at) {
 		// A write has begun meanwhile, and may have armed what was armed over.
 		c.arm(s + wt)
 	}
-	if l := c.lapses(); l != lapses && sooner(at, l) != at {
-		c.arm(l) // the client has authenticated again meanwhile, for less long
+	if l, _, _ := c.deadline(); l != lapses && sooner(at, l) != at {
+		c.arm(l) // the client has authenticated again meanwhile, for less long, or a reload came
+	}
+	if x := c.exchangeLapses(); x != exchange && sooner(at, x) != at {
+		c.arm(x) // it has begun to
 	}
 }

@@ -187,10 +187,18 @@ func (b *Broker) valid(permit security.Permit, in *inbound) (_ security.Permit, 
 		if by == nil {
 			return security.Permit{}, nil
 		}
-		var v security.Verdict
-		if permit, v = b.gate.Publish(in.request(by)); !v.Allowed() {
-			return security.Permit{}, &v
+		if permit, denied = b.permit(by, in); denied != nil {
+			return security.Permit{}, denied
 		}
+	}
+	return permit, nil
+}
+
+// permit asks for leave for by to publish the message; denied says why there is none.
+func (b *Broker) permit(by *security.Principal, in *inbound) (_ security.Permit, denied *security.Verdict) {
+	permit, v := b.gate.Publish(in.request(by))
+	if !v.Allowed() {
+		return security.Permit{}, &v
 	}
 	return permit, nil
 }

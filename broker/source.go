@@ -16,16 +16,20 @@ func originOf(p *security.Principal) *session.Origin {
 	o := &session.Origin{
 		Realm: p.Realm, Name: p.Name, ClientID: p.ClientID, Username: p.Username, Listener: p.Listener, Method: p.Method,
 		Groups: p.Groups, Roles: p.Roles, Attrs: p.Attrs, Claims: p.Claims, Addr: p.Addr, Secure: p.Secure, Internal: p.Internal,
+		Account: p.Account,
 	}
 	if p.Cert != nil {
 		o.Cert = p.Cert.Raw
 	}
+	if t := p.Token; t != nil {
+		o.Token = &session.OriginToken{ID: t.ID, Issuer: t.Issuer, Key: t.Key[:]}
+	}
 	return o
 }
 
-// principalOf is the reverse of originOf. The expiry of the credential and the
-// chain of its certificate are not among it: they judge connections, and silence
-// nobody's kept messages. A certificate that can't be
+// principalOf is the reverse of originOf. The expiry of the credential, the chain of
+// its certificate and what it grants are not among it: they judge connections, and
+// silence nobody's kept messages. A certificate that can't be
 // read makes the principal nil, to whom nothing is allowed.
 func principalOf(o *session.Origin) *security.Principal {
 	if o == nil {
@@ -34,6 +38,7 @@ func principalOf(o *session.Origin) *security.Principal {
 	p := &security.Principal{
 		Realm: o.Realm, Name: o.Name, ClientID: o.ClientID, Username: o.Username, Listener: o.Listener, Method: o.Method,
 		Groups: o.Groups, Roles: o.Roles, Attrs: o.Attrs, Claims: o.Claims, Addr: o.Addr, Secure: o.Secure, Internal: o.Internal,
+		Account: o.Account,
 	}
 	if len(o.Cert) > 0 {
 		cert, err := x509.ParseCertificate(o.Cert)
@@ -41,6 +46,10 @@ func principalOf(o *session.Origin) *security.Principal {
 			return nil
 		}
 		p.Cert = cert
+	}
+	if t := o.Token; t != nil {
+		p.Token = &security.Token{ID: t.ID, Issuer: t.Issuer}
+		copy(p.Token.Key[:], t.Key)
 	}
 	return p
 }

@@ -132,7 +132,9 @@ func (b *Broker) publishSys(s *sysState) {
 func (b *Broker) publishInternal(t *turn, in inbound) {
 	in.expiryAt, in.origin = -1, b.internalFrom
 	var batch store.Batch
-	b.publishOutside(t, b.internal, &in, &batch)
+	b.outside.RLock()
+	b.publishFor(t, b.internal, &in, &batch)
+	b.outside.RUnlock()
 	b.commit(&batch, func(error) {}) // a value is published again when it changes; else nothing is promised
 }
 

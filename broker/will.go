@@ -31,6 +31,15 @@ func newWill(c *Conn, now int64) *will {
 	}
 }
 
+// of is the will as one that who left, who is equal to the one that did. The message
+// names its publisher, so it is another one.
+func (w *will) of(who *security.Principal) *will {
+	m := session.NewMessage(w.msg.Topic, w.msg.Payload, w.msg.Props)
+	m.ExpiryAt, m.Expires, m.Origin = w.msg.ExpiryAt, w.msg.Expires, originOf(who)
+	m.QoS, m.Retain, m.Will = w.msg.QoS, w.msg.Retain, true
+	return &will{msg: m, delay: w.delay, expiry: w.expiry, principal: who}
+}
+
 // leaveWill decides what becomes of the will when a connection ends. The
 // caller holds cl.mu. sessionEnds says that the session ends with it.
 func (cl *client) leaveWill(why ending, after *aftermath, sessionEnds bool) {
@@ -62,8 +71,9 @@ func (cl *client) leaveWill(why ending, after *aftermath, sessionEnds bool) {
 
 // flushWill publishes the will once the lock is released. The caller holds cl.mu.
 func (cl *client) flushWill(after *aftermath) {
-	if cl.will != nil {
-		after.wills = append(after.wills, cl.will)
+	if w := cl.will; w != nil {
+		after.wills = append(after.wills, w)
+		cl.b.errands.add(w, w.principal)
 	}
 	cl.dropWill(&after.batch)
 }
@@ -83,6 +93,14 @@ func (cl *client) dropWill(batch *store.Batch) {
 // publishWill judges a will again and publishes it. What has to be kept is added to
 // after, beside the end of the will.
 func (b *Broker) publishWill(t *turn, w *will, after *aftermath) {
+	b.outside.RLock()
+	defer b.outside.RUnlock()
+	switch who := b.errands.take(w); {
+	case who == nil:
+		return // who left it may not act any more, since a moment
+	case who != w.principal:
+		w = w.of(who)
+	}
 	m := w.msg
 	in := inbound{
 		topic: m.Topic, payload: m.Payload, qos: m.QoS, retain: m.Retain, will: true,
@@ -99,18 +117,16 @@ func (b *Broker) publishWill(t *turn, w *will, after *aftermath) {
 	}
 	var batch store.Batch
 	defer func() { after.batch.Ops = append(after.batch.Ops, batch.Ops...) }()
-	if v := b.publishOutside(t, w.principal, &in, &batch); !v.Allowed() {
+	if v := b.publishFor(t, w.principal, &in, &batch); !v.Allowed() {
 		b.metrics.PublishDenied.Add(1)
 		b.audit.Record(audit.WillDenied, verdictAttrs(v, slog.String("client", m.Origin.ClientID),
 			slog.String("user", w.principal.Name), slog.String("topic", m.Topic))...)
 	}
 }
 
-// publishOutside judges what is published outside of any turn, and publishes it
-// if that is allowed.
-func (b *Broker) publishOutside(t *turn, by *security.Principal, in *inbound, batch *store.Batch) security.Verdict {
-	b.outside.RLock()
-	defer b.outside.RUnlock()
+// publishFor judges what is published outside of any turn, and publishes it if that
+// is allowed. The caller holds b.outside.
+func (b *Broker) publishFor(t *turn, by *security.Principal, in *inbound, batch *store.Batch) security.Verdict {
 	permit, v := b.gate.Publish(in.request(by))
 	if v.Allowed() {
 		if res := b.publish(t, permit, in, batch); res.denied != nil {

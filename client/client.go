@@ -56,6 +56,9 @@ type Options struct {
 	// session outlives the first, clean start is off and an identifier that
 	// the server assigned is used.
 	Connect packet.Connect
+	// Authentication logs in by enhanced authentication (MQTT 5.0 only): Connect succeeds
+	// when the server has proved what the method demands. It sets what Connect has of it.
+	Authentication Authentication
 	// OnMessage takes each message, in the order of arrival, on the reader's
 	// goroutine. The message is acknowledged when it returns nil. With ErrStop it
 	// is acknowledged and is the last one taken; with another error it is not

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -36,6 +37,8 @@ type conn struct {
 	maxQoS       byte
 	retain       bool
 	maxSend      int // bytes of a packet; 0 is any
+
+	reauth chan *packet.Auth // a re-authentication's; guarded by Client.mu
 
 	heard   atomic.Bool // a packet arrived since the last keep-alive tick
 	written atomic.Bool // a packet left since then
@@ -107,32 +110,62 @@ func (cn *conn) agree(hello *packet.Connect, ack *packet.Connack) {
 }
 
 func (cn *conn) exchange(hello *packet.Connect) (*packet.Connack, error) {
-	out := packet.AppendConnect(nil, hello)
-	cn.trace(true, packet.CONNECT, len(out))
-	if _, err := cn.nc.Write(out); err != nil {
-		return nil, err
-	}
-	h, body, err := cn.in.next()
+	x, err := cn.authentication(hello)
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the server closed the connection without a CONNACK")
-		}
 		return nil, err
 	}
-	cn.trace(false, h.Type, len(body))
-	switch h.Type {
-	case packet.CONNACK:
-	case packet.AUTH:
-		return nil, errors.New("the server asks for enhanced authentication, which this client does not have")
-	default:
-		return nil, malformed(packet.ProtocolError, h.Type.String()+" before CONNACK")
+	t, out := packet.CONNECT, packet.AppendConnect(nil, hello)
+	for range maxRounds {
+		cn.trace(true, t, len(out))
+		if _, err := cn.nc.Write(out); err != nil {
+			return nil, err
+		}
+		h, body, err := cn.in.next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil, errors.New("the server closed the connection without a CONNACK")
+			}
+			return nil, err
+		}
+		cn.trace(false, h.Type, len(body))
+		switch {
+		case h.Type == packet.CONNACK:
+			return cn.takeConnack(hello.Version, h, body, x)
+		case h.Type == packet.AUTH && x == nil:
+			return nil, errors.New("the server asks for enhanced authentication, which this client does not have")
+		case h.Type != packet.AUTH:
+			return nil, malformed(packet.ProtocolError, h.Type.String()+" before CONNACK")
+		}
+		a, err := cn.decodeAuth(h, body)
+		if err != nil {
+			return nil, err
+		}
+		t = packet.AUTH
+		if out, err = cn.answer(x, a); err != nil {
+			return nil, err
+		}
 	}
-	ack, err := packet.DecodeConnack(hello.Version, h.Flags, body, limits)
+	return nil, malformed(packet.ProtocolError, "the authentication has no end")
+}
+
+// takeConnack judges the server's answer, and its proof where x demands one.
+func (cn *conn) takeConnack(v packet.Version, h packet.Header, body []byte, x Exchange) (*packet.Connack, error) {
+	ack, err := packet.DecodeConnack(v, h.Flags, body, limits)
 	if err != nil {
 		return nil, err
 	}
 	if ack.Code != packet.Success {
-		return ack, &ReasonError{Packet: packet.CONNACK, Version: hello.Version, Code: ack.Code, Reason: ack.Props.ReasonString}
+		return ack, &ReasonError{Packet: packet.CONNACK, Version: v, Code: ack.Code, Reason: ack.Props.ReasonString}
+	}
+	if x == nil {
+		return ack, nil
+	}
+	if ack.Props.Has(packet.PropAuthMethod) && ack.Props.AuthMethod != cn.c.opts.Authentication.Method() { // MQTT-4.12.0-5
+		return nil, malformed(packet.ProtocolError, "CONNACK with another method than CONNECT")
+	}
+	ack.Props.AuthData = bytes.Clone(ack.Props.AuthData) // the caller's, after the buffer's end
+	if err := proved(x, ack.Props.AuthData); err != nil {
+		return nil, err
 	}
 	return ack, nil
 }

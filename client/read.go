@@ -125,6 +125,8 @@ func (cn *conn) handle(h packet.Header, body []byte) error {
 		return cn.handleSubAck(h, body)
 	case packet.PINGRESP:
 		return packet.DecodePing(h.Type, h.Flags, body)
+	case packet.AUTH:
+		return cn.handleAuth(h, body)
 	case packet.DISCONNECT:
 		return cn.handleDisconnect(h, body)
 	}

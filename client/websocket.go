@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -152,6 +153,14 @@ func (w *wsConn) send(op websocket.Opcode, payload []byte) error {
 
 func (w *wsConn) sendClose(code uint16) error {
 	return w.send(websocket.OpClose, []byte{byte(code >> 8), byte(code)})
+}
+
+// ConnectionState is that of the TLS channel below; without one, of no handshake.
+func (w *wsConn) ConnectionState() tls.ConnectionState {
+	if secure, ok := w.Conn.(*tls.Conn); ok {
+		return secure.ConnectionState()
+	}
+	return tls.ConnectionState{}
 }
 
 // CloseWrite sends a close frame: no data follows.

@@ -153,11 +153,15 @@ func (k *checker) authenticator(i int) {
 	a, key := k.c.Authenticators[i], fmt.Sprintf("authenticators[%d]", i)
 	k.member(i, key)
 	switch a.Type {
+	case Scram:
+		k.scramAuthenticator(i, key)
 	case PasswordFile:
 		k.file(key+".file", a.File, true)
 		if a.BelieveUsername {
 			k.wrong(key+".believe_username", "is only for type anonymous")
 		}
+	case Tokens:
+		k.jwtMember(key, &a)
 	case Anonymous:
 		if a.File != "" {
 			k.wrong(key+".file", "type anonymous has no file")
@@ -184,6 +188,9 @@ func (k *checker) authenticator(i int) {
 	default:
 		k.wrong(key+".type", "must be %s", orList(a.Type.Choices()))
 	}
+	if a.JWT != nil && a.Type != Tokens {
+		k.wrong(key+".jwt", "is only for type jwt")
+	}
 }
 
 func (k *checker) policy(i int) {
@@ -191,12 +198,15 @@ func (k *checker) policy(i int) {
 	switch p.Type {
 	case Permissions, MosquittoACL:
 		k.file(key+".file", p.File, false)
-	case AllowAll:
+	case AllowAll, TokenClaims:
 		if p.File != "" {
-			k.wrong(key+".file", "type allow_all has no file")
+			k.wrong(key+".file", "type %s has no file", p.Type)
 		}
 		if p.AllowEmpty || k.set(key+".allow_empty") {
-			k.wrong(key+".allow_empty", "type allow_all has no file")
+			k.wrong(key+".allow_empty", "type %s has no file", p.Type)
+		}
+		if p.Type == TokenClaims {
+			k.tokenPolicy(key, p.Name)
 		}
 	default:
 		k.wrong(key+".type", "must be %s", orList(p.Type.Choices()))

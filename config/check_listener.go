@@ -6,6 +6,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
+)
+
+// leastStay and mostStay bound how long connections may be allowed to stay.
+const (
+	leastStay = 10 * time.Second
+	mostStay  = 365 * 24 * time.Hour
 )
 
 func (k *checker) listener(i int) {
@@ -13,6 +20,7 @@ func (k *checker) listener(i int) {
 	k.address(key, l)
 	k.tls(key, l)
 	k.identity(key, l)
+	k.tokenMethods(key, l)
 	k.web(key, l)
 	k.proxies(key, l)
 	for j, p := range l.ClientIDPrefixes {
@@ -28,6 +36,12 @@ func (k *checker) listener(i int) {
 	}
 	if l.V3RefusalCode != 4 && l.V3RefusalCode != 5 {
 		k.wrong(key+".v3_refusal_code", "must be 4 or 5, not %d", l.V3RefusalCode)
+	}
+	if l.MaxAuthAge != 0 {
+		between(k, key+".max_auth_age", l.MaxAuthAge, leastStay, mostStay)
+	}
+	if l.MaxConnectionLifetime != 0 {
+		between(k, key+".max_connection_lifetime", l.MaxConnectionLifetime, leastStay, mostStay)
 	}
 	for j, r := range l.AcceptRisk {
 		if slices.Contains(l.AcceptRisk[:j], r) {

@@ -14,6 +14,8 @@ type serves struct {
 // served is what the types of authenticators make use of.
 var served = map[AuthenticatorType]serves{
 	PasswordFile: {prepare: true, account: true, errors: true},
+	Tokens:       {prepare: true, mapping: true, account: true, errors: true, lane: true},
+	Scram:        {account: true, errors: true, lane: true},
 	Anonymous:    {},
 	Certificate:  {account: true},
 	UnixPeer:     {account: true, errors: true, lane: true},
@@ -79,6 +81,9 @@ func (k *checker) sections(key string, a *Authenticator) {
 		} else if _, err := a.Certificate.Identity.Template(); err != nil {
 			k.wrong(key+".certificate.identity", "%v", err)
 		}
+	}
+	if a.Type != Scram && a.SCRAM != nil {
+		k.wrong(key+".scram", "is only for type scram")
 	}
 	if a.Type != AllOfThem && a.AllOf != nil {
 		k.wrong(key+".all_of", "is only for type all_of")

@@ -101,6 +101,10 @@ type Listener struct {
 	OnDeniedQoS DeniedQoS `yaml:"on_denied_qos"`
 	// The code with which every failed CONNECT before MQTT 5 is refused: 5 (not authorized) or 4 (bad user name or password). MQTT 5 gets 0x86.
 	V3RefusalCode uint8 `yaml:"v3_refusal_code"`
+	// How long after it last authenticated a connection may stay: 0 is as long as its credential is valid, else from 10s to 8760h (a year). It ends with 0x87, by chance up to a tenth of this and 5 minutes earlier; an MQTT 5 client of enhanced authentication that authenticates again before stays. See docs/authentication-ends.md.
+	MaxAuthAge time.Duration `yaml:"max_auth_age"`
+	// How long after its CONNECT a connection may stay, whatever it does: 0 is any time, else from 10s to 8760h (a year). It ends with 0xA0 (maximum connect time), by chance as much earlier; the session is kept.
+	MaxConnectionLifetime time.Duration `yaml:"max_connection_lifetime"`
 	// Bounds that differ from those under limits, for this listener only.
 	Limits LimitOverrides `yaml:"limits"`
 }
@@ -117,16 +121,20 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
+	// password_file (user name and password), jwt (tokens), scram (enhanced authentication of MQTT 5, by which the password never leaves the client), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
 	Type AuthenticatorType `yaml:"type"`
-	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too.
+	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too. For scram: the file that sallyport passwd --scram writes; without one it is the account database.
 	File string `yaml:"file"`
-	// For password_file: a reload may leave no user in it. Otherwise a file that became empty is taken for a mistake and the reload is refused.
+	// For a file: a reload may leave no user in it. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`
-	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one. Not for anonymous, which is one principal per listener.
+	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one; scram without a file has the account database's, accounts. Not for anonymous, which is one principal per listener.
 	Realm string `yaml:"realm"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
 	BelieveUsername bool `yaml:"believe_username"`
+	// For jwt: which tokens are accepted, and what they mean. See docs/authentication-tokens.md.
+	JWT *JWT `yaml:"jwt"`
+	// For scram: the methods, and what strangers are told.
+	SCRAM *SCRAM `yaml:"scram"`
 	// For certificate: how it names its client.
 	Certificate *CertificateAuthenticator `yaml:"certificate"`
 	// For all_of: which ones.
@@ -141,7 +149,7 @@ type Authenticator struct {
 	Groups map[string]Many[string] `yaml:"groups"`
 	// Likewise, of roles.
 	Roles map[string]Many[string] `yaml:"roles"`
-	// What the account under the client's name (see type accounts) has to do with it, whatever proved the name: if_known (one that is disabled, locked, or not valid now refuses the client), required (there must be one; the client has its groups, roles and attributes too) or ignored. For accounts and scram it is always required.
+	// What the account under the client's name (see type accounts) has to do with it, whatever proved the name: if_known (one that is disabled, locked, or not valid now refuses the client), required (there must be one; the client has its groups, roles and attributes too) or ignored. For accounts, and scram without a file, it is always required.
 	Account AccountRule `yaml:"account"`
 	// What becomes of a client when the authenticator can't tell, since who would know is down or does not answer in time: refuse (0x88, before MQTT 5 code 3), or next (the next authenticator is asked). That a credential is wrong is never passed on.
 	OnError OnError `yaml:"on_error"`
@@ -157,9 +165,9 @@ type Authenticator struct {
 type Policy struct {
 	// A unique name for listeners and logs.
 	Name string `yaml:"name"`
-	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file) or allow_all (everything is allowed).
+	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file), token (what the client's own token permits) or allow_all (everything is allowed).
 	Type PolicyType `yaml:"type"`
-	// The file with the rules; none for allow_all.
+	// The file with the rules; none for token and allow_all.
 	File string `yaml:"file"`
 	// A reload may leave no rule in the file. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`

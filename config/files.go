@@ -84,6 +84,11 @@ func (c *Config) Files() []string {
 	}
 	for _, a := range c.Authenticators {
 		add(a.File)
+		if a.JWT != nil {
+			for _, p := range a.JWT.files() {
+				add(*p)
+			}
+		}
 	}
 	for _, p := range c.Policies {
 		add(p.File)

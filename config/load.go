@@ -94,7 +94,14 @@ func (c *Config) Complete(dir string) {
 	for i := range c.Authenticators {
 		a := &c.Authenticators[i]
 		base(&a.File)
-		if a.Realm == "" && a.Type != Anonymous {
+		if a.JWT != nil {
+			for _, p := range a.JWT.files() {
+				base(p)
+			}
+		}
+		if a.Realm == "" && a.Type == Scram && a.File == "" {
+			a.Realm = "accounts" // the account database's
+		} else if a.Realm == "" && a.Type != Anonymous && a.Type != AllOfThem {
 			a.Realm = a.Name
 		}
 	}

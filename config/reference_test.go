@@ -115,6 +115,9 @@ func valueKind(t reflect.Type) string {
 	case reflect.Struct:
 		return "[section](#" + anchor(t.Name()) + ")"
 	case reflect.Map:
+		if t.Elem().Kind() != reflect.Slice {
+			return "names, each with " + valueKind(t.Elem())
+		}
 		return "names, each with one or several others"
 	}
 	return "number"
@@ -158,7 +161,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "config_tls.go", "config_member.go", "limits.go", "secret.go", "acme.go"} {
+	for _, file := range []string{"config.go", "config_tls.go", "config_member.go", "config_jwt.go", "config_scram.go", "limits.go", "secret.go", "acme.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -194,12 +197,18 @@ func sections() []section {
 	stapling.SetDefaults()
 	var proxy ProxyProtocol
 	proxy.SetDefaults()
+	var tokens JWT
+	tokens.SetDefaults()
+	var tokenKey TokenKey
+	tokenKey.SetDefaults()
 	var member Authenticator
 	member.SetDefaults()
 	var require Requirement
 	require.SetDefaults()
 	var byCertificate CertificateAuthenticator
 	byCertificate.SetDefaults()
+	var scram SCRAM
+	scram.SetDefaults()
 	d := Defaults()
 	return []section{
 		{"The file", *d, "", "listeners:\n  - transport: tls\n    address: \":8883\"\n    tls: {certificate: server.crt, key: server.key}\n    authenticators: [passwords]\n    policies: [permissions]\nauthenticators:\n  - {name: passwords, type: password_file, file: passwd}\npolicies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\nsys_interval: 30s\n"},
@@ -213,10 +222,14 @@ func sections() []section {
 		{"listeners[].forwarded_for", ForwardedFor{}, "", "listeners:\n  - transport: ws\n    address: \"127.0.0.1:8080\"\n    forwarded_for: {trusted: [127.0.0.1]}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
 		{"authenticators[]", member, "A setting that means nothing for a type is an error.", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
+		{"authenticators[].scram", scram, "What it protects and how clients use it stands in [SCRAM](authentication-scram.md).", "authenticators:\n  - name: scram\n    type: scram\n    file: verifiers\n    scram: {methods: [SCRAM-SHA-256-PLUS, SCRAM-SHA-512-PLUS]}\n"},
 		{"authenticators[].prepare[]", Transformation{}, "At most 32 steps. A user name that they make is one that a CONNECT could have.", "authenticators:\n  - name: passwords\n    type: password_file\n    file: passwd\n    prepare:\n      - {set: username, from: \"${username}\", match: \"([^@]+)@example[.]org\"}\n      - {set: username, from: \"${username}\", lower: true}\n"},
 		{"authenticators[].require", require, "", "authenticators:\n  - name: operators\n    type: password_file\n    file: operators\n    require: {addresses: [10.0.0.0/8], client_id: starts_with_username}\n"},
 		{"authenticators[].certificate", byCertificate, "", "authenticators:\n  - {name: devices, type: certificate, certificate: {identity: \"${cert.san.dns}\"}}\n"},
 		{"authenticators[].all_of", AllOf{}, "Groups, roles and attributes of all are joined, and the earliest expiry counts. A client whom none of them knows is left to the next authenticator; one whom some know and others don't is refused.", "authenticators:\n  - name: both\n    type: all_of\n    all_of: {members: [devices, passwords], source: devices}\n"},
+		{"authenticators[].jwt", tokens, "What each means, and a whole configuration, stands in [tokens](authentication-tokens.md).", "authenticators:\n  - name: tokens\n    type: jwt\n    jwt:\n      issuers:\n        - issuer: https://id.example.org\n          audiences: mqtt\n          keys: [{file: id.jwks}]\n      groups: groups\n      permissions: acl\n"},
+		{"authenticators[].jwt.issuers[]", TokenIssuer{}, "", "authenticators:\n  - name: tokens\n    type: jwt\n    jwt:\n      issuers:\n        - {issuer: https://id.example.org, audiences: [mqtt, broker-1], keys: [{file: id.jwks}]}\n        - {issuer: factory, no_audience: true, keys: [{file: factory.pem, algorithms: ES256}]}\n"},
+		{"authenticators[].jwt.issuers[].keys[]", tokenKey, "", "authenticators:\n  - name: tokens\n    type: jwt\n    jwt:\n      issuers:\n        - issuer: backend\n          audiences: mqtt\n          keys: [{secret: {file: backend.secret}, encoding: base64, algorithms: HS256, id: \"2026\"}]\n"},
 		{"policies[]", Policy{}, "", "policies:\n  - {name: permissions, type: permissions, file: permissions.yaml}\n  - {name: acl, type: mosquitto_acl, file: acl, strict: true}\n"},
 		{"limits", d.Limits, "Where the meaning does not say otherwise, 0 is no limit beyond the protocol's own. The keys down to `session_expiry` may also stand under `limits` of a listener and then hold there instead; those after it are of the whole broker.", "limits:\n  packet_size: 256KiB\n  queue_messages: 5000\n  session_expiry: 7d\n  buffer_bytes: 4GiB\n"},
 		{"mqtt", d.MQTT, "", "mqtt:\n  shared_redeliver: disconnect\n  deny_reason: id\n"},

@@ -66,6 +66,9 @@ func (c *Config) cleartext(l *Listener) string {
 	if c.hasAuthenticator(l, PasswordFile) {
 		return "takes passwords without TLS"
 	}
+	if c.hasAuthenticator(l, Tokens) {
+		return "takes tokens without TLS, each of which is a password to whoever reads it"
+	}
 	if _, port, err := net.SplitHostPort(l.Address); err == nil && port == "8883" {
 		return "is plain on 8883, where clients expect TLS and send passwords"
 	}
@@ -116,8 +119,11 @@ func (l *Listener) local() bool {
 func (c *Config) Warnings() Problems {
 	k := &checker{c: c, at: c.place}
 	for i, a := range c.Authenticators {
-		if a.Type == PasswordFile {
+		if a.Type == PasswordFile || a.Type == Scram && a.File != "" {
 			k.warnLoose(fmt.Sprintf("authenticators[%d].file", i), a.File)
+		}
+		if a.JWT != nil {
+			k.warnJWT(fmt.Sprintf("authenticators[%d].jwt", i), a.JWT)
 		}
 	}
 	risks := Risks(c)

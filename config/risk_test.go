@@ -7,7 +7,7 @@ import (
 )
 
 func TestRisks(t *testing.T) {
-	authenticators := []Authenticator{{Name: "p", Type: PasswordFile}, {Name: "a", Type: Anonymous}}
+	authenticators := []Authenticator{{Name: "p", Type: PasswordFile}, {Name: "a", Type: Anonymous}, {Name: "t", Type: Tokens}}
 	policies := []Policy{{Name: "q", Type: Permissions}, {Name: "all", Type: AllowAll}}
 	tests := []struct {
 		name string
@@ -16,6 +16,8 @@ func TestRisks(t *testing.T) {
 	}{
 		{"passwords in clear text are a risk", Listener{Transport: TCP, Address: ":1883", Authenticators: []string{"p"}}, []RiskName{RiskCleartextPasswords}},
 		{"passwords over WebSocket in clear text are a risk", Listener{Transport: WS, Address: "192.0.2.1:80", Authenticators: []string{"p"}}, []RiskName{RiskCleartextPasswords}},
+		{"tokens in clear text are a risk", Listener{Transport: TCP, Address: ":1883", Authenticators: []string{"t"}}, []RiskName{RiskCleartextPasswords}},
+		{"tokens over TLS are none", Listener{Transport: TLSTCP, Address: ":8883", Authenticators: []string{"t"}}, nil},
 		{"passwords over TLS are none", Listener{Transport: TLSTCP, Address: ":8883", Authenticators: []string{"p"}}, nil},
 		{"anonymous is a risk even over TLS", Listener{Transport: WSS, Address: "[::]:443", Authenticators: []string{"p", "a"}}, []RiskName{RiskAnonymous}},
 		{"8883 without TLS is a risk without any authenticator", Listener{Transport: TCP, Address: ":8883"}, []RiskName{RiskCleartextPasswords}},

@@ -210,7 +210,9 @@ type AuthenticatorType string
 // The methods.
 const (
 	PasswordFile AuthenticatorType = "password_file"
+	Tokens       AuthenticatorType = "jwt"
 	Anonymous    AuthenticatorType = "anonymous"
+	Scram        AuthenticatorType = "scram"
 	Certificate  AuthenticatorType = "certificate"
 	UnixPeer     AuthenticatorType = "unix_peer"
 	AllOfThem    AuthenticatorType = "all_of"
@@ -218,7 +220,7 @@ const (
 
 // Choices lists the methods.
 func (AuthenticatorType) Choices() []string {
-	return []string{"password_file", "anonymous", "certificate", "unix_peer", "all_of"}
+	return []string{"password_file", "jwt", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
 }
 
 // PolicyType is a policy language.
@@ -228,11 +230,14 @@ type PolicyType string
 const (
 	Permissions  PolicyType = "permissions"
 	MosquittoACL PolicyType = "mosquitto_acl"
+	TokenClaims  PolicyType = "token"
 	AllowAll     PolicyType = "allow_all"
 )
 
 // Choices lists the languages.
-func (PolicyType) Choices() []string { return []string{"permissions", "mosquitto_acl", "allow_all"} }
+func (PolicyType) Choices() []string {
+	return []string{"permissions", "mosquitto_acl", "token", "allow_all"}
+}
 
 // SharedRedeliver is when an unacknowledged shared message moves on.
 type SharedRedeliver string

@@ -24,13 +24,14 @@ const (
 	ResetShadow   Permission = "shadow:reset"
 	Reload        Permission = "reload"
 	PurgeRetained Permission = "retained:purge"
+	EndSessions   Permission = "sessions:end"
 	BackupStore   Permission = "store:backup" // and so read everything that is kept
 	RotateKey     Permission = "store:rotate-key"
 )
 
 // everything is every permission.
 func everything() []Permission {
-	return []Permission{ReadStatus, ReadClients, ReadDecisions, ReadShadow, ResetShadow, Reload, PurgeRetained, BackupStore, RotateKey}
+	return []Permission{ReadStatus, ReadClients, ReadDecisions, ReadShadow, ResetShadow, Reload, PurgeRetained, EndSessions, BackupStore, RotateKey}
 }
 
 // Actor is who asks, as a transport found out. The zero Actor may do nothing.

@@ -42,6 +42,9 @@ type Engine interface {
 	ClientSubscriptions(id string) int
 	// PurgeRetained removes the retained messages whose publisher match picks.
 	PurgeRetained(match func(session.Origin) bool) (int, error)
+	// EndSessions ends the connections of the clients that match picks, and with
+	// forget their sessions: so many that were connected, and that were away.
+	EndSessions(match func(*security.Principal) bool, forget bool) (connected, away int)
 }
 
 // Options makes a Server. Gate and Engine are required.

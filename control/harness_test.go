@@ -44,6 +44,7 @@ type engine struct {
 	online   map[string]bool
 	retained []session.Origin
 	fails    error
+	forgot   bool
 }
 
 func (e *engine) ClientPrincipal(id string) (*security.Principal, bool, bool) {
@@ -52,6 +53,20 @@ func (e *engine) ClientPrincipal(id string) (*security.Principal, bool, bool) {
 }
 
 func (e *engine) ClientSubscriptions(id string) int { return len(id) }
+
+func (e *engine) EndSessions(match func(*security.Principal) bool, forget bool) (connected, away int) {
+	for id, p := range e.clients {
+		switch {
+		case !match(p):
+		case e.online[id]:
+			connected++
+		default:
+			away++
+		}
+	}
+	e.forgot = forget
+	return connected, away
+}
 
 func (e *engine) PurgeRetained(match func(session.Origin) bool) (int, error) {
 	n := 0

@@ -35,6 +35,7 @@ func routes() []route {
 		{"POST", "/store/rotate-key", RotateKey, "store_rotate_key", (*Server).rotateKey},
 		{"GET", "/shadow", ReadShadow, "", (*Server).shadow},
 		{"POST", "/shadow/reset", ResetShadow, "shadow_reset", (*Server).resetShadow},
+		{"POST", "/sessions/end", EndSessions, "session_end", (*Server).endSessions},
 		{"GET", "/clients/{id}", ReadClients, "", (*Server).client},
 	}
 }

@@ -35,6 +35,11 @@ type Broker struct {
 	Limits               Limits // crossings, by the limit's name in the configuration
 	StoreFailures        atomic.Int64
 	Panics               atomic.Int64
+	// Connections that ended on time, and re-authentications:
+	CredentialsExpired       atomic.Int64
+	ConnectionsExpired       atomic.Int64 // at max_auth_age or max_connection_lifetime
+	Reauthenticated          atomic.Int64
+	ReauthenticationsRefused atomic.Int64
 
 	Connections    atomic.Int64 // gauge
 	ConnectionsMax atomic.Int64 // gauge, the highest yet

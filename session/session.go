@@ -32,7 +32,15 @@ type Origin struct {
 	Cert                  []byte         // leaf certificate in DER; nil: none
 	Addr                  netip.AddrPort
 	Secure                bool
-	Internal              bool // the broker itself
+	Internal              bool         // the broker itself
+	Account               uint64       `json:",omitempty"` // version of the account that was asked about it
+	Token                 *OriginToken `json:",omitempty"` // of a token that vouched for it; nil: none did
+}
+
+// OriginToken is what is kept of a token, which it is known by again.
+type OriginToken struct {
+	ID, Issuer string
+	Key        []byte // thumbprint of the key that verified it
 }
 
 // maxInFlight is how many packet identifiers there are (MQTT 5.0, 2.2.1).

@@ -19,7 +19,7 @@ import (
 	"hash"
 	"math/big"
 
-	"golang.org/x/crypto/scrypt"
+	"sallyport/internal/scrypt"
 )
 
 // Bounds of key derivation. Writers use 2,048 to 1,000,000 iterations of PBKDF2,
@@ -254,7 +254,7 @@ func kdfScrypt(parameters []byte, keyBytes int, b *budget) (func(password []byte
 		if err := approved("scrypt"); err != nil {
 			return nil, err
 		}
-		return scrypt.Key(password, p.Salt, p.N, p.R, p.P, keyBytes)
+		return scrypt.Key(password, p.Salt, scrypt.Cost{N: p.N, R: p.R, P: p.P}, keyBytes)
 	}, nil
 }
 

@@ -81,14 +81,26 @@ func TestPasswdGeneratesASecretOnce(t *testing.T) {
 }
 
 func TestPasswdUpgradesPlainText(t *testing.T) {
-	path := file(t, t.TempDir(), "passwd", "alice:plain one\nbob:$6$c2FsdA==$x\n")
+	const hivemq = "carol:TUh5SWZlWmRNNzJQeXU0UkF2QmVKZXBBWFl6VU1Jc28=:gDR4bZ8kABBEL0WBflf09IMJahRlb1KGL2wJydlyWElfIu1F65SSU+RZZpjzy+vT4dDPJxiBSHM07wr56+bKsA==\n"
+	path := file(t, t.TempDir(), "passwd", "alice:plain one\nbob:$6$c2FsdA==$x\n"+hivemq)
 	s := newShell(t, "")
 	if got := s.run("passwd", "-U", path); got != exitOK {
 		t.Fatalf("exit %d: %s", got, s.stderr)
 	}
 	data, err := os.ReadFile(path)
-	if err != nil || strings.Contains(string(data), "plain one") || !strings.Contains(string(data), "bob:$6$c2FsdA==$x\n") {
+	if err != nil || strings.Contains(string(data), "plain one") || !strings.Contains(string(data), "bob:$6$c2FsdA==$x\n"+hivemq) {
 		t.Errorf("file %q, error %v", data, err)
+	}
+}
+
+func TestPasswdListsHowOthersStorePasswords(t *testing.T) {
+	path := file(t, t.TempDir(), "passwd", "a:$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e\n"+
+		"b:$scrypt$ln=10,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA$A9lBa6RTbfBovWqamVIqXKovIl4Vk6OZyVojLJmYmSI\n"+
+		"c:TUh5SWZlWmRNNzJQeXU0UkF2QmVKZXBBWFl6VU1Jc28=:gDR4bZ8kABBEL0WBflf09IMJahRlb1KGL2wJydlyWElfIu1F65SSU+RZZpjzy+vT4dDPJxiBSHM07wr56+bKsA==\n"+
+		"d:$ese-sha512$100$Nv6NU9XY7tvHdSGaKmNTOw==$wtUo2dri+ttHGHRpngg9uG21piWLiKSX7IaNSnU/BfN9pt+ZOLQByG/3JlPPQ7t/pl8S3tjR2+Um/DPBdAQULg==\n")
+	s := newShell(t, "")
+	if got := s.run("passwd", "--list", path); got != exitOK || s.stdout.String() != "a\tbcrypt\nb\tscrypt\nc\tsha512-pbkdf2\nd\tese-sha512\n" {
+		t.Errorf("exit %d: %s%s", got, s.stdout.String(), s.stderr)
 	}
 }
 

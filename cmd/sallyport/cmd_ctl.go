@@ -30,6 +30,7 @@ type ctlCmd struct {
 	Client   ctlClientCmd   `cmd:"" help:"Tell who a client is."`
 	Retained ctlRetainedCmd `cmd:"" help:"Remove retained messages."`
 	Shadow   ctlShadowCmd   `cmd:"" help:"Tell what the shadow policies would answer otherwise."`
+	Session  ctlSessionCmd  `cmd:"" help:"End connections, and sessions."`
 	Store    ctlStoreCmd    `cmd:"" help:"Change the key of the store."`
 }
 
@@ -44,6 +45,7 @@ Examples:
     sallyport ctl -c sallyport.yaml explain meter-17 publish meters/meter-17/kwh --qos 1
     sallyport ctl -c sallyport.yaml explain K3MZQ7PA
     sallyport ctl -c sallyport.yaml retained purge --published-by alice --dry-run
+    sallyport ctl -c sallyport.yaml session end --user alice
     sallyport ctl -c sallyport.yaml store rotate-key
     sallyport ctl --socket /run/sallyport/control.sock shadow --json
 

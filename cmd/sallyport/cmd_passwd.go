@@ -22,7 +22,8 @@ type passwdCmd struct {
 	Delete     bool   `short:"D" help:"Delete the user."`
 	Batch      bool   `short:"b" help:"Take the password from the command line, where other users of this machine can see it."`
 	Hash       string `short:"H" default:"" enum:",argon2id,sha512-pbkdf2,sha512" placeholder:"NAME" help:"How to store it: argon2id (default; sha512-pbkdf2 with FIPS 140-3), sha512-pbkdf2 ($$7$$) or sha512 ($$6$$, old and weak)."`
-	Iterations int    `short:"I" placeholder:"N" help:"Iterations of sha512-pbkdf2."`
+	Scram      bool   `help:"Keep a file of SCRAM verifiers, two for each user, instead of passwords: see docs/authentication-scram.md."`
+	Iterations int    `short:"I" placeholder:"N" help:"Iterations of sha512-pbkdf2, or with --scram of the verifiers (600000)."`
 	Upgrade    bool   `short:"U" help:"Hash every plain text password in the file, in place."`
 	Generate   bool   `help:"Make a device secret of 128 random bits, print it once, and store one salted SHA-256 of it."`
 	List       bool   `help:"List the users and how their passwords are stored."`
@@ -45,6 +46,7 @@ func (passwdCmd) Help() string {
   sallyport passwd --generate passwd meter-17   prints a secret for a device
   sallyport passwd --password-env PW passwd ci  takes it from $PW
   sallyport passwd -D passwd alice              deletes the user
+  sallyport passwd -c --scram verifiers alice   for an authenticator of type scram
   sallyport passwd --list passwd
 
 The file is replaced as a whole, with mode 0600. A running broker takes it over
@@ -57,6 +59,8 @@ func (c *passwdCmd) Run(e *env) error {
 		return err
 	}
 	switch {
+	case c.Scram:
+		return c.runSCRAM(e)
 	case c.List:
 		return c.list(e)
 	case c.Upgrade:
@@ -243,7 +247,7 @@ func (c *passwdCmd) upgrade() error {
 		if !ok || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if strings.HasPrefix(password, "$") {
+		if _, err := authn.ParseStored(password, authn.Limits{}); err == nil || strings.HasPrefix(password, "$") {
 			continue // stored as a hash already
 		}
 		encoded, err := c.hash([]byte(password))

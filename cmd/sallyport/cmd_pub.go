@@ -43,6 +43,7 @@ func (*pubCmd) Help() string {
     sallyport pub -t demo/hello -m "good morning"
     sallyport pub -L mqtts://alice@broker.example/demo/hello --password-prompt -m hi
     sallyport pub --cafile ca.pem -u alice --password-file alice.pw -t demo/a -q 1 -m 21.5
+    sallyport pub --scram -u alice --password-file alice.pw -t demo/a -m 21.5
     sallyport pub -V mqttv5 -D publish user-property unit celsius -t demo/a -m 21.5
     sallyport pub --cafile ca.pem --cert dev.pem --key dev.key -t demo/log -l < lines.txt`
 }

@@ -256,12 +256,13 @@ func (c *subCmd) reconnect(ctx context.Context, e *env, cl *client.Client) error
 	}
 }
 
-// final reports whether the server gave a reason that waiting doesn't cure. A
+// final reports whether the server gave a reason that waiting doesn't cure, or is one
+// that can't prove who it is. A
 // session that was taken over is one: two clients would fight for ever.
 func final(err error) bool {
 	re, ok := errors.AsType[*client.ReasonError](err)
 	if !ok {
-		return false
+		return errors.Is(err, client.ErrUnproved)
 	}
 	if re.Version != packet.V5 {
 		return re.Code != packet.V3ServerUnavailable

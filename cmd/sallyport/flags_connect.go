@@ -39,11 +39,12 @@ type serverFlags struct {
 
 // credentialFlags say who connects. At most one source of a password.
 type credentialFlags struct {
-	Username       string `short:"u" group:"login" placeholder:"NAME" help:"User name."`
-	PasswordFile   string `name:"password-file" group:"login" xor:"password" placeholder:"FILE" help:"Read the password from the first line of FILE."`
-	PasswordEnv    string `name:"password-env" group:"login" xor:"password" placeholder:"NAME" help:"Take the password from this environment variable."`
-	PasswordPrompt bool   `name:"password-prompt" group:"login" xor:"password" help:"Ask for the password at the terminal."`
-	Password       string `short:"P" name:"pw" group:"login" xor:"password" placeholder:"PASSWORD" help:"The password itself; other users of this machine can see it. Prefer the above."`
+	Username       string    `short:"u" group:"login" placeholder:"NAME" help:"User name."`
+	PasswordFile   string    `name:"password-file" group:"login" xor:"password" placeholder:"FILE" help:"Read the password from the first line of FILE."`
+	PasswordEnv    string    `name:"password-env" group:"login" xor:"password" placeholder:"NAME" help:"Take the password from this environment variable."`
+	PasswordPrompt bool      `name:"password-prompt" group:"login" xor:"password" help:"Ask for the password at the terminal."`
+	Scram          scramFlag `name:"scram" group:"login" help:"Log in by SCRAM (MQTT 5), which never sends the password: SCRAM-SHA-256, or --scram=METHOD: SCRAM-SHA-512, and over TLS SCRAM-SHA-256-PLUS or SCRAM-SHA-512-PLUS, which nobody in between can pass on."`
+	Password       string    `short:"P" name:"pw" group:"login" xor:"password" placeholder:"PASSWORD" help:"The password itself; other users of this machine can see it. Prefer the above."`
 }
 
 // connectFlags are what pub and sub share.
@@ -54,7 +55,7 @@ type connectFlags struct {
 	URL       string        `short:"L" name:"url" placeholder:"URL" help:"mqtt[s]://[user[:password]@]host[:port]/topic, or ws[s]://; in place of host, port, user and topic."`
 	ID        string        `short:"i" xor:"id" placeholder:"ID" help:"Client identifier (random)."`
 	IDPrefix  string        `short:"I" name:"id-prefix" xor:"id" placeholder:"PREFIX" help:"Begin the random client identifier with this."`
-	Version   string        `short:"V" name:"protocol-version" enum:"mqttv31,mqttv311,mqttv5,31,311,5" default:"mqttv311" placeholder:"VERSION" help:"mqttv31, mqttv311 or mqttv5 (${default})."`
+	Version   string        `short:"V" name:"protocol-version" enum:",mqttv31,mqttv311,mqttv5,31,311,5" default:"" placeholder:"VERSION" help:"mqttv31, mqttv311 or mqttv5 (mqttv311; with --scram mqttv5)."`
 	KeepAlive uint16        `short:"k" name:"keepalive" default:"60" placeholder:"SECONDS" help:"Keep alive (${default}); 0 is off."`
 	Expiry    int64         `short:"x" name:"session-expiry-interval" default:"-1" placeholder:"SECONDS" help:"Keep the session this long after disconnecting (MQTT 5)."`
 	Props     propertyFlags `short:"D" name:"property" placeholder:"COMMAND NAME VALUE" help:"Add a property to the MQTT 5 packet COMMAND (connect, publish, will, subscribe, unsubscribe, disconnect), as in: -D publish user-property KEY VALUE."`
@@ -67,7 +68,8 @@ type connectFlags struct {
 	WillQoS     byte   `name:"will-qos" group:"will" enum:"0,1,2" default:"0" placeholder:"QOS" help:"Its QoS (${default})."`
 	WillRetain  bool   `name:"will-retain" group:"will" help:"Retain it."`
 
-	topic string // of --url
+	topic string                // of --url
+	auth  client.Authentication // of --scram; nil without
 }
 
 func flagGroups() []kong.Group {
@@ -200,6 +202,10 @@ func (f *serverFlags) tlsConfig() (*tls.Config, error) {
 // protocol is the version of -V.
 func (f *connectFlags) protocol() packet.Version {
 	switch f.Version {
+	case "":
+		if f.Scram != "" {
+			return packet.V5
+		}
 	case "mqttv31", "31":
 		return packet.V31
 	case "mqttv5", "5":
@@ -237,6 +243,10 @@ func (f *connectFlags) connect(e *env, cleanStart bool) (packet.Connect, error) 
 	if err := f.addWill(&c); err != nil {
 		return c, err
 	}
+	var err error
+	if f.auth, err = f.authentication(e, &c); err != nil || f.auth != nil {
+		return c, err
+	}
 	return c, f.credentialFlags.apply(e, &c)
 }
 
@@ -263,6 +273,9 @@ func (f *connectFlags) limit(ctx context.Context) (context.Context, context.Canc
 
 // hintFor is advice about a connection that failed.
 func (f *serverFlags) hintFor(err error) string {
+	if hint := scramHint(err); hint != "" {
+		return hint
+	}
 	if re, ok := errors.AsType[*client.ReasonError](err); ok {
 		switch {
 		case re.Packet == packet.PUBACK, re.Packet == packet.PUBREC:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -324,6 +325,7 @@ func TestSubGivesUpOnlyForReasonsThatStay(t *testing.T) {
 		{"a taken-over session", &client.ReasonError{Packet: packet.DISCONNECT, Version: packet.V5, Code: packet.SessionTakenOver}, true},
 		{"a missing right", &client.ReasonError{Packet: packet.CONNACK, Version: packet.V5, Code: packet.NotAuthorized}, true},
 		{"3.1.1 unavailable", &client.ReasonError{Packet: packet.CONNACK, Version: packet.V311, Code: packet.V3ServerUnavailable}, false},
+		{"a server that proves nothing", fmt.Errorf("authentication: %w", client.ErrUnproved), true},
 		{"3.1.1 bad password", &client.ReasonError{Packet: packet.CONNACK, Version: packet.V311, Code: packet.V3BadUserNameOrPassword}, true},
 	}
 	for _, tt := range tests {

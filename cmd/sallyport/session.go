@@ -25,7 +25,7 @@ func (f *connectFlags) dial(e *env, cleanStart bool, onMessage func(*client.Mess
 	if f.Insecure {
 		f.warn(e, "--insecure: the server's certificate is not checked")
 	}
-	o := client.Options{Dial: target.Dial, Connect: hello, OnMessage: onMessage, MaxPacketSize: maxPacket}
+	o := client.Options{Dial: target.Dial, Connect: hello, OnMessage: onMessage, MaxPacketSize: maxPacket, Authentication: f.auth}
 	if hello.Props.Has(packet.PropMaximumPacketSize) {
 		o.MaxPacketSize = int(hello.Props.MaximumPacketSize)
 	}

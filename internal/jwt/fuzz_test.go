@@ -70,7 +70,7 @@ func useAll(t *testing.T, all []Key) {
 			t.Errorf("%v can do %q", k, k.Algorithms())
 		}
 		for _, a := range k.Algorithms() {
-			if !known(a) || verifySignature(a, k.material, []byte("a"), make([]byte, 64)) {
+			if !a.Known() || verifySignature(a, k.material, []byte("a"), make([]byte, 64)) {
 				t.Errorf("%v: %q", k, a)
 			}
 		}

@@ -93,7 +93,7 @@ func parseJWK(v any) (Key, error) {
 			return Key{}, fmt.Errorf("%w: its key_ops have no verify", errOther)
 		}
 	}
-	if alg != "" && !known(alg) {
+	if alg != "" && !alg.Known() {
 		return Key{}, fmt.Errorf("%w: its alg is none that we know", errOther)
 	}
 	material, err := parseMaterial(o, kty)
@@ -227,8 +227,8 @@ func binary(o object, name string) ([]byte, error) {
 	return b, nil
 }
 
-// known reports whether a key of some kind has the algorithm.
-func known(a Algorithm) bool {
+// Known reports whether a key of some kind has the algorithm.
+func (a Algorithm) Known() bool {
 	switch a {
 	case HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519:
 		return true

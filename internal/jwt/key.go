@@ -55,6 +55,26 @@ func (k Key) Algorithms() []Algorithm { return slices.Clone(k.algorithms) }
 // Thumbprint returns the key's thumbprint.
 func (k Key) Thumbprint() Thumbprint { return k.thumbprint }
 
+// Only returns the key for those of its algorithms that are among the given ones; ok
+// is false if none is.
+func (k Key) Only(algorithms ...Algorithm) (only Key, ok bool) {
+	k.algorithms = slices.DeleteFunc(slices.Clone(k.algorithms), func(a Algorithm) bool { return !slices.Contains(algorithms, a) })
+	return k, len(k.algorithms) > 0
+}
+
+// Secret reports whether the key is one that has to be kept secret.
+func (k Key) Secret() bool {
+	_, is := k.material.(secret)
+	return is
+}
+
+// Approved reports whether the key is within FIPS 140-3 (FIPS 186-5, FIPS 198-1): all
+// are but RSA keys of an odd length.
+func (k Key) Approved() bool {
+	m, is := k.material.(*rsa.PublicKey)
+	return !is || m.N.BitLen()%2 == 0
+}
+
 // String returns "key" and its kid, and nothing of the key, whatever the verb.
 func (k Key) String() string { return fmt.Sprintf("key %q", k.id) }
 

@@ -9,6 +9,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// Prepare is a name as Lookup gets it: prepared by SASLprep. ok is false for one
+// that no client can log in by. A name that Prepare changes is never looked up.
+func Prepare(name string) (prepared string, ok bool) { return prepare(name) }
+
 // prepare is SASLprep (RFC 4013): what may be typed in several ways becomes one
 // string. ok is false for what it prohibits, for invalid UTF-8, for more than
 // MaxMessage bytes (before or after) and for an empty result.

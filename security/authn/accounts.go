@@ -92,27 +92,21 @@ func parseAccounts(path string, data []byte, lim Limits) (*Accounts, error) {
 	a := &Accounts{byName: map[string]hash{}}
 	var best uint64
 	var mistakes []error
-	lines := map[string]int{}
-	for n := 1; len(data) > 0; n++ {
-		line, rest, _ := bytes.Cut(data, []byte{'\n'})
-		data = rest
-		user, h, err := parseAccount(line, lines, lim)
-		if err != nil {
-			if len(mistakes) == maxMistakes {
-				mistakes = append(mistakes, &FileError{path, n, "is wrong too, and maybe more lines are"})
-				break
-			}
+	EachPassword(data, lim, func(n int, user string, s Stored, err error) bool {
+		switch {
+		case err != nil && len(mistakes) == maxMistakes:
+			mistakes = append(mistakes, &FileError{path, n, "is wrong too, and maybe more lines are"})
+			return false
+		case err != nil:
 			mistakes = append(mistakes, &FileError{path, n, err.Error()})
+			return true
 		}
-		if user == "" {
-			continue
+		a.byName[user] = s.h
+		if w := s.Work(); w > best {
+			best, a.dearest = w, s.h
 		}
-		lines[user] = n
-		a.byName[user] = h
-		if w := h.work(); w > best {
-			best, a.dearest = w, h
-		}
-	}
+		return true
+	})
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}
@@ -120,6 +114,25 @@ func parseAccounts(path string, data []byte, lim Limits) (*Accounts, error) {
 		a.warnings = append(a.warnings, Warning{File: path, Text: "holds no user: everyone is refused"})
 	}
 	return a, nil
+}
+
+// EachPassword reads the lines of a password file and yields each user, or what is
+// wrong with a line, until yield says that it is enough. Lines count from 1. No error
+// holds a salt, a hash or a password.
+func EachPassword(data []byte, lim Limits, yield func(line int, user string, s Stored, err error) bool) {
+	lim = lim.withDefaults()
+	lines := map[string]int{}
+	for n := 1; len(data) > 0; n++ {
+		line, rest, _ := bytes.Cut(data, []byte{'\n'})
+		data = rest
+		user, h, err := parseAccount(line, lines, lim)
+		if user != "" {
+			lines[user] = n
+		}
+		if (user != "" || err != nil) && !yield(n, user, Stored{h}, err) {
+			return
+		}
+	}
 }
 
 // parseAccount reads one line; lines are the users of those before it. The

@@ -22,6 +22,7 @@ package authn
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,17 +42,19 @@ type Credentials struct {
 	Password     []byte // any bytes, NUL included
 	Addr         netip.AddrPort
 	Listener     string
-	Secure       bool                // TLS, or a local transport
-	Cert         *x509.Certificate   // leaf of the client's chain, nil if it sent none
-	CertVerified bool                // the chain was verified against the listener's anchors
-	Anchor       *x509.Certificate   // root of the verified chain
-	Chain        []*x509.Certificate // the verified chain, leaf to anchor
-	CertExpires  uint32              // when Chain stops to hold, see Expiry; 0: never
-	Proxied      *ProxyCertificate   // what a trusted proxy says of the client's certificate; nil for nothing, or if it is not asked
-	Header       map[string][]string // of the WebSocket upgrade, canonical keys, bounded by the listener
-	Query        string              // of the WebSocket upgrade
-	AuthMethod   string              // MQTT 5.0, 3.1.2.11.9; empty for none
-	AuthData     []byte              // MQTT 5.0, 3.1.2.11.10
+	Secure       bool                 // TLS, or a local transport
+	Cert         *x509.Certificate    // leaf of the client's chain, nil if it sent none
+	CertVerified bool                 // the chain was verified against the listener's anchors
+	Anchor       *x509.Certificate    // root of the verified chain
+	Chain        []*x509.Certificate  // the verified chain, leaf to anchor
+	CertExpires  uint32               // when Chain stops to hold, see Expiry; 0: never
+	Proxied      *ProxyCertificate    // what a trusted proxy says of the client's certificate; nil for nothing, or if it is not asked
+	Header       map[string][]string  // of the WebSocket upgrade, canonical keys, bounded by the listener
+	Query        string               // of the WebSocket upgrade
+	AuthMethod   string               // MQTT 5.0, 3.1.2.11.9; empty for none
+	AuthData     []byte               // MQTT 5.0, 3.1.2.11.10
+	Presumed     map[string]any       // claims of a token that an Introducing is to take for good; nil in earnest
+	TLS          *tls.ConnectionState // of the client's own channel, for what is bound to it; nil without one
 
 	Peer        *Peer // of a Unix socket, where the system tells
 	hostMatches bool  // the host names of Cert were found to have Addr

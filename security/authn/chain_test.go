@@ -255,11 +255,11 @@ func (scram) Start(*Credentials) (Exchange, error) { return nil, errors.New("not
 
 func TestEnhancedMethods(t *testing.T) {
 	c := chainOf(t, ChainOptions{}, &fake{}, &scram{fake{name: "scram"}})
-	if n, sub := c.serving("SCRAM-SHA-256"); n == nil || sub != 0 || n.name != "scram" {
+	if n, sub := c.serving(&Credentials{AuthMethod: "SCRAM-SHA-256"}); n == nil || sub != 0 || n.name != "scram" {
 		t.Error("the chain's method is not found")
 	}
 	for _, method := range []string{"", "scram-sha-256", "PLAIN"} {
-		if n, _ := c.serving(method); n != nil {
+		if n, _ := c.serving(&Credentials{AuthMethod: method}); n != nil {
 			t.Errorf("method %q is found", method)
 		}
 	}

@@ -93,6 +93,26 @@ func Users(path string) ([]User, error) {
 	return users, nil
 }
 
+// ReadLines is the lines of the file at path, with their ends.
+func ReadLines(path string) ([][]byte, error) { return readLines(path, Limits{}.withDefaults()) }
+
+// EditLines gives edit the lines of the file at path, with their ends, nil where there is
+// no file, and writes what it returns as SetPassword does. An error of edit's is
+// returned, and leaves the file alone.
+func EditLines(path string, edit func(lines [][]byte) ([][]byte, error)) error {
+	lines, err := ReadLines(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil && lines == nil {
+		lines = [][]byte{}
+	}
+	if lines, err = edit(lines); err != nil {
+		return err
+	}
+	return replaceFile(path, bytes.Join(lines, nil))
+}
+
 // readLines reads a file as lines that keep their ends.
 func readLines(path string, lim Limits) ([][]byte, error) {
 	f, err := os.Open(path)

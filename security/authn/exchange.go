@@ -21,6 +21,13 @@ type EnhancedAuthenticator interface {
 	Start(c *Credentials) (Exchange, error)
 }
 
+// Offering is an EnhancedAuthenticator some of whose methods can't be had on every
+// connection: what is bound to a TLS channel needs one. A method that it serves and
+// does not offer counts as one that it does not serve.
+type Offering interface {
+	Offers(c *Credentials) bool
+}
+
 // Exchange is one run of challenges and answers. It belongs to one connection
 // and is not safe for concurrent use.
 type Exchange interface {
@@ -54,7 +61,7 @@ func (s *Service) Negotiate(cr *Credentials) (n *Negotiation, ok bool) {
 	if chain == nil {
 		return nil, false
 	}
-	at, sub := chain.serving(cr.AuthMethod)
+	at, sub := chain.serving(cr)
 	if at == nil {
 		return nil, false
 	}
@@ -64,16 +71,21 @@ func (s *Service) Negotiate(cr *Credentials) (n *Negotiation, ok bool) {
 	return n, true
 }
 
-// serving is the node, and the index in it, of the member for a method.
-func (c *Chain) serving(method string) (*node, int) {
+// serving is the node, and the index in it, of the member for cr's method.
+func (c *Chain) serving(cr *Credentials) (*node, int) {
 	for i := range c.nodes {
 		for j, m := range c.nodes[i].all {
-			if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Serves(method) {
+			if e, ok := m.Authenticator.(EnhancedAuthenticator); ok && e.Serves(cr.AuthMethod) && offers(e, cr) {
 				return &c.nodes[i], j
 			}
 		}
 	}
 	return nil, 0
+}
+
+func offers(e EnhancedAuthenticator, cr *Credentials) bool {
+	o, ok := e.(Offering)
+	return !ok || o.Offers(cr)
 }
 
 // Step takes the client's authentication data and calls done once, with what

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"testing"
 
@@ -21,6 +22,26 @@ func (*talker) Serves(method string) bool { return method == "TALK" }
 func (m *talker) Start(c *Credentials) (Exchange, error) {
 	m.begun = append(m.begun, *c)
 	return &talk{m: m}, nil
+}
+
+// picky is a talker that talks to clients with TLS alone.
+type picky struct{ talker }
+
+func (*picky) Offers(c *Credentials) bool { return c.TLS != nil }
+
+func TestAMethodThatIsNotOfferedIsNotServed(t *testing.T) {
+	c := chainOf(t, ChainOptions{}, &picky{talker{fake: fake{name: "picky"}}}, &fake{})
+	if n, _ := c.serving(&Credentials{AuthMethod: "TALK", TLS: &tls.ConnectionState{}}); n == nil || n.name != "picky" {
+		t.Error("the method is not found with TLS")
+	}
+	if n, _ := c.serving(&Credentials{AuthMethod: "TALK"}); n != nil {
+		t.Errorf("the method is found without TLS, at %s", n.name)
+	}
+	// Another member may have it all the same.
+	c = chainOf(t, ChainOptions{}, &picky{talker{fake: fake{name: "picky"}}}, &talker{fake: fake{name: "open"}})
+	if n, _ := c.serving(&Credentials{AuthMethod: "TALK"}); n == nil || n.name != "open" {
+		t.Error("the other member is not found")
+	}
 }
 
 type talk struct {

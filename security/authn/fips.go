@@ -49,9 +49,9 @@ func (l Limits) Preferred() Algorithm {
 // programs are named, and nothing else of the input: it may hold a hash.
 func unread(method string, lim Limits) error {
 	switch method {
-	case "2", "2a", "2b", "2x", "2y":
+	case "2", "2x": // before the mistakes of the first implementations were mended
 		method = "bcrypt"
-	case "scrypt", "s0", "7y":
+	case "s0", "7y":
 		method = "scrypt"
 	case "argon2i", "argon2d":
 	default:

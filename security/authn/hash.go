@@ -10,10 +10,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"math/bits"
 
 	"golang.org/x/crypto/argon2"
+
+	"sallyport/internal/scrypt"
 )
 
 // Algorithm is how a password is stored.
@@ -26,6 +27,11 @@ const (
 	PBKDF2SHA512    Algorithm = "sha512-pbkdf2" // $7$iterations$salt$hash
 	SHA512          Algorithm = "sha512"        // $6$salt$hash, one round: only for old files
 	GeneratedSecret Algorithm = "s256"          // $s256$salt$hash, over 128 random bits
+
+	// Those of other programs are read, and made by none of ours.
+	Bcrypt    Algorithm = "bcrypt"     // $2b$cost$ and 53 characters; also $2a$ and $2y$
+	Scrypt    Algorithm = "scrypt"     // $scrypt$ln=..,r=..,p=..$salt$hash
+	ESESHA512 Algorithm = "ese-sha512" // $ese-sha512$iterations$salt$hash: HiveMQ's SHA512
 )
 
 // Params are the costs of a new hash; zero fields are the defaults.
@@ -34,6 +40,21 @@ type Params struct {
 	Time       uint32 // argon2id: passes; default 2
 	Lanes      uint8  // argon2id: parallelism; default 1
 	Iterations int    // sha512-pbkdf2: default 210000
+}
+
+// withDefaults is what counts of p for an algorithm.
+func (p Params) withDefaults(a Algorithm) Params {
+	switch a {
+	case Argon2id:
+		setDefault(&p.Memory, defaultMemory)
+		setDefault(&p.Time, defaultTime)
+		setDefault(&p.Lanes, defaultLanes)
+		return Params{Memory: p.Memory, Time: p.Time, Lanes: p.Lanes}
+	case PBKDF2SHA512:
+		setDefault(&p.Iterations, defaultIterations)
+		return Params{Iterations: p.Iterations}
+	}
+	return Params{}
 }
 
 // The defaults: argon2id as OWASP's Password Storage Cheat Sheet recommends it
@@ -47,15 +68,17 @@ const (
 	defaultIterations = 210_000
 )
 
-// Limits bounds what a password file can make us compute or hold. Zero fields
+// Limits bounds what stored passwords can make us compute or hold. Zero fields
 // are the defaults.
 type Limits struct {
 	FileBytes  int64  // default 32 MiB
 	LineBytes  int    // default 4096
-	Memory     uint32 // of one argon2id hash, in KiB; default 65536 (64 MiB). The pool's MemoryPerWorker says what fits.
+	Memory     uint32 // of one argon2id or scrypt hash, in KiB; default 65536 (64 MiB). The pool's MemoryPerWorker says what fits.
 	Time       uint32 // argon2id passes; default 16
 	Lanes      uint8  // argon2id lanes; default 4
-	Iterations int    // PBKDF2; default 10,000,000
+	Iterations int    // PBKDF2 and ese-sha512; default 10,000,000
+	BcryptCost int    // default 15, about two seconds
+	ScryptWork uint64 // N*r*p; default 2^22, about two seconds
 	FIPS       bool   // refuse a file with a hash that is outside FIPS 140-3
 }
 
@@ -66,10 +89,12 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.Time, 16)
 	setDefault(&l.Lanes, 4)
 	setDefault(&l.Iterations, 10_000_000)
+	setDefault(&l.BcryptCost, 15)
+	setDefault(&l.ScryptWork, 1<<22)
 	return l
 }
 
-func setDefault[T ~int | ~int64 | ~uint8 | ~uint32](v *T, d T) {
+func setDefault[T ~int | ~int64 | ~uint8 | ~uint32 | ~uint64](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
@@ -82,18 +107,30 @@ const (
 	maxArgonSum      = 64
 	secretSalt       = 16
 	mosquittoSalt    = 12 // what every version of Mosquitto reads
+	maxEncoded       = 1024
 )
 
 // hash is one stored password.
 type hash struct {
 	algorithm Algorithm
-	params    Params // of its algorithm only
+	params    Params  // of its algorithm only
+	foreign   foreign // the same for those that other programs made
 	salt, sum []byte
+}
+
+// foreign is the costs of algorithms that are only read.
+type foreign struct {
+	minor  byte        // bcrypt: a, b or y
+	cost   int         // bcrypt
+	scrypt scrypt.Cost // N is from the ln that is written: 2^ln
 }
 
 // matches reports whether password is the stored one. The comparison takes the
 // same time wherever the two differ.
 func (h *hash) matches(password []byte) bool {
+	if h.algorithm == Bcrypt {
+		return h.matchesBcrypt(password)
+	}
 	got, err := h.derive(password)
 	equal := err == nil && subtle.ConstantTimeCompare(got, h.sum) == 1
 	return equal && !h.ambiguous(password)
@@ -102,7 +139,13 @@ func (h *hash) matches(password []byte) bool {
 // ambiguous reports whether the algorithm can't tell password from a shorter
 // one: HMAC fills its key up with NULs, so PBKDF2 takes x and x NUL for the same.
 func (h *hash) ambiguous(password []byte) bool {
-	return h.algorithm == PBKDF2SHA512 && bytes.HasSuffix(password, []byte{0})
+	switch h.algorithm {
+	case PBKDF2SHA512, Scrypt: // which begins with PBKDF2
+		return bytes.HasSuffix(password, []byte{0})
+	case Bcrypt:
+		return ambiguousBcrypt(password)
+	}
+	return false
 }
 
 // derive computes the sum that password would have.
@@ -122,6 +165,10 @@ func (h *hash) derive(password []byte) ([]byte, error) {
 		d.Write(h.salt)
 		d.Write(password)
 		return d.Sum(nil), nil
+	case Scrypt:
+		return scrypt.Key(password, h.salt, h.foreign.scrypt, len(h.sum))
+	case ESESHA512:
+		return h.deriveESE(password), nil
 	}
 	return nil, fmt.Errorf("unknown algorithm %q", h.algorithm)
 }
@@ -142,6 +189,12 @@ func (h *hash) work() uint64 {
 		return uint64(h.params.Iterations)
 	case SHA512:
 		return 1
+	case Bcrypt:
+		return 50 << h.foreign.cost
+	case Scrypt:
+		return h.foreign.scrypt.Work() / 3
+	case ESESHA512:
+		return uint64(h.params.Iterations)/2 + 1
 	}
 	return 0
 }
@@ -157,6 +210,13 @@ func (h *hash) encode() string {
 		return fmt.Sprintf("$7$%d$%s$%s", h.params.Iterations, std.EncodeToString(h.salt), std.EncodeToString(h.sum))
 	case SHA512:
 		return fmt.Sprintf("$6$%s$%s", std.EncodeToString(h.salt), std.EncodeToString(h.sum))
+	case Bcrypt:
+		return fmt.Sprintf("$2%c$%02d$%s%s", h.foreign.minor, h.foreign.cost, h.salt, h.sum)
+	case Scrypt:
+		return fmt.Sprintf("$scrypt$ln=%d,r=%d,p=%d$%s$%s", bits.Len(uint(h.foreign.scrypt.N))-1,
+			h.foreign.scrypt.R, h.foreign.scrypt.P, raw.EncodeToString(h.salt), raw.EncodeToString(h.sum))
+	case ESESHA512:
+		return fmt.Sprintf("$ese-sha512$%d$%s$%s", h.params.Iterations, std.EncodeToString(h.salt), std.EncodeToString(h.sum))
 	}
 	return fmt.Sprintf("$s256$%s$%s", std.EncodeToString(h.salt), std.EncodeToString(h.sum))
 }
@@ -173,33 +233,35 @@ func HashWithin(lim Limits, a Algorithm, password []byte, p Params) (string, err
 }
 
 func hashWith(a Algorithm, password []byte, p Params, lim Limits) (string, error) {
-	h := hash{algorithm: a, salt: make([]byte, 16)} // as RFC 9106, 3.1 recommends
-	switch a {
-	case Argon2id:
-		setDefault(&p.Memory, defaultMemory)
-		setDefault(&p.Time, defaultTime)
-		setDefault(&p.Lanes, defaultLanes)
-		h.params = Params{Memory: p.Memory, Time: p.Time, Lanes: p.Lanes}
-		h.sum = make([]byte, 32)
-	case PBKDF2SHA512:
-		setDefault(&p.Iterations, defaultIterations)
-		h.params = Params{Iterations: p.Iterations}
-		h.salt = make([]byte, mosquittoSalt)
-	case SHA512:
-		h.salt = make([]byte, mosquittoSalt)
-	default:
-		return "", fmt.Errorf("unknown password algorithm %q", a)
-	}
-	if err := h.fitFIPS(lim); err != nil {
-		return "", err
-	}
-	if err := h.checkParams(lim); err != nil {
+	h, err := newHash(a, p, lim)
+	if err != nil {
 		return "", err
 	}
 	if h.ambiguous(password) {
 		return "", errors.New("sha512-pbkdf2 can't hold a password that ends in NUL")
 	}
 	return h.seal(password)
+}
+
+// newHash is a hash that is still to be sealed, within the limits.
+func newHash(a Algorithm, p Params, lim Limits) (*hash, error) {
+	h := &hash{algorithm: a, salt: make([]byte, 16)} // as RFC 9106, 3.1 recommends
+	switch a {
+	case Argon2id:
+		h.params = p.withDefaults(a)
+		h.sum = make([]byte, 32)
+	case PBKDF2SHA512:
+		h.params = p.withDefaults(a)
+		h.salt = make([]byte, mosquittoSalt)
+	case SHA512:
+		h.salt = make([]byte, mosquittoSalt)
+	default:
+		return nil, fmt.Errorf("no password is stored anew by %q", a)
+	}
+	if err := h.fitFIPS(lim); err != nil {
+		return nil, err
+	}
+	return h, h.checkParams(lim)
 }
 
 // seal fills in a fresh salt and the sum of password.
@@ -243,118 +305,16 @@ func (h *hash) checkParams(lim Limits) error {
 		case p.Memory < 8*uint32(p.Lanes) || p.Memory > lim.Memory: // RFC 9106, 3.1
 			return fmt.Errorf("argon2id memory m=%d KiB must be from %d to %d", p.Memory, 8*p.Lanes, lim.Memory)
 		}
-	case PBKDF2SHA512:
+	case PBKDF2SHA512, ESESHA512:
 		if p.Iterations < 1 || p.Iterations > lim.Iterations {
 			return fmt.Errorf("iterations %d must be from 1 to %d", p.Iterations, lim.Iterations)
 		}
+	case Bcrypt:
+		if h.foreign.cost < minBcryptCost || h.foreign.cost > lim.BcryptCost {
+			return fmt.Errorf("bcrypt cost %d must be from %d to %d", h.foreign.cost, minBcryptCost, lim.BcryptCost)
+		}
+	case Scrypt:
+		return checkScrypt(h.foreign.scrypt, lim)
 	}
 	return nil
-}
-
-// errHashForm names no part of the input: it may hold a hash.
-var errHashForm = errors.New("password is not in a known form: $argon2id$, $7$, $6$ or $s256$")
-
-// parseHash reads the text form within the limits. Errors hold no salt and no hash.
-func parseHash(s string, lim Limits) (hash, error) {
-	var h hash
-	switch fields := strings.Split(s, "$"); {
-	case len(fields) < 4 || fields[0] != "":
-		return h, errHashForm
-	case fields[1] == "argon2id":
-		return parsePHC(fields, lim)
-	case fields[1] == "7" && len(fields) == 5:
-		h.algorithm = PBKDF2SHA512
-		n, err := parseNumber(fields[2], 31)
-		if err != nil {
-			return h, fmt.Errorf("iterations: %w", err)
-		}
-		h.params.Iterations = int(n)
-		if err := h.checkParams(lim); err != nil {
-			return h, err
-		}
-		return h, h.setBytes(base64.StdEncoding, fields[3], fields[4], sha512.Size, sha512.Size)
-	case fields[1] == "6" && len(fields) == 4:
-		h.algorithm = SHA512
-		return h, h.setBytes(base64.StdEncoding, fields[2], fields[3], sha512.Size, sha512.Size)
-	case fields[1] == "s256" && len(fields) == 4:
-		h.algorithm = GeneratedSecret
-		if err := h.setBytes(base64.StdEncoding, fields[2], fields[3], sha256.Size, sha256.Size); err != nil {
-			return h, err
-		}
-		if len(h.salt) != secretSalt {
-			return h, fmt.Errorf("salt must have %d bytes, not %d", secretSalt, len(h.salt))
-		}
-		return h, nil
-	default:
-		return h, unread(fields[1], lim)
-	}
-}
-
-// parsePHC reads $argon2id$v=19$m=..,t=..,p=..$salt$hash: the PHC string
-// format, in the parameter order that it prescribes.
-func parsePHC(fields []string, lim Limits) (hash, error) {
-	h := hash{algorithm: Argon2id}
-	if len(fields) != 6 {
-		return h, errors.New("argon2id: must be $argon2id$v=19$m=..,t=..,p=..$salt$hash")
-	}
-	if fields[2] != "v="+strconv.Itoa(argon2.Version) {
-		return h, fmt.Errorf("argon2id: only v=%d is supported", argon2.Version)
-	}
-	costs := strings.Split(fields[3], ",")
-	if len(costs) != 3 {
-		return h, errors.New("argon2id: costs must be written m=N,t=N,p=N")
-	}
-	var values [3]uint64
-	for i, name := range [3]string{"m=", "t=", "p="} {
-		text, ok := strings.CutPrefix(costs[i], name)
-		if !ok {
-			return h, errors.New("argon2id: costs must be written m=N,t=N,p=N")
-		}
-		n, err := parseNumber(text, [3]int{32, 32, 8}[i])
-		if err != nil {
-			return h, fmt.Errorf("argon2id: %s %w", name, err)
-		}
-		values[i] = n
-	}
-	h.params = Params{Memory: uint32(values[0]), Time: uint32(values[1]), Lanes: uint8(values[2])}
-	if err := h.checkParams(lim); err != nil {
-		return h, err
-	}
-	return h, h.setBytes(base64.RawStdEncoding, fields[4], fields[5], minArgonSum, maxArgonSum)
-}
-
-// parseNumber reads a decimal number in its only form: no sign, no leading zero.
-func parseNumber(s string, bits int) (uint64, error) {
-	n, err := strconv.ParseUint(s, 10, bits)
-	if err != nil || strconv.FormatUint(n, 10) != s {
-		return 0, errors.New("is not a number in range")
-	}
-	return n, nil
-}
-
-// setBytes decodes salt and sum and checks their sizes.
-func (h *hash) setBytes(enc *base64.Encoding, salt, sum string, minSum, maxSum int) error {
-	var err error
-	if h.salt, err = decodeBase64(enc, salt); err != nil {
-		return errors.New("salt is not base64")
-	}
-	if len(h.salt) < minSalt || len(h.salt) > maxSalt {
-		return fmt.Errorf("salt must have %d to %d bytes, not %d", minSalt, maxSalt, len(h.salt))
-	}
-	if h.sum, err = decodeBase64(enc, sum); err != nil {
-		return errors.New("hash is not base64")
-	}
-	if len(h.sum) < minSum || len(h.sum) > maxSum {
-		return fmt.Errorf("hash has %d bytes, which is not the algorithm's length", len(h.sum))
-	}
-	return nil
-}
-
-// decodeBase64 takes the canonical form only: the library skips line breaks
-// and, unless strict, ignores stray bits.
-func decodeBase64(enc *base64.Encoding, s string) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") {
-		return nil, errors.New("line break")
-	}
-	return enc.Strict().DecodeString(s)
 }

@@ -114,7 +114,8 @@ func (p *Passwords) Reload() (Changes, []Warning, error) {
 
 // same reports whether two stored passwords are the same text.
 func (h *hash) same(o *hash) bool {
-	return h.algorithm == o.algorithm && h.params == o.params && bytes.Equal(h.salt, o.salt) && bytes.Equal(h.sum, o.sum)
+	return h.algorithm == o.algorithm && h.params == o.params && h.foreign == o.foreign &&
+		bytes.Equal(h.salt, o.salt) && bytes.Equal(h.sum, o.sum)
 }
 
 // Name is the authenticator's name in the configuration.

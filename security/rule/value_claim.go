@@ -6,23 +6,32 @@ import (
 	"strings"
 )
 
-// claim follows a path into claims. A key may hold dots itself: at each object
+// Claim follows a path into claims. A key may hold dots itself: at each object
 // the longest key that the path begins with is taken, and no other is tried, so
 // that a path has one meaning.
-func claim(object map[string]any, path string) (one string, several []string, ok bool) {
+func Claim(claims map[string]any, path string) (value any, ok bool) {
 	for {
-		value, rest, found := longestKey(object, path)
+		value, rest, found := longestKey(claims, path)
 		if !found {
-			return "", nil, false
+			return nil, false
 		}
 		if rest == "" {
-			return claimValue(value)
+			return value, true
 		}
-		if object, found = value.(map[string]any); !found {
-			return "", nil, false
+		if claims, found = value.(map[string]any); !found {
+			return nil, false
 		}
 		path = rest
 	}
+}
+
+// claim is what the placeholder of a claim stands for.
+func claim(claims map[string]any, path string) (one string, several []string, ok bool) {
+	value, ok := Claim(claims, path)
+	if !ok {
+		return "", nil, false
+	}
+	return claimValue(value)
 }
 
 // longestKey cuts the longest key of object off the front of path.

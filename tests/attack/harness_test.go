@@ -192,11 +192,16 @@ func (s *site) dial() *peer { s.t.Helper(); return s.dialFrom("") }
 // where they come from, and the tests' are not to slow each other down.
 func (s *site) stranger() *peer {
 	s.t.Helper()
+	return s.dialFrom(strangersAddress())
+}
+
+// strangersAddress is a loopback address in a network that nobody came from yet.
+func strangersAddress() string {
 	if runtime.GOOS != "linux" {
-		return s.dial() // no other loopback addresses: only slower
+		return "" // no other loopback addresses: only slower
 	}
 	n := strangers.Add(1)
-	return s.dialFrom(fmt.Sprintf("127.%d.%d.1", 1+n/250%250, 1+n%250))
+	return fmt.Sprintf("127.%d.%d.1", 1+n/250%250, 1+n%250)
 }
 
 var strangers atomic.Int64

@@ -40,8 +40,9 @@ func (anybody) Begin(_ *authn.Credentials, done func(*security.Principal, error)
 	done(&security.Principal{Realm: "test"}, nil)
 	return nil
 }
-func (anybody) Epoch() authn.Epoch          { return authn.Epoch{} }
-func (anybody) FailureFloor() time.Duration { return 0 }
+func (anybody) Epoch() authn.Epoch              { return authn.Epoch{} }
+func (anybody) Stands(*security.Principal) bool { return true }
+func (anybody) FailureFloor() time.Duration     { return 0 }
 func (anybody) Decide(*security.Request) security.Verdict {
 	return security.Verdict{Effect: security.Allow}
 }

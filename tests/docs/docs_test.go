@@ -273,7 +273,7 @@ func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "backup", "restore", "bench", "tls", "version"} {
 		known[verb] = help(t, sallyport, verb)
 	}
-	for _, sub := range []string{"explain", "retained purge", "store rotate-key"} {
+	for _, sub := range []string{"explain", "retained purge", "session end", "store rotate-key"} {
 		maps.Copy(known["ctl"], help(t, sallyport, "ctl "+sub))
 	}
 	for _, sub := range []string{"test", "diff"} {

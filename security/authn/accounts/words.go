@@ -73,10 +73,11 @@ type Permission struct {
 	Deny   bool   `json:"deny,omitempty"`
 	Topic  string `json:"topic"`            // a filter, with placeholders
 	Action string `json:"action,omitempty"` // all (empty), publish or subscribe
-	QoS    []byte `json:"qos,omitempty"`    // empty: any
+	QoS    []int  `json:"qos,omitempty"`    // of 0, 1 and 2; empty: any
 	Retain string `json:"retain,omitempty"` // all (empty), retained or not_retained
-	Shared string `json:"shared,omitempty"` // all (empty), shared or not_shared
-	Group  string `json:"group,omitempty"`  // share name; empty or #: any
+	// Shared is all, shared or not_shared; empty: all, or shared where Group has a name.
+	Shared string `json:"shared,omitempty"`
+	Group  string `json:"group,omitempty"` // share name; empty or #: any
 }
 
 // Keeper keeps records for good.
@@ -89,7 +90,33 @@ type Keeper interface {
 
 // Record is a kept record, or one that is to be kept.
 type Record struct {
-	Table string // users, groups, roles
+	Table string // one of the tables below
 	Name  string
 	Value []byte // nil in Keep: the record is deleted
 }
+
+// The tables.
+const (
+	UsersTable  = "users"
+	GroupsTable = "groups"
+	RolesTable  = "roles"
+	// MetaTable has one record, CounterName: the greatest version that was given to
+	// anything, so that what is deleted and made again doesn't get an old one.
+	MetaTable   = "meta"
+	CounterName = "version"
+)
+
+// Change says who has to be judged anew. No name is in both lists.
+type Change struct {
+	// Users is accounts that changed in something that a session stands on: groups,
+	// roles, attributes, where from and as which client they may come, how long.
+	Users []string
+	// End is accounts whose sessions end: disabled, locked, deleted, of a new password,
+	// or not valid now.
+	End []string
+	// Roles says that the permissions of roles, or the roles of groups, changed.
+	Roles bool
+}
+
+// IsZero reports whether nobody has to be judged anew.
+func (c Change) IsZero() bool { return len(c.Users) == 0 && len(c.End) == 0 && !c.Roles }
