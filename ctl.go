@@ -28,6 +28,7 @@ func (s *Server) openControl(cfg *config.Config) error {
 	if s.disk.Load() != nil {
 		o.Store = &keeper{s: s}
 	}
+	o.Accounts = s.accounts
 	c, err := control.Open(o)
 	if err != nil {
 		return fmt.Errorf("control.socket: %w", err)

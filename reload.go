@@ -88,8 +88,13 @@ func (s *Server) Reload(cfg *config.Config) error {
 		w.discard(s.world)
 		return err
 	}
+	if err := s.tuneAccounts(cfg); err != nil {
+		w.discard(s.world)
+		return err
+	}
 	w.compared = comparison(cfg, files.sums)
 	s.say(w)
+	s.sayAccounts(cfg)
 	s.enforce(cfg, w)
 	s.watch.loaded(files)
 	return nil
@@ -124,7 +129,7 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	s.swapVerifiers(w, changed)
 	s.right.Flush()
 	s.wrong.Flush()
-	s.gate.Swap(w.rules)
+	s.rule(w.rules)
 	if w.compared != s.world.compared {
 		s.gate.Shadow().Reset()
 	}

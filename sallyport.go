@@ -31,6 +31,7 @@ import (
 	"sallyport/metrics"
 	"sallyport/security"
 	"sallyport/security/authn"
+	"sallyport/security/authn/accounts"
 	"sallyport/store"
 	"sallyport/store/disk"
 )
@@ -56,18 +57,20 @@ type Server struct {
 	challenges map[string]net.Listener
 	hasPID     bool // New has written pid_file: it is not another broker's
 
-	version      string
-	hashing      func(working bool) // of Options
-	decisions    security.Decisions
-	control      *control.Server            // nil without control.socket
-	storeOptions disk.Options               // of storage.type disk
-	disk         atomic.Pointer[disk.Store] // the present one; nil: state is in memory
-	storeKeys    storeKeys                  // those after that of storeOptions
-	strangers    strangers                  // what SCRAM tells those who don't exist
-	tending      chan struct{}              // closed when nobody is to open the store again
-	ctx          context.Context            // ends with Stop
-	end          context.CancelFunc
-	idle         bool // nothing is asked of the network: for checks
+	version       string
+	hashing       func(working bool) // of Options
+	decisions     security.Decisions
+	control       *control.Server            // nil without control.socket
+	storeOptions  disk.Options               // of storage.type disk
+	disk          atomic.Pointer[disk.Store] // the present one; nil: state is in memory
+	storeKeys     storeKeys                  // those after that of storeOptions
+	strangers     strangers                  // what SCRAM tells those who don't exist
+	tending       chan struct{}              // closed when nobody is to open the store again
+	accounts      *accounts.Database         // nil: state is in memory
+	accountKeeper *accountKeeper             // of accounts
+	ctx           context.Context            // ends with Stop
+	end           context.CancelFunc
+	idle          bool // nothing is asked of the network: for checks
 
 	read    func() (*config.Config, error)
 	ticks   <-chan time.Time
@@ -75,6 +78,10 @@ type Server struct {
 	watch   watch
 
 	serving sync.WaitGroup
+
+	// ruling is held while the gate's rules are swapped; no other is taken under it.
+	ruling sync.Mutex
+	ruled  *security.Ruleset // those of the gate; guarded by ruling
 
 	// changing serialises what changes the fields below; it is taken after reading
 	// and before mu, and may be held for as long as a reload takes. Whoever changes
@@ -170,10 +177,15 @@ func (s *Server) assemble() (err error) {
 		return err
 	}
 	s.hosts = authn.NewHosts(authn.HostsOptions{})
+	if err := s.makeAccounts(cfg); err != nil {
+		s.pool.Close()
+		return err
+	}
 	files := readingOf(cfg)
 	w, err := s.build(cfg, nil)
 	if err != nil {
 		w.discard(nil)
+		s.closeAccounts()
 		s.pool.Close()
 		return err
 	}
@@ -183,12 +195,14 @@ func (s *Server) assemble() (err error) {
 	s.world, s.doorTLS = w, w.tls
 	s.authn, err = authn.NewService(authn.ServiceOptions{Pool: s.pool, Chains: w.chains, FailureFloor: cfg.Hashing.AuthFailureFloor, Audit: s.audit})
 	if err != nil {
+		s.closeAccounts()
 		s.pool.Close()
 		return err
 	}
-	s.gate = security.NewGate(w.rules)
+	s.gate, s.ruled = security.NewGate(w.rules), w.rules
 	s.gate.Shadow().Tell(s.tellShadow)
 	if err := s.prepareStore(); err != nil {
+		s.closeAccounts()
 		s.pool.Close()
 		s.authn.Close()
 		w.close()
@@ -204,12 +218,16 @@ func (s *Server) openEngine() error {
 	if err != nil {
 		return err
 	}
-	if err := s.openStrangers(s.cfg, st); err != nil {
+	if err := errors.Join(s.openStrangers(s.cfg, st), s.loadAccounts(st)); err != nil {
 		return errors.Join(err, st.Close())
 	}
 	eo := engineOptions(s.cfg, s.gate, st, s.log, s.engineListeners(s.cfg), s.version)
 	eo.Decisions = &s.decisions
+	if s.accounts != nil {
+		eo.Publisher = s.asNow
+	}
 	s.broker = broker.New(eo)
+	s.renewAll()
 	s.sayStore(st, begin)
 	if swap, ok := st.(*store.Swap); ok {
 		s.tending = make(chan struct{})
@@ -353,6 +371,7 @@ func (s *Server) Stop() error {
 	}
 	s.pool.Close()
 	s.authn.Close()
+	s.closeAccounts()
 	last.close()
 	var err error
 	if s.loops != nil {

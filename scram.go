@@ -57,10 +57,12 @@ func (s *Server) buildSCRAM(w, old *world, a config.Authenticator) (authn.Authen
 }
 
 // accountVerifiers is the account database, nil where there is none.
-//
-// TODO(7): return databaseVerifiers{s.accounts} if s.accounts is not nil, once the
-// database is part of the assembly.
-func (s *Server) accountVerifiers() verifiers { return nil }
+func (s *Server) accountVerifiers() verifiers {
+	if s.accounts == nil {
+		return nil
+	}
+	return databaseVerifiers{s.accounts}
+}
 
 // databaseVerifiers is the account database as SCRAM asks it. That an account changes
 // during an exchange is noticed by the exchange and by the chain: it needs no Generation.

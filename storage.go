@@ -194,6 +194,7 @@ func (s *Server) tendStore(swap *store.Swap, stop <-chan struct{}) {
 			begin := time.Now()
 			s.disk.Store(again)
 			s.broker.Reopen(func() { swap.Put(again) })
+			s.restoreAccounts()
 			_ = st.Close() // it has said why it failed
 			s.sayStore(again, begin)
 			break

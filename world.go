@@ -67,7 +67,7 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 	errs = append(errs, mistakes...)
 	policies := map[string]security.Policy{}
 	for _, p := range cfg.Policies {
-		pol, err := buildPolicy(w, old, p)
+		pol, err := s.buildPolicy(w, old, p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -120,6 +120,8 @@ func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (auth
 		w.warn(warnings...)
 		w.passwords[a.Name] = p
 		return p, nil
+	case config.AccountDatabase:
+		return s.accountMember(a)
 	case config.Certificate:
 		return certificateAuthenticator(a)
 	case config.UnixPeer:
@@ -147,10 +149,12 @@ func (s *Server) sameFile(a config.Authenticator) bool {
 // buildPolicy reads one policy. At a start a file without a rule is a warning;
 // on a reload it is more likely a mistake, and refused unless it was empty before
 // or allow_empty says that it is meant.
-func buildPolicy(w, old *world, p config.Policy) (security.Policy, error) {
+func (s *Server) buildPolicy(w, old *world, p config.Policy) (security.Policy, error) {
 	switch p.Type {
 	case config.AllowAll:
 		return roles.AllowAll(p.Name), nil
+	case config.AccountRoles:
+		return newAccountPolicy(p.Name, s.accounts), nil
 	case config.TokenClaims:
 		return token.NewPolicy(p.Name, w.tokens...), nil
 	}
@@ -221,7 +225,7 @@ func (s *Server) buildListener(w, old *world, l *config.Listener, members map[st
 			chain = append(chain, m)
 		}
 	}
-	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: clientIDRule(l.ClientID), Certificates: certificates, Right: s.right, Wrong: s.wrong})
+	c, err := authn.NewChain(authn.ChainOptions{Members: chain, ClientIDPrefixes: l.ClientIDPrefixes, ClientID: clientIDRule(l.ClientID), Certificates: certificates, Accounts: s.accountStates(), Right: s.right, Wrong: s.wrong})
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
 	}

@@ -39,6 +39,9 @@ func (s *Server) buildMembers(w, old *world, cfg *config.Config) (members map[st
 				continue // what is wrong with it was said
 			}
 			all.All = append(all.All, m)
+			if m.Account == authn.AccountRequired {
+				all.Account = m.Account // what it stands on has to be there
+			}
 			if name == a.AllOf.Source {
 				all.Source = i
 			}
@@ -70,10 +73,10 @@ func memberOf(a config.Authenticator) authn.Member {
 		OnErrorNext: a.OnError == config.OnErrorNext,
 		Groups:      mapping(a.Groups), Roles: mapping(a.Roles),
 	}
-	switch a.Account {
-	case config.AccountRequired:
+	switch {
+	case a.Account == config.AccountRequired, a.Type == config.AccountDatabase:
 		m.Account = authn.AccountRequired
-	case config.AccountIgnored:
+	case a.Account == config.AccountIgnored:
 		m.Account = authn.AccountIgnored
 	}
 	if a.Type == config.Scram && a.File == "" {
@@ -139,7 +142,9 @@ func (s *Server) buildLane(w, old *world, a config.Authenticator) (*authn.Lane, 
 }
 
 // hashes reports whether a type of authenticator computes password hashes.
-func hashes(t config.AuthenticatorType) bool { return t == config.PasswordFile }
+func hashes(t config.AuthenticatorType) bool {
+	return t == config.PasswordFile || t == config.AccountDatabase
+}
 
 // sameLane reports whether the bounds of a are as they were.
 func (s *Server) sameLane(a config.Authenticator) bool {

@@ -51,8 +51,11 @@ const (
 	Reloaded            Event = "reloaded"             // what, disconnected, revoked, lowered
 	ReloadRefused       Event = "reload_refused"       // what, error
 	ShadowDiffers       Event = "shadow_differs"       // client, user, listener, action, topic, qos, live, live_rule, shadow, shadow_rule
-	ControlAction       Event = "control_action"       // action, actor, addr, target, result
-	ControlRefused      Event = "control_refused"      // action, actor, addr, reason
+	// Accounts, groups or roles of the account database: how many accounts changed, and how many may not connect any
+	// more; what became of sessions.
+	AccountsChanged Event = "accounts_changed" // changed, ended, roles, disconnected, renewed, revoked
+	ControlAction   Event = "control_action"   // action, actor, addr, target, result
+	ControlRefused  Event = "control_refused"  // action, actor, addr, reason
 )
 
 // Log writes events. The zero Log writes nothing.
@@ -179,7 +182,7 @@ func (e Event) level() slog.Level {
 	switch e {
 	case Authentication:
 		return slog.LevelDebug
-	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, ControlAction, ShadowDiffers, AuthenticatorUp:
+	case Connected, Disconnected, SessionTakenOver, Reauthenticated, Reloaded, AccountsChanged, ControlAction, ShadowDiffers, AuthenticatorUp:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

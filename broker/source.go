@@ -124,7 +124,7 @@ func (b *Broker) stillAllowed(m *session.Message) bool {
 		return allowed
 	}
 	v := b.gate.Decide(&security.Request{
-		Principal: from.principal, Action: security.Publish, Topic: m.Topic, QoS: m.QoS, Retain: true,
+		Principal: b.publisher(from), Action: security.Publish, Topic: m.Topic, QoS: m.QoS, Retain: true,
 		Will: m.Will, Message: &security.Message{Payload: m.Payload},
 	})
 	if !v.Volatile {
@@ -133,6 +133,15 @@ func (b *Broker) stillAllowed(m *session.Message) bool {
 		b.sources.tell(from, m, v.Scope, note)
 	}
 	return v.Allowed()
+}
+
+// publisher is who has published, as he is now. The gate's generation grows when that
+// changes.
+func (b *Broker) publisher(from *source) *security.Principal {
+	if b.opt.Publisher == nil || from.principal == nil || from.principal.Internal {
+		return from.principal
+	}
+	return b.opt.Publisher(from.principal)
 }
 
 // A note is an answer with the generation of the rules that gave it (31 bits),

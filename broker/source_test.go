@@ -68,6 +68,34 @@ func TestRetainedSourceKeepSendsThemAll(t *testing.T) {
 	})
 }
 
+func TestARetainedMessageIsJudgedByItsPublisherAsHeIsNow(t *testing.T) {
+	var fallen atomic.Bool
+	now := func(p *security.Principal) *security.Principal {
+		if p.Name != "good" || !fallen.Load() {
+			return p
+		}
+		q := *p
+		q.Name = "bad"
+		return &q
+	}
+	overPipes(t, func(s *setup) { s.opt.Publisher = now }, func(x *bed) {
+		x.connect(packet.V5, "1", user("good")).publishes("a", "x", 1, true)
+		x.enforce(notFrom("bad"))
+		for _, is := range []bool{false, true, false} {
+			fallen.Store(is)
+			x.enforce(notFrom("bad")) // what was noted of it is void
+			sub := x.connect(packet.V5, "sub")
+			sub.subscribe(filter("a", 1))
+			if is {
+				sub.nothing()
+			} else {
+				sub.gets("x")
+			}
+			sub.drop()
+		}
+	})
+}
+
 func TestAMessageOnItsWayIsNotJudgedByItsPublisherAgain(t *testing.T) {
 	overPipes(t, nil, func(x *bed) {
 		sub := x.connect(packet.V5, "sub", kept(100))
@@ -209,9 +237,8 @@ func TestAnOriginIsAPrincipalAsPlainData(t *testing.T) {
 		Claims: map[string]any{"k": 1.0}, Cert: cert, Addr: netip.MustParseAddrPort("192.0.2.1:5"), Listener: "l", Secure: true,
 		Method: "m", Username: "u", Internal: true, Account: 7, Token: &security.Token{ID: "j", Issuer: "i", Key: [32]byte{0: 1, 31: 2}},
 	}
-	// A field that is added to Principal has to be set here, and kept. Left out are the
-	// end of a credential, the chain that a connection is held against, and what the
-	// credential grants while it is there.
+	// A field that is added to Principal has to be set here, and kept. Left out are
+	// the end of a credential and the chain that a connection is held against.
 	for v, i := reflect.ValueOf(*p), 0; i < v.NumField(); i++ {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() != (name == "Expires" || name == "Chain") {
 			t.Errorf("field %s is not covered", name)

@@ -45,6 +45,7 @@ func (c *Config) Check(at func(key string) (file string, pos Pos)) Problems {
 	k.broker()
 	k.log()
 	k.storage()
+	k.accounts()
 	k.fips()
 	return k.problems
 }
@@ -172,6 +173,8 @@ func (k *checker) authenticator(i int) {
 		if a.Realm != "" {
 			k.wrong(key+".realm", "type anonymous has no realm; it is one principal per listener")
 		}
+	case AccountDatabase:
+		k.accountAuthenticator(key, &a)
 	case Certificate, UnixPeer, AllOfThem:
 		if a.File != "" {
 			k.wrong(key+".file", "type %s has no file", a.Type)
@@ -188,6 +191,9 @@ func (k *checker) authenticator(i int) {
 	default:
 		k.wrong(key+".type", "must be %s", orList(a.Type.Choices()))
 	}
+	if a.Accounts != nil && a.Type != AccountDatabase {
+		k.wrong(key+".accounts", "is only for type accounts")
+	}
 	if a.JWT != nil && a.Type != Tokens {
 		k.wrong(key+".jwt", "is only for type jwt")
 	}
@@ -198,7 +204,7 @@ func (k *checker) policy(i int) {
 	switch p.Type {
 	case Permissions, MosquittoACL:
 		k.file(key+".file", p.File, false)
-	case AllowAll, TokenClaims:
+	case AllowAll, AccountRoles, TokenClaims:
 		if p.File != "" {
 			k.wrong(key+".file", "type %s has no file", p.Type)
 		}

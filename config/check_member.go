@@ -13,13 +13,14 @@ type serves struct {
 
 // served is what the types of authenticators make use of.
 var served = map[AuthenticatorType]serves{
-	PasswordFile: {prepare: true, account: true, errors: true},
-	Tokens:       {prepare: true, mapping: true, account: true, errors: true, lane: true},
-	Scram:        {account: true, errors: true, lane: true},
-	Anonymous:    {},
-	Certificate:  {account: true},
-	UnixPeer:     {account: true, errors: true, lane: true},
-	AllOfThem:    {account: true},
+	PasswordFile:    {prepare: true, account: true, errors: true},
+	AccountDatabase: {prepare: true, errors: true},
+	Tokens:          {prepare: true, mapping: true, account: true, errors: true, lane: true},
+	Scram:           {account: true, errors: true, lane: true},
+	Anonymous:       {},
+	Certificate:     {account: true},
+	UnixPeer:        {account: true, errors: true, lane: true},
+	AllOfThem:       {account: true},
 }
 
 // member checks what an authenticator has whatever its type.

@@ -121,14 +121,16 @@ type WebSocket struct {
 type Authenticator struct {
 	// A unique name for chains and logs.
 	Name string `yaml:"name"`
-	// password_file (user name and password), jwt (tokens), scram (enhanced authentication of MQTT 5, by which the password never leaves the client), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
+	// password_file (user names and passwords in a file), accounts (those of the account database, which sallyport ctl user keeps in the store), jwt (tokens), scram (enhanced authentication of MQTT 5, by which the password never leaves the client), anonymous (clients without any credential), certificate (a verified client certificate names the user), unix_peer (the system says whose process is at the other end of a Unix socket) or all_of (several authenticators, all of which are necessary). See docs/authentication.md.
 	Type AuthenticatorType `yaml:"type"`
 	// For password_file: the file that sallyport passwd writes; Mosquitto's files are read too. For scram: the file that sallyport passwd --scram writes; without one it is the account database.
 	File string `yaml:"file"`
 	// For a file: a reload may leave no user in it. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`
-	// Principals are equal when realm and name are. By default the authenticator's name; two that hold the same users may share one; scram without a file has the account database's, accounts. Not for anonymous, which is one principal per listener.
+	// Principals are equal when realm and name are. By default the authenticator's name, and for accounts, and scram without a file, the word accounts; two that hold the same users may share one. Not for anonymous, which is one principal per listener.
 	Realm string `yaml:"realm"`
+	// For accounts: how passwords are kept. There is one account database, however many authenticators ask it, and one such section.
+	Accounts *Accounts `yaml:"accounts"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
 	BelieveUsername bool `yaml:"believe_username"`
 	// For jwt: which tokens are accepted, and what they mean. See docs/authentication-tokens.md.
@@ -165,9 +167,9 @@ type Authenticator struct {
 type Policy struct {
 	// A unique name for listeners and logs.
 	Name string `yaml:"name"`
-	// permissions (Sallyport's permission file), mosquitto_acl (a Mosquitto acl_file), token (what the client's own token permits) or allow_all (everything is allowed).
+	// permissions (Sallyport's permission file), accounts (the roles of the account database, which sallyport ctl role keeps in the store, by the groups and roles that a client has), mosquitto_acl (a Mosquitto acl_file), token (what the client's own token permits) or allow_all (everything is allowed).
 	Type PolicyType `yaml:"type"`
-	// The file with the rules; none for token and allow_all.
+	// The file with the rules; none for accounts, token and allow_all.
 	File string `yaml:"file"`
 	// A reload may leave no rule in the file. Otherwise a file that became empty is taken for a mistake and the reload is refused.
 	AllowEmpty bool `yaml:"allow_empty"`

@@ -103,6 +103,9 @@ func (c *Config) Complete(dir string) {
 			a.Realm = "accounts" // the account database's
 		} else if a.Realm == "" && a.Type != Anonymous && a.Type != AllOfThem {
 			a.Realm = a.Name
+			if a.Type == AccountDatabase {
+				a.Realm = DefaultAccountsRealm
+			}
 		}
 	}
 	for i := range c.Policies {

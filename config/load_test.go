@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -97,6 +98,28 @@ func TestGoodFile(t *testing.T) {
 	}
 	if p, q := c.Policies[0], c.Policies[1]; !p.AllowEmpty || p.Strict || q.AllowEmpty || !q.Strict || !c.Authenticators[0].AllowEmpty {
 		t.Errorf("allow_empty and strict were not read: %+v", c)
+	}
+	if b, d := c.Authenticators[2], c.Authenticators[3]; b.Realm != "people" || b.Accounts.Hash != HashPBKDF2SHA512 || b.Accounts.Upgrade ||
+		!slices.Equal(b.Accounts.SCRAM, []SCRAMMethod{SCRAMSHA512, SCRAMSHA256}) || d.Realm != "accounts" || d.Accounts != nil ||
+		!reflect.DeepEqual(c.AccountSettings(), *b.Accounts) || !c.HasAccounts() {
+		t.Errorf("accounts are %+v and %+v", b, d)
+	}
+	for _, tt := range []struct {
+		c    Config
+		want []SCRAMMethod
+	}{
+		{Config{Authenticators: []Authenticator{{Type: AccountDatabase}}}, nil},
+		{Config{Authenticators: []Authenticator{{Type: Scram}}}, []SCRAMMethod{SCRAMSHA256, SCRAMSHA512}},
+		{Config{Authenticators: []Authenticator{{Type: Scram, File: "verifiers"}}}, nil},
+		{Config{Authenticators: []Authenticator{{Type: Scram, SCRAM: &SCRAM{Methods: []SCRAMMechanism{"SCRAM-SHA-512-PLUS", "SCRAM-SHA-512"}}}}}, []SCRAMMethod{SCRAMSHA512}},
+		{Config{Authenticators: []Authenticator{{Type: Scram}, {Type: AccountDatabase, Accounts: &Accounts{SCRAM: []SCRAMMethod{}}}}}, nil},
+	} {
+		if got := tt.c.AccountSettings().SCRAM; !slices.Equal(got, tt.want) {
+			t.Errorf("verifiers are made for %v, want %v", got, tt.want)
+		}
+	}
+	if s := (&Config{Policies: []Policy{{Type: AccountRoles}}}); !s.HasAccounts() || !s.AccountSettings().Upgrade || new(Config).HasAccounts() {
+		t.Errorf("settings of a policy alone are %+v", s.AccountSettings())
 	}
 	if m := c.MQTT; m.RetainedSource != RetainedKeep || m.OnPolicyChange != PolicyWithhold || m.DenyReason != DenyReasonID {
 		t.Errorf("mqtt is %+v", m)

@@ -161,7 +161,7 @@ func shortDuration(d time.Duration) string {
 // fieldComments maps Struct.Field to its comment on one line.
 func fieldComments(t *testing.T) map[string]string {
 	comments := map[string]string{}
-	for _, file := range []string{"config.go", "config_tls.go", "config_member.go", "config_jwt.go", "config_scram.go", "limits.go", "secret.go", "acme.go"} {
+	for _, file := range []string{"config.go", "config_tls.go", "config_member.go", "config_accounts.go", "config_jwt.go", "config_scram.go", "limits.go", "secret.go", "acme.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -197,6 +197,8 @@ func sections() []section {
 	stapling.SetDefaults()
 	var proxy ProxyProtocol
 	proxy.SetDefaults()
+	var accounts Accounts
+	accounts.SetDefaults()
 	var tokens JWT
 	tokens.SetDefaults()
 	var tokenKey TokenKey
@@ -222,6 +224,7 @@ func sections() []section {
 		{"listeners[].forwarded_for", ForwardedFor{}, "", "listeners:\n  - transport: ws\n    address: \"127.0.0.1:8080\"\n    forwarded_for: {trusted: [127.0.0.1]}\n"},
 		{"listeners[].websocket", l.WebSocket, "", "listeners:\n  - transport: wss\n    address: \":443\"\n    tls: {certificate: server.crt, key: server.key}\n    websocket: {path: /mqtt, origins: [\"https://app.example.org\"]}\n"},
 		{"authenticators[]", member, "A setting that means nothing for a type is an error.", "authenticators:\n  - {name: passwords, type: password_file, file: passwd}\n  - {name: guests, type: anonymous}\n"},
+		{"authenticators[].accounts", accounts, "The database is in the store, so that `storage` has to be of type `disk`. A short tour is in [accounts](authentication-ctl.md).", "authenticators:\n  - name: accounts\n    type: accounts\n    accounts: {hash: argon2id, scram: [SCRAM-SHA-256]}\nstorage:\n  type: disk\n  dir: store\n"},
 		{"authenticators[].scram", scram, "What it protects and how clients use it stands in [SCRAM](authentication-scram.md).", "authenticators:\n  - name: scram\n    type: scram\n    file: verifiers\n    scram: {methods: [SCRAM-SHA-256-PLUS, SCRAM-SHA-512-PLUS]}\n"},
 		{"authenticators[].prepare[]", Transformation{}, "At most 32 steps. A user name that they make is one that a CONNECT could have.", "authenticators:\n  - name: passwords\n    type: password_file\n    file: passwd\n    prepare:\n      - {set: username, from: \"${username}\", match: \"([^@]+)@example[.]org\"}\n      - {set: username, from: \"${username}\", lower: true}\n"},
 		{"authenticators[].require", require, "", "authenticators:\n  - name: operators\n    type: password_file\n    file: operators\n    require: {addresses: [10.0.0.0/8], client_id: starts_with_username}\n"},

@@ -63,7 +63,7 @@ func (c *Config) cleartext(l *Listener) string {
 	if l.Transport.Secure() {
 		return ""
 	}
-	if c.hasAuthenticator(l, PasswordFile) {
+	if c.hasAuthenticator(l, PasswordFile) || c.hasAuthenticator(l, AccountDatabase) {
 		return "takes passwords without TLS"
 	}
 	if c.hasAuthenticator(l, Tokens) {

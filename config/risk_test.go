@@ -7,7 +7,7 @@ import (
 )
 
 func TestRisks(t *testing.T) {
-	authenticators := []Authenticator{{Name: "p", Type: PasswordFile}, {Name: "a", Type: Anonymous}, {Name: "t", Type: Tokens}}
+	authenticators := []Authenticator{{Name: "p", Type: PasswordFile}, {Name: "a", Type: Anonymous}, {Name: "d", Type: AccountDatabase}, {Name: "t", Type: Tokens}}
 	policies := []Policy{{Name: "q", Type: Permissions}, {Name: "all", Type: AllowAll}}
 	tests := []struct {
 		name string
@@ -15,6 +15,7 @@ func TestRisks(t *testing.T) {
 		want []RiskName
 	}{
 		{"passwords in clear text are a risk", Listener{Transport: TCP, Address: ":1883", Authenticators: []string{"p"}}, []RiskName{RiskCleartextPasswords}},
+		{"passwords of accounts are the same risk", Listener{Transport: TCP, Address: ":1883", Authenticators: []string{"d"}}, []RiskName{RiskCleartextPasswords}},
 		{"passwords over WebSocket in clear text are a risk", Listener{Transport: WS, Address: "192.0.2.1:80", Authenticators: []string{"p"}}, []RiskName{RiskCleartextPasswords}},
 		{"tokens in clear text are a risk", Listener{Transport: TCP, Address: ":1883", Authenticators: []string{"t"}}, []RiskName{RiskCleartextPasswords}},
 		{"tokens over TLS are none", Listener{Transport: TLSTCP, Address: ":8883", Authenticators: []string{"t"}}, nil},

@@ -209,18 +209,19 @@ type AuthenticatorType string
 
 // The methods.
 const (
-	PasswordFile AuthenticatorType = "password_file"
-	Tokens       AuthenticatorType = "jwt"
-	Anonymous    AuthenticatorType = "anonymous"
-	Scram        AuthenticatorType = "scram"
-	Certificate  AuthenticatorType = "certificate"
-	UnixPeer     AuthenticatorType = "unix_peer"
-	AllOfThem    AuthenticatorType = "all_of"
+	PasswordFile    AuthenticatorType = "password_file"
+	AccountDatabase AuthenticatorType = "accounts"
+	Tokens          AuthenticatorType = "jwt"
+	Anonymous       AuthenticatorType = "anonymous"
+	Scram           AuthenticatorType = "scram"
+	Certificate     AuthenticatorType = "certificate"
+	UnixPeer        AuthenticatorType = "unix_peer"
+	AllOfThem       AuthenticatorType = "all_of"
 )
 
 // Choices lists the methods.
 func (AuthenticatorType) Choices() []string {
-	return []string{"password_file", "jwt", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
+	return []string{"password_file", "accounts", "jwt", "scram", "anonymous", "certificate", "unix_peer", "all_of"}
 }
 
 // PolicyType is a policy language.
@@ -232,11 +233,12 @@ const (
 	MosquittoACL PolicyType = "mosquitto_acl"
 	TokenClaims  PolicyType = "token"
 	AllowAll     PolicyType = "allow_all"
+	AccountRoles PolicyType = "accounts"
 )
 
 // Choices lists the languages.
 func (PolicyType) Choices() []string {
-	return []string{"permissions", "mosquitto_acl", "token", "allow_all"}
+	return []string{"permissions", "accounts", "mosquitto_acl", "token", "allow_all"}
 }
 
 // SharedRedeliver is when an unacknowledged shared message moves on.

@@ -27,11 +27,18 @@ const (
 	EndSessions   Permission = "sessions:end"
 	BackupStore   Permission = "store:backup" // and so read everything that is kept
 	RotateKey     Permission = "store:rotate-key"
+
+	ReadAccounts   Permission = "accounts:read"   // without what a password could be found by
+	WriteAccounts  Permission = "accounts:write"  // and so become anybody
+	ExportAccounts Permission = "accounts:export" // with hashes and verifiers
 )
 
 // everything is every permission.
 func everything() []Permission {
-	return []Permission{ReadStatus, ReadClients, ReadDecisions, ReadShadow, ResetShadow, Reload, PurgeRetained, EndSessions, BackupStore, RotateKey}
+	return []Permission{
+		ReadStatus, ReadClients, ReadDecisions, ReadShadow, ResetShadow, Reload, PurgeRetained, EndSessions, BackupStore, RotateKey,
+		ReadAccounts, WriteAccounts, ExportAccounts,
+	}
 }
 
 // Actor is who asks, as a transport found out. The zero Actor may do nothing.

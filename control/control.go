@@ -10,7 +10,8 @@
 // own and change nothing else.
 //
 // Each change is an event in the log, with actor and address. Answers hold no
-// secret: of a client no credential is kept, and of its attributes and claims
+// secret, but for a password that was made for an account, which is told once, and an
+// export for which that is asked: of a client no credential is kept, and of its attributes and claims
 // only the names are told, unless a rule's placeholder stands for one.
 //
 // Everything is bounded: connections, headers, bodies, and the time that each
@@ -30,6 +31,7 @@ import (
 	"sallyport/audit"
 	"sallyport/listener"
 	"sallyport/security"
+	"sallyport/security/authn/accounts"
 	"sallyport/session"
 )
 
@@ -67,6 +69,8 @@ type Options struct {
 	Reload func() error
 	// Store is what is kept on a disk; nil: nothing is.
 	Store Store
+	// Accounts is the account database; nil: there is none.
+	Accounts *accounts.Database
 
 	bounds bounds
 }
@@ -74,9 +78,14 @@ type Options struct {
 // bounds is how long and how much one actor may take; tests shorten it.
 type bounds struct {
 	header, read, write, idle time.Duration
+	work                      time.Duration // of an import, its answer included
 	stall                     time.Duration // until the reader of a long answer takes more of it
 	connections               int
 }
+
+// ImportTimeout is how long an import may take: a password that comes in plain text
+// takes as long as its hash.
+const ImportTimeout = 30 * time.Minute
 
 // maxBody bounds a request's body and maxHeader its header, in bytes.
 const (
@@ -87,7 +96,7 @@ const (
 func (b *bounds) complete() {
 	if *b == (bounds{}) {
 		// Writing includes the work: a reload judges every session anew.
-		*b = bounds{header: 5 * time.Second, read: 10 * time.Second, write: 2 * time.Minute, idle: 30 * time.Second, stall: 30 * time.Second, connections: 16}
+		*b = bounds{header: 5 * time.Second, read: 10 * time.Second, write: 2 * time.Minute, idle: 30 * time.Second, work: ImportTimeout, stall: 30 * time.Second, connections: 16}
 	}
 }
 
@@ -100,6 +109,8 @@ type Server struct {
 	http    *http.Server
 	serving sync.WaitGroup
 	close   sync.Once
+
+	importing sync.Mutex // one import at a time
 }
 
 // Open binds the socket and answers on it. The error says what is wrong with

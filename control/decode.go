@@ -21,11 +21,16 @@ func bad(format string, args ...any) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: "bad_request", Message: fmt.Sprintf(format, args...)}
 }
 
-// readBody reads a request's body: JSON of at most 64 KiB, or nothing.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+// readBody reads a request's body: JSON of at most 64 KiB, or nothing; or a file of at
+// most 32 MiB.
+func readBody(w http.ResponseWriter, r *http.Request, file bool) ([]byte, error) {
+	want, most := "application/json", int64(maxBody)
+	if file {
+		want, most = "application/octet-stream", maxImport
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body is larger than %d bytes", most)}
 	}
 	if err != nil {
 		return nil, bad("the body could not be read")
@@ -33,8 +38,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, &Error{Status: http.StatusUnsupportedMediaType, Code: "media_type", Message: "the body has to be application/json"}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != want {
+		return nil, &Error{Status: http.StatusUnsupportedMediaType, Code: "media_type", Message: "the body has to be " + want}
 	}
 	return body, nil
 }

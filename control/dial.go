@@ -47,7 +47,15 @@ const maxAnswer = 64 << 20
 // Do calls an endpoint: path is below Base, and body what is sent as JSON, nil
 // for nothing. It returns the answer's JSON.
 func (c *Caller) Do(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
-	resp, err := c.call(ctx, method, path, body)
+	return read(c.call(ctx, method, path, body))
+}
+
+// Upload calls an endpoint that takes a file, and returns the answer's JSON.
+func (c *Caller) Upload(ctx context.Context, path string, file []byte) (json.RawMessage, error) {
+	return read(c.send(ctx, "POST", path, "application/octet-stream", bytes.NewReader(file)))
+}
+
+func read(resp *http.Response, err error) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -71,20 +79,23 @@ func (c *Caller) Stream(ctx context.Context, method, path string) (io.ReadCloser
 }
 
 func (c *Caller) call(ctx context.Context, method, path string, body any) (*http.Response, error) {
-	var in io.Reader = http.NoBody
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		in = bytes.NewReader(data)
+	if body == nil {
+		return c.send(ctx, method, path, "", http.NoBody)
 	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	return c.send(ctx, method, path, "application/json", bytes.NewReader(data))
+}
+
+func (c *Caller) send(ctx context.Context, method, path, kind string, in io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://sallyport"+Base+path, in)
 	if err != nil {
 		return nil, err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"sallyport/audit"
 )
@@ -23,6 +24,10 @@ type route struct {
 	serve  func(*Server, *call) (any, error)
 }
 
+// fileRoute is the path of the one endpoint whose body is a file: it is larger than
+// others', and may be long at work.
+const fileRoute = "/accounts/import"
+
 // routes is the whole API.
 func routes() []route {
 	return []route{
@@ -37,6 +42,29 @@ func routes() []route {
 		{"POST", "/shadow/reset", ResetShadow, "shadow_reset", (*Server).resetShadow},
 		{"POST", "/sessions/end", EndSessions, "session_end", (*Server).endSessions},
 		{"GET", "/clients/{id}", ReadClients, "", (*Server).client},
+		{"GET", "/users", ReadAccounts, "", (*Server).users},
+		{"GET", "/users/{name}", ReadAccounts, "", (*Server).user},
+		{"PUT", "/users/{name}", WriteAccounts, "user_put", (*Server).putUser},
+		{"PATCH", "/users/{name}", WriteAccounts, "user_change", (*Server).patchUser},
+		{"DELETE", "/users/{name}", WriteAccounts, "user_delete", (*Server).deleteUser},
+		{"POST", "/users/{name}/password", WriteAccounts, "user_password", (*Server).setPassword},
+		{"POST", "/users/{name}/disable", WriteAccounts, "user_disable", (*Server).disableUser},
+		{"POST", "/users/{name}/enable", WriteAccounts, "user_enable", (*Server).enableUser},
+		{"POST", "/users/{name}/lock", WriteAccounts, "user_lock", (*Server).lockUser},
+		{"POST", "/users/{name}/unlock", WriteAccounts, "user_unlock", (*Server).unlockUser},
+		{"GET", "/groups", ReadAccounts, "", (*Server).groups},
+		{"GET", "/groups/{name}", ReadAccounts, "", (*Server).group},
+		{"PUT", "/groups/{name}", WriteAccounts, "group_put", (*Server).putGroup},
+		{"PATCH", "/groups/{name}", WriteAccounts, "group_change", (*Server).patchGroup},
+		{"DELETE", "/groups/{name}", WriteAccounts, "group_delete", (*Server).deleteGroup},
+		{"GET", "/roles", ReadAccounts, "", (*Server).roles},
+		{"GET", "/roles/{name}", ReadAccounts, "", (*Server).role},
+		{"PUT", "/roles/{name}", WriteAccounts, "role_put", (*Server).putRole},
+		{"PATCH", "/roles/{name}", WriteAccounts, "role_change", (*Server).patchRole},
+		{"POST", fileRoute, WriteAccounts, "accounts_import", (*Server).importAccounts},
+		{"GET", "/accounts/export", ReadAccounts, "", (*Server).exportAccounts},
+		{"POST", "/accounts/export", ExportAccounts, "accounts_export", (*Server).exportSecrets},
+		{"DELETE", "/roles/{name}", WriteAccounts, "role_delete", (*Server).deleteRole},
 	}
 }
 
@@ -99,9 +127,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, rt route) {
 	}
 	c := &call{actor: actor, http: r}
 	var err error
-	if c.body, err = readBody(w, r); err != nil {
+	if c.body, err = readBody(w, r, rt.path == fileRoute); err != nil {
 		writeError(w, err)
 		return
+	}
+	if rt.path == fileRoute {
+		// Without it the answer could not be written when many passwords were to be hashed.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.options.bounds.work)) // a connection that can't has none
 	}
 	result, err := rt.serve(s, c)
 	long, streams := result.(streamed)

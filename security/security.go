@@ -213,7 +213,12 @@ type Untold struct {
 	Rule string // its text, and what can't be told
 }
 
-func (u *Untold) Error() string { return u.File + ":" + strconv.Itoa(u.Line) + ": " + u.Rule }
+func (u *Untold) Error() string {
+	if u.Line == 0 {
+		return u.File + ": " + u.Rule
+	}
+	return u.File + ":" + strconv.Itoa(u.Line) + ": " + u.Rule
+}
 
 // ConnectPolicy is a Policy under which authentication alone does not admit:
 // where NeedsConnect is true for one of a listener's policies, one of them has

@@ -32,6 +32,9 @@ type ctlCmd struct {
 	Shadow   ctlShadowCmd   `cmd:"" help:"Tell what the shadow policies would answer otherwise."`
 	Session  ctlSessionCmd  `cmd:"" help:"End connections, and sessions."`
 	Store    ctlStoreCmd    `cmd:"" help:"Change the key of the store."`
+	User     ctlUserCmd     `cmd:"" help:"Accounts of users and devices."`
+	Group    ctlGroupCmd    `cmd:"" help:"Groups of accounts."`
+	Role     ctlRoleCmd     `cmd:"" help:"Roles of accounts and groups, and their permissions."`
 }
 
 // Help shows examples.

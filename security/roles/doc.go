@@ -19,5 +19,7 @@
 //   - An allow rule whose placeholder has no usable value does not match; a
 //     deny rule in that case refuses the connection (Admit), and everything
 //     that it could have denied. A condition that fails acts the same way.
+//   - Rules that stand in no file (Compile) add up in the same way, and
+//     their reasons name the role in the place of file and line.
 //   - A Policy holds nothing per client: who shares a role shares its Set.
 package roles

@@ -87,7 +87,7 @@ func (e *explainer) markDeciding(x *security.Explanation) {
 	for i := range x.Steps {
 		s := &x.Steps[i]
 		switch {
-		case !found && s.Line == a.Rule.Line && s.Rule == a.Rule.Text && s.Matches == (a.More == 0):
+		case !found && s.File == a.Rule.File && s.Line == a.Rule.Line && s.Rule == a.Rule.Text && s.Matches == (a.More == 0):
 			s.Decides, found = true, true
 		case a.More > 0 && s.Effect == security.Allow && s.Says == rule.SaysPart:
 			s.Decides = true

@@ -23,7 +23,7 @@ func (e *explainer) nearMisses() (out []string) {
 				continue
 			}
 			for _, needs := range e.misses(r) {
-				out = append(out, fmt.Sprintf("%s:%d would allow it %s", e.file, r.Line, needs))
+				out = append(out, fmt.Sprintf("%s would allow it %s", place(r), needs))
 			}
 			if len(out) >= shownMisses {
 				return out[:shownMisses]

@@ -2,6 +2,7 @@ package roles
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,17 +53,25 @@ const shownRules = 20
 // remove names rules that all have to go, each place once.
 func (e *explainer) remove(rules []*rule.Rule) string {
 	var places []string
-	seen := map[int]bool{}
+	seen := map[string]bool{}
 	for _, r := range rules {
-		if !seen[r.Line] {
-			seen[r.Line] = true
-			places = append(places, fmt.Sprintf("%s:%d (%s)", e.file, r.Line, r.Text))
+		if at := place(r); !seen[at] {
+			seen[at] = true
+			places = append(places, fmt.Sprintf("%s (%s)", at, r.Text))
 		}
 	}
 	if n := len(places); n > shownRules {
 		places = append(places[:shownRules], fmt.Sprintf("%d more", n-shownRules))
 	}
 	return "remove or narrow " + strings.Join(places, " and ")
+}
+
+// place is where a rule stands.
+func place(r *rule.Rule) string {
+	if r.Line == 0 {
+		return r.File
+	}
+	return r.File + ":" + strconv.Itoa(r.Line)
 }
 
 // add is the permission to add and where, as it stands in a file; empty if no
@@ -74,12 +83,28 @@ func (e *explainer) add(effect security.Effect) string {
 	}
 	pr := e.q.Principal
 	switch {
+	case e.unfiled:
+		return e.addToRole(text)
 	case pr.Name == "":
 		return fmt.Sprintf("add under everyone in %s: - %s", e.file, text)
 	case e.user(pr) != nil:
 		return fmt.Sprintf("add under users.%s.permissions in %s: - %s", pr.Name, e.file, text)
 	}
 	return fmt.Sprintf("add under users in %s: %s: {permissions: [%s]}", e.file, strconv.Quote(pr.Name), text)
+}
+
+// addToRole is where the permission goes that stands in no file: to the last role
+// that the principal has, which is most its own.
+func (e *explainer) addToRole(text string) string {
+	if e.q.Action == security.Connect {
+		return "" // no role is about connections
+	}
+	for _, name := range slices.Backward(e.q.Principal.Roles) {
+		if _, known := e.roles[name]; known {
+			return fmt.Sprintf("add to role %s: %s", name, text)
+		}
+	}
+	return "give it a role that has " + text
 }
 
 // permissionFor writes the smallest permission that decides q, and reads it

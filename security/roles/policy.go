@@ -12,6 +12,7 @@ import (
 type Policy struct {
 	name         string
 	file         string
+	unfiled      bool        // it stands in no file: see Compile
 	needsConnect bool        // defaults.connect is deny
 	everyone     []*rule.Set // one, or none where the section is empty
 	users        map[string]*userRules
@@ -74,7 +75,7 @@ func (p *Policy) decide(q *security.Request, sets []*rule.Set) security.Verdict 
 // verdict is what the rule of an answer says.
 func (p *Policy) verdict(a rule.Answer) security.Verdict {
 	v := security.Verdict{
-		Effect: a.Rule.Effect, Policy: p.name, File: p.file, Line: a.Rule.Line, Rule: a.Rule.Text,
+		Effect: a.Rule.Effect, Policy: p.name, File: a.Rule.File, Line: a.Rule.Line, Rule: a.Rule.Text,
 		Until: a.Until, Volatile: a.Volatile, Scope: a.Scope(),
 	}
 	if a.More > 0 {

@@ -273,7 +273,10 @@ func TestEveryCommandLineIsUnderstood(t *testing.T) {
 	for _, verb := range []string{"quickstart", "serve", "check", "explain", "policy", "ctl", "passwd", "pub", "sub", "store", "backup", "restore", "bench", "tls", "version"} {
 		known[verb] = help(t, sallyport, verb)
 	}
-	for _, sub := range []string{"explain", "retained purge", "session end", "store rotate-key"} {
+	for _, sub := range []string{
+		"explain", "retained purge", "session end", "store rotate-key", "user add", "user import", "user export", "user list", "user lock", "user set",
+		"role allow", "role deny", "role delete", "group add", "group set", "group delete",
+	} {
 		maps.Copy(known["ctl"], help(t, sallyport, "ctl "+sub))
 	}
 	for _, sub := range []string{"test", "diff"} {

@@ -390,14 +390,20 @@ func TestImportedPasswordsGetVerifiers(t *testing.T) {
 }
 
 func TestDocumentsAreBounded(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("name\n")
-	for i := range maxBatch + 1000 {
-		fmt.Fprintln(&b, i)
+	p := &parsing{users: map[string]int{}}
+	p.batch = Batch{users: make([]entry, maxBatch-1), groups: make([]Group, maxBatchRoles-1), roles: make([]Role, maxBatchRoles-1)}
+	p.csv([]byte("name\na\nb\n+\n"))
+	want := []error{&DocumentError{3, "has more than 250000 users: import it in parts"}}
+	if !reflect.DeepEqual(p.mistakes, want) || len(p.batch.users) != maxBatch {
+		t.Errorf("%d users: %v, want %v and nothing read behind it", len(p.batch.users), p.mistakes, want)
 	}
-	_, _, err := Parse(CSV, []byte(b.String()))
-	if err == nil || err.Error() != "line 250002: has more than 250000 users: import it in parts" {
-		t.Errorf("%d users: %v", maxBatch+1000, err)
+	for _, name := range []string{"a", "b"} {
+		p.addGroup(4, Group{Name: name})
+		p.addRole(5, Role{Name: name})
+	}
+	want = append(want, &DocumentError{4, "has more than 10000 groups: import it in parts"}, &DocumentError{5, "has more than 10000 roles: import it in parts"})
+	if !reflect.DeepEqual(p.mistakes, want) {
+		t.Errorf("groups and roles: %v, want %v", p.mistakes, want)
 	}
 }
 
