@@ -143,22 +143,23 @@ type Options struct {
 	OwnedByClientID       bool // any principal may use any session
 	WillsOnShutdown       bool
 	OnPolicyChange        PolicyChange
-	KeepRetainedSource    bool // retained messages are sent whatever their publisher may do by now
+	KeepRetainedSource    bool                // retained messages are sent whatever their publisher may do by now
+	DenyIDs               bool                // MQTT 5 clients are told an identifier of each refusal
+	Decisions             *security.Decisions // where it is found again; nil: one of the broker's own, with DenyIDs
+	ReasonStrings         bool                // MQTT 5 clients are told in words what was wrong with their packet
+	ResponseInformation   string
+	Sessions              int   // at most; 0: none
+	SessionsPerPrincipal  int   // at most; 0: none
+	BufferBytes           int64 // all queues and output buffers; 0: none
+	RetainedMessages      int64 // at most; 0: none
+	RetainedBytes         int64 // at most; 0: none
+	SysInterval           time.Duration
+	Version               string // as $SYS/broker/version tells it
+
 	// Publisher is the present principal in the place of one who published a retained
 	// message; nil: it stays. It must not block, and whoever changes what it answers
 	// swaps the gate's rules.
-	Publisher            func(*security.Principal) *security.Principal
-	DenyIDs              bool                // MQTT 5 clients are told an identifier of each refusal
-	Decisions            *security.Decisions // where it is found again; nil: one of the broker's own, with DenyIDs
-	ReasonStrings        bool                // MQTT 5 clients are told in words what was wrong with their packet
-	ResponseInformation  string
-	Sessions             int   // at most; 0: none
-	SessionsPerPrincipal int   // at most; 0: none
-	BufferBytes          int64 // all queues and output buffers; 0: none
-	RetainedMessages     int64 // at most; 0: none
-	RetainedBytes        int64 // at most; 0: none
-	SysInterval          time.Duration
-	Version              string // as $SYS/broker/version tells it
+	Publisher func(*security.Principal) *security.Principal
 }
 
 // Broker is the engine.
