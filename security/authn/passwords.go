@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -30,7 +31,9 @@ type Passwords struct {
 	swapping sync.Mutex // one Swap at a time
 }
 
-// generationOfAccounts is accounts with the number that grows with each swap.
+// generationOfAccounts is accounts with the number that grows with each swap. It begins
+// anywhere: what is remembered of one file must not be found for another that a reload
+// has put under its name.
 type generationOfAccounts struct {
 	*Accounts
 	number uint64
@@ -52,7 +55,7 @@ func OpenPasswords(o PasswordsOptions) (*Passwords, []Warning, error) {
 		return nil, nil, err
 	}
 	a.measure()
-	p.accounts.Store(&generationOfAccounts{a, 1})
+	p.accounts.Store(&generationOfAccounts{a, 1 + rand.Uint64N(1<<62)})
 	return p, a.warnings, nil
 }
 

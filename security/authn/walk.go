@@ -207,7 +207,11 @@ func (c *Chain) rightKey(m *Member, cr *Credentials) *cacheKey {
 	if version == 0 {
 		return nil
 	}
-	k := c.right.sum(m.Name(), cr.Username, cr.Password, version)
+	name := m.Name()
+	if r, ok := m.Authenticator.(interface{ Realm() string }); ok {
+		name += "\x00" + r.Realm() // of the principal, and a reload may change it
+	}
+	k := c.right.sum(name, cr.Username, cr.Password, version)
 	return &k
 }
 
