@@ -130,7 +130,7 @@ func (c *Chain) askHere(ctx context.Context, at *progress, cr *Credentials) resu
 	key := c.rightKey(m, own)
 	at.paid = true
 	p, err := m.ask(ctx, own)
-	took := c.now().Sub(began)
+	took := max(c.now().Sub(began), 1)
 	if m.Lane != nil {
 		m.Lane.answered(err, took)
 	}

@@ -112,11 +112,12 @@ func NewLane(o LaneOptions) (*Lane, error) {
 }
 
 // Close tells the member that its answers are not waited for any more, and drops who
-// waits in a queue of the lane's own.
+// waits in a queue of the lane's own. It does not wait for answers that are under way: a
+// member that heeds no context must not hold up a reload.
 func (l *Lane) Close() {
 	l.cancel()
 	if l.own {
-		l.pool.Close()
+		l.pool.shut()
 	}
 }
 
@@ -158,8 +159,9 @@ func (l *Lane) open() error {
 	return nil
 }
 
-// answered counts an answer that took some time, and judges the member by it. err is
-// of verdictOf.
+// answered counts an answer that took some time, and judges the member by it. One that
+// took none asked nobody, and says nothing of whether the member is there. err is of
+// verdictOf.
 func (l *Lane) answered(err error, took time.Duration) {
 	c := &l.counts
 	var refused *Refused
@@ -188,7 +190,9 @@ func (l *Lane) answered(err error, took time.Duration) {
 	}
 	c.took[i].Add(1)
 	c.nanos.Add(uint64(max(took, 0)))
-	l.judge(err, true)
+	if took > 0 {
+		l.judge(err, true)
+	}
 }
 
 // judge opens and closes the way after an answer; without one who tried leaves it as it was.

@@ -377,3 +377,79 @@ func TestAFleetThatWaitsForHashesClosesNoLane(t *testing.T) {
 		}
 	})
 }
+
+// An answer that asked nobody (of a client whom the member does not know by itself, or
+// out of what is remembered) says nothing of whether the member is back.
+func TestWhatAskedNobodyClosesNoBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &halfQuick{remote{name: "sql", fixed: answer{err: errors.New("down")}}}
+		lane := newLane(t, LaneOptions{Name: "sql", Timeout: time.Minute, Failures: 1, Pause: time.Second})
+		defer lane.Close()
+		s := serving(t, ChainOptions{}, Member{Authenticator: m, Lane: lane})
+		defer s.opts.Pool.Close()
+		<-first(begin(s, login("bob", "x")))
+		time.Sleep(2 * time.Second)
+		m.answer = make(chan answer)
+		trying, _ := begin(s, login("bob", "x"))
+		synctest.Wait()
+		<-first(begin(s, &Credentials{ClientID: "c", Listener: "l"}))
+		st := lane.Stats()
+		if !st.Down || st.NotMine != 1 {
+			t.Errorf("while one tries, another whom it does not know: %+v", st)
+		}
+		if a := <-first(begin(s, login("bob", "x"))); !errors.Is(a.err, ErrUnavailable) {
+			t.Errorf("a second one that would ask: %v", a.err)
+		}
+		m.answer <- answer{err: errors.New("down")}
+		<-trying
+		if !lane.Stats().Down {
+			t.Error("it is not down any more")
+		}
+	})
+}
+
+// halfQuick knows by itself that it knows nobody without a user name.
+type halfQuick struct{ remote }
+
+func (m *halfQuick) Quick(c *Credentials) (*security.Principal, error, bool) {
+	return nil, ErrNotMine, !c.HasUsername
+}
+
+// A member that does not come back, whatever it is told, holds up no reload and no stop.
+func TestAMemberThatNeverAnswersHoldsUpNoClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		m := &deaf{fake{name: "deaf"}, release}
+		lane := newLane(t, LaneOptions{Name: "deaf", Timeout: time.Second, Workers: 1, Queue: 4})
+		s := serving(t, ChainOptions{}, Member{Authenticator: m, Lane: lane})
+		defer s.opts.Pool.Close()
+		asked, _ := begin(s, login("bob", "x"))
+		waits, _ := begin(s, from(login("carol", "x"), "192.0.2.1"))
+		synctest.Wait()
+		closed := make(chan struct{})
+		go func() { lane.Close(); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(time.Hour):
+			t.Fatal("Close waits for the member")
+		}
+		if a := <-waits; !errors.Is(a.err, ErrClosed) {
+			t.Errorf("who waits: %v", a.err)
+		}
+		if a := <-asked; a.err == nil {
+			t.Error("who asked is let in")
+		}
+	})
+}
+
+// deaf answers when it is released, and heeds no context.
+type deaf struct {
+	fake
+	release chan struct{}
+}
+
+func (m *deaf) Authenticate(context.Context, *Credentials) (*security.Principal, error) {
+	<-m.release
+	return nil, ErrNotMine
+}

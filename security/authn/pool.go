@@ -217,6 +217,12 @@ func (p *Pool) Queued() int {
 // Close drops what waits with ErrClosed, and returns when the workers have
 // finished what they were at.
 func (p *Pool) Close() {
+	p.shut()
+	p.running.Wait()
+}
+
+// shut is Close that does not wait for the workers.
+func (p *Pool) shut() {
 	p.mu.Lock()
 	var left []*Job
 	for _, f := range p.ring {
@@ -229,5 +235,4 @@ func (p *Pool) Close() {
 	for _, job := range left {
 		job.Drop(ErrClosed)
 	}
-	p.running.Wait()
 }
