@@ -57,6 +57,15 @@ type accountBed struct {
 
 func newAccountBed(t *testing.T, text string) *accountBed {
 	t.Helper()
+	b := prepareAccountBed(t)
+	b.start(text)
+	t.Cleanup(b.stop)
+	return b
+}
+
+// prepareAccountBed is a bed that is to be started.
+func prepareAccountBed(t *testing.T) *accountBed {
+	t.Helper()
 	b := &accountBed{t: t, folder: filepath.Join(t.TempDir(), "d"), log: new(output), secrets: map[string]string{}}
 	if err := os.Mkdir(b.folder, 0o700); err != nil {
 		t.Fatal(err)
@@ -64,8 +73,6 @@ func newAccountBed(t *testing.T, text string) *accountBed {
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
 	t.Cleanup(cancel)
 	b.ctx = ctx
-	b.start(text)
-	t.Cleanup(b.stop)
 	return b
 }
 

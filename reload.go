@@ -142,7 +142,7 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	// First whose account is gone, whatever became of their certificates: who is not
 	// trusted any more may be allowed to stay, and leaves in parts otherwise.
 	left := func(p *security.Principal) bool {
-		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) || p.Token != nil && otherwise[p.Method]
+		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) || p.Token != nil && otherwise[p.Method] || was.gives(p) && !w.gives(p)
 	}
 	n := s.broker.Revoke(left, "the account was changed or removed, or may not connect any more")
 	n += s.revokeUntrusted(cfg, w, left)
@@ -213,6 +213,12 @@ type ownerName struct{ realm, name string }
 func (w *world) keeps(p *security.Principal) bool {
 	c := w.chains[p.Listener]
 	return c != nil && c.Keeps(p) == nil
+}
+
+// gives reports whether p has groups, roles and attributes of an account.
+func (w *world) gives(p *security.Principal) bool {
+	c := w.chains[p.Listener]
+	return c != nil && c.Gives(p)
 }
 
 // trusts reports whether a handshake with the listener's key material, which has

@@ -101,6 +101,17 @@ func (c *Chain) Stands(p *security.Principal) bool {
 	return false
 }
 
+// Gives reports whether p, where this chain accepted it, has groups, roles and attributes
+// of its account: whether the member requires one.
+func (c *Chain) Gives(p *security.Principal) bool {
+	for i := range c.nodes {
+		if n := &c.nodes[i]; n.name == p.Method {
+			return n.Account == AccountRequired && p.Name != ""
+		}
+	}
+	return false
+}
+
 // version is that of the account with a name; 0: there is none.
 func (c *Chain) version(name string) uint64 {
 	if c.accounts == nil {
