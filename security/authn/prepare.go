@@ -46,10 +46,14 @@ type Preparation struct {
 
 // Bounds of transformations.
 const (
-	maxSteps      = 32
-	maxPattern    = 1024
-	maxPrepared   = 65535 // bytes of a text; what a field of CONNECT can hold
-	maxParts      = 64    // of one template
+	maxSteps    = 32
+	maxPattern  = 1024
+	maxPrepared = 65535 // bytes of a text; what a field of CONNECT can hold
+	// maxMatched is the longest text that an expression is tried on, in bytes: who sends it
+	// has proved nothing yet, and matching takes up to a microsecond a byte. A token
+	// (16 KiB) with a word before it has room.
+	maxMatched    = 17 << 10
+	maxParts      = 64 // of one template
 	variablesOnly = "var."
 )
 
@@ -132,7 +136,11 @@ func compileStep(o StepOptions, known map[string]bool) (step, error) {
 	if o.Match == "" {
 		return s, nil
 	}
-	if s.match, err = regexp.Compile(`\A(?:` + o.Match + `)\z`); err != nil {
+	// By itself first: a)|(?:b would be whole in the parentheses, and match a part.
+	if _, err = regexp.Compile(o.Match); err == nil {
+		s.match, err = regexp.Compile(`\A(?:` + o.Match + `)\z`)
+	}
+	if err != nil {
 		return s, fmt.Errorf("match: %w", err)
 	}
 	if s.as == "" {
@@ -276,6 +284,9 @@ func (s *step) run(cr *Credentials, vars map[string]string) (value, why string) 
 	value = b.String()
 	switch {
 	case s.match != nil:
+		if len(value) > maxMatched {
+			return "", "text is too long to be matched"
+		}
 		at := s.match.FindStringSubmatchIndex(value)
 		if at == nil {
 			return "", "text does not match"

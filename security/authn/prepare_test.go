@@ -106,6 +106,21 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// Nobody has what he sends matched without a bound on its length.
+func TestAnExpressionIsTriedOnABoundedText(t *testing.T) {
+	p, err := NewPreparation(false, StepOptions{Set: "username", From: "${password}", Match: "Bearer (a).*"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := "Bearer a"
+	for length, fits := range map[int]bool{maxMatched: true, maxMatched + 1: false} {
+		got, err := p.apply(login("u", word+strings.Repeat("b", length-len(word))))
+		if fits != (err == nil) || fits && got.Username != "a" {
+			t.Errorf("%d bytes: %v", length, err)
+		}
+	}
+}
+
 func TestPreparationsThatCantBe(t *testing.T) {
 	for name, o := range map[string]StepOptions{
 		"no target":             {From: "x"},
@@ -117,6 +132,7 @@ func TestPreparationsThatCantBe(t *testing.T) {
 		"unset variable":        {Set: "username", From: "${var.x}"},
 		"open placeholder":      {Set: "username", From: "${username"},
 		"bad expression":        {Set: "username", From: "x", Match: "("},
+		"two expressions":       {Set: "username", From: "x", Match: "a)|(?:b"},
 		"long expression":       {Set: "username", From: "x", Match: strings.Repeat("a", maxPattern+1)},
 		"exploding expression":  {Set: "username", From: "x", Match: "((a{1000}){1000}){1000}"},
 		"as alone":              {Set: "username", From: "x", As: "$1"},
