@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/security"
@@ -64,6 +65,10 @@ func NewChain(o ChainOptions) (*Chain, error) {
 		n, err := makeNode(i, m)
 		if err != nil {
 			return nil, err
+		}
+		if n.name != "" && slices.ContainsFunc(c.nodes, func(o node) bool { return o.name == n.name }) {
+			// Who a principal's member was is told by the name.
+			return nil, fmt.Errorf("authn: two members are called %s (certificate, proxy_certificate and anonymous are names of the broker's own)", n.name)
 		}
 		c.nodes = append(c.nodes, n)
 	}

@@ -121,6 +121,22 @@ func TestAllOfThatCantBe(t *testing.T) {
 
 // A certificate and a password, both necessary, over the pool: the certificate costs
 // nothing, the password a hash, and who fails in either way pays one.
+// A principal's member is found by its name: two of one name would be judged by the
+// rules of the first.
+func TestNoTwoMembersHaveOneName(t *testing.T) {
+	called := func(name string) Member { return Member{Authenticator: &fake{name: name, p: somebody("alice")}} }
+	for name, members := range map[string][]Member{
+		"certificate": {{Authenticator: byTemplate("${cert.cn}")}, called("certificate")},
+		"anonymous":   {{Authenticator: Anonymous{}}, called("anonymous")},
+		"both":        {all(0, &fake{name: "a"}, &fake{name: "b"}), called("both")},
+	} {
+		_, err := NewChain(ChainOptions{Members: members})
+		if err == nil || !strings.Contains(err.Error(), "two members are called "+name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestCertificateAndPassword(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := openFile(t, writeFile(t, "pump-7:"+mustHash(t, PBKDF2SHA512, "wet")), nil)
