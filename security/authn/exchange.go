@@ -206,7 +206,7 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 		if err != nil {
 			return nil, &Refused{Method: m.Name(), Reason: err.Error()}
 		}
-		q, err := m.ask(ctx, own)
+		q, err := n.askPart(ctx, m, own)
 		switch {
 		case errors.Is(err, ErrNotMine):
 			continue // together refuses
@@ -218,4 +218,31 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 		}
 	}
 	return n.node.together(got, &plain)
+}
+
+// askPart asks one of the others. What computes hashes does so within its own lane's
+// bounds, which are those of the process's memory; the lane of the exchange has others.
+func (n *Negotiation) askPart(ctx context.Context, m *Member, own *Credentials) (*security.Principal, error) {
+	if m.Lane == nil || m.Lane.own {
+		return m.ask(ctx, own)
+	}
+	if q, ok := m.Authenticator.(Quick); ok {
+		if p, err, known := q.Quick(own); known {
+			return p, verdictOf(m.Name(), err)
+		}
+	}
+	if err := m.Lane.open(); err != nil {
+		return nil, err
+	}
+	var p *security.Principal
+	answered := make(chan error, 1)
+	m.Lane.run(ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) error {
+		who, err := m.ask(ctx, own)
+		p = who
+		return err
+	}, func(err error, _ time.Duration) { answered <- err })
+	if err := <-answered; err != nil {
+		return nil, err // p may still be written
+	}
+	return p, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"sallyport/security"
 )
@@ -82,4 +83,60 @@ func converse(t testing.TB, s *Service, cr *Credentials, data string) (*security
 	}
 	t.Fatal("the exchange does not end")
 	return nil, nil
+}
+
+// What an all_of asks beside an exchange computes its hashes where all are computed, and
+// no more of them at a time.
+func TestHashesBesideAnExchangeAreBoundedAsAllAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hashes, err := NewPool(PoolOptions{Workers: 1, Memory: leastMemory, Queue: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer hashes.Close()
+		file := &remote{name: "file", answer: make(chan answer), asks: make(chan struct{}, 10)}
+		exchanges := newLane(t, LaneOptions{Name: "talk", Workers: 3, Queue: 16})
+		defer exchanges.Close()
+		both := all(0, &silent{fake: fake{name: "talk", p: somebody("alice")}}, file)
+		both.All[0].Lane, both.All[1].Lane = exchanges, newLane(t, LaneOptions{Name: "file", Pool: hashes})
+		s := serving(t, ChainOptions{}, both)
+		defer s.opts.Pool.Close()
+		out := make(chan answer, 3)
+		for range 3 {
+			c := login("alice", "x")
+			c.AuthMethod = "TALK"
+			go func() {
+				p, err := converse(t, s, c, "x")
+				out <- answer{p, err}
+			}()
+		}
+		for range 3 {
+			synctest.Wait()
+			if n := len(file.asks); n != 1 {
+				t.Errorf("%d hashes are computed at once", n)
+			}
+			file.answer <- answer{p: somebody("alice")}
+			if a := <-out; a.err != nil || a.p.Name != "alice" {
+				t.Errorf("%v, %v", a.p, a.err)
+			}
+			<-file.asks
+		}
+		file.answer = nil
+		file.fixed = answer{err: &Refused{Method: "file", Reason: "wrong password"}}
+		c := login("alice", "y")
+		c.AuthMethod = "TALK"
+		var refused *Refused
+		if p, err := converse(t, s, c, "x"); !errors.As(err, &refused) {
+			t.Errorf("with a wrong password: %v, %v", p, err)
+		}
+	})
+}
+
+// silent is a talker that several talk to at once.
+type silent struct{ fake }
+
+func (*silent) Serves(method string) bool { return method == "TALK" }
+
+func (m *silent) Start(*Credentials) (Exchange, error) {
+	return &talk{m: &talker{fake: m.fake, rounds: 1}}, nil
 }
