@@ -52,6 +52,14 @@ func (db *Database) draft() *draft {
 	}
 }
 
+// forget takes all changes out of the draft.
+func (d *draft) forget() {
+	clear(d.users)
+	clear(d.groups)
+	clear(d.roles)
+	d.version = d.db.version
+}
+
 // next is a version that nothing ever had.
 func (d *draft) next() uint64 {
 	d.version++

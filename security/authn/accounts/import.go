@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -46,42 +45,87 @@ func (r *Report) Count(what string) (n int) {
 const maxTransaction = 10_000
 
 // Import adds what a document holds, and with Replace changes what is there. All of it
-// is checked before anything is changed. Up to 10,000 records are kept at once, all or
-// none; of a larger document the roles and groups with the first, and an error or the
-// end of ctx between them leaves those that Report.Kept counts. Plain passwords are
-// hashed first, for as long as that takes.
+// is checked before anything is changed. A document of up to 10,000 records is kept at
+// once, all or none; a larger one in parts of as many, the roles and groups with the
+// first. Between two of them others may change accounts, and an error or the end of ctx
+// leaves what Report.Kept counts. Plain passwords are hashed first, for as long as that
+// takes.
 func (db *Database) Import(ctx context.Context, b *Batch, o ImportOptions) (*Report, error) {
 	users, err := db.prepare(ctx, b, o)
 	if err != nil {
 		return nil, err
 	}
-	report := &Report{}
-	db.changing.Lock()
-	defer db.changing.Unlock()
-	if db.upgrade.closed() {
-		return nil, ErrClosed
-	}
-	d := db.draft()
-	if err := d.merge(b, users, o, report); err != nil {
-		return nil, err
-	}
-	if err := d.room(); err != nil {
-		return nil, err
-	}
-	if o.DryRun {
-		_, err := d.records() // their sizes
+	size := len(b.roles) + len(b.groups) + len(users)
+	report, err := db.importAll(b, users, o, size <= maxTransaction)
+	if err != nil || o.DryRun || size <= maxTransaction {
 		return report, err
 	}
-	for part := range d.parts(maxTransaction) {
-		if err := ctx.Err(); err != nil {
+	report = &Report{}
+	for part, list := range parts(b, users) {
+		err := ctx.Err()
+		if err == nil {
+			err = db.importPart(part, list, o, report)
+		}
+		if err != nil {
 			return report, fmt.Errorf("accounts: import ended after %d records: %w", report.Kept, err)
 		}
-		if err := part.commit(); err != nil {
-			return report, fmt.Errorf("accounts: import ended after %d records: %w", report.Kept, err)
-		}
-		report.Kept += len(part.users) + len(part.groups) + len(part.roles)
 	}
 	return report, nil
+}
+
+// importAll checks a whole batch, tells what it does, and with keep does so.
+func (db *Database) importAll(b *Batch, users []prepared, o ImportOptions, keep bool) (*Report, error) {
+	report := &Report{}
+	err := db.change(func(d *draft) error {
+		if err := d.merge(b, users, o, report); err != nil {
+			return err
+		}
+		if err := d.room(); err != nil {
+			return err
+		}
+		if !keep || o.DryRun {
+			_, err := d.records() // their sizes
+			d.forget()
+			return err
+		}
+		report.Kept = len(d.users) + len(d.groups) + len(d.roles)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return report, nil
+}
+
+// importPart imports a part of a batch. Between two of them others may change accounts:
+// who is to be locked out must not wait for the end of a long import.
+func (db *Database) importPart(part *Batch, users []prepared, o ImportOptions, report *Report) error {
+	kept := 0
+	err := db.change(func(d *draft) error {
+		err := d.merge(part, users, o, report)
+		kept = len(d.users) + len(d.groups) + len(d.roles)
+		return err
+	})
+	if err == nil {
+		report.Kept += kept
+	}
+	return err
+}
+
+// parts is a batch in parts of at most maxTransaction records, the roles and groups in
+// the first.
+func parts(b *Batch, users []prepared) func(yield func(*Batch, []prepared) bool) {
+	return func(yield func(*Batch, []prepared) bool) {
+		part := &Batch{roles: b.roles, groups: b.groups}
+		room := max(maxTransaction-len(b.roles)-len(b.groups), 0)
+		for {
+			n := min(room, len(users))
+			if !yield(part, users[:n]) || n == len(users) {
+				return
+			}
+			part, users, room = &Batch{}, users[n:], maxTransaction
+		}
+	}
 }
 
 // prepared is a user with its password hashed.
@@ -244,27 +288,4 @@ func (p *prepared) over(old *User) User {
 		}
 	}
 	return u
-}
-
-// parts is the draft in parts of at most n records, the roles and groups in the first.
-func (d *draft) parts(n int) func(yield func(*draft) bool) {
-	return func(yield func(*draft) bool) {
-		part := d.db.draft()
-		part.version, part.groups, part.roles = d.version, d.groups, d.roles
-		size := len(d.groups) + len(d.roles)
-		for _, name := range slices.Sorted(maps.Keys(d.users)) {
-			if size >= n {
-				if !yield(part) {
-					return
-				}
-				part, size = d.db.draft(), 0
-				part.version = d.version
-			}
-			part.users[name] = d.users[name]
-			size++
-		}
-		if size > 0 {
-			yield(part)
-		}
-	}
 }

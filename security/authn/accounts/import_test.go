@@ -467,6 +467,49 @@ func TestLargeImportsAreKeptInParts(t *testing.T) {
 	}
 }
 
+// between calls back whenever an import asks whether it is to go on.
+type between struct {
+	context.Context
+	back func()
+}
+
+func (b between) Err() error {
+	b.back()
+	return b.Context.Err()
+}
+
+// Who locks somebody out does not wait for the end of a long import, and is not undone by it.
+func TestALongImportLetsOthersChangeAccounts(t *testing.T) {
+	b := &Batch{}
+	for i := range 2*maxTransaction + 10 {
+		b.users = append(b.users, entry{user: User{Name: fmt.Sprintf("u%06d", i), Comment: "imported"}, sets: setComment})
+	}
+	last := b.users[len(b.users)-1].user.Name
+	f := open(t)
+	f.add(t, User{Name: last})
+	locked := false
+	ctx := between{t.Context(), func() {
+		if !f.changing.TryLock() {
+			t.Error("an import that could be ended keeps all others out")
+			return
+		}
+		f.changing.Unlock()
+		if !locked && f.Counts().Users > 1 { // the first part is kept
+			locked = true
+			if _, err := f.Disable(last, How{}); err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	r, err := f.Import(ctx, b, ImportOptions{Replace: true})
+	if err != nil || !locked || r.Count("added") != 2*maxTransaction+9 || r.Count("changed") != 1 || r.Kept != len(b.users) {
+		t.Errorf("%d added, %d changed, %d kept, %v", r.Count("added"), r.Count("changed"), r.Kept, err)
+	}
+	if u, _ := f.User(last); !u.Disabled || u.Comment != "imported" {
+		t.Errorf("disabled %t, comment %q", u.Disabled, u.Comment)
+	}
+}
+
 func TestMosquittoBothWays(t *testing.T) {
 	f := everything(t)
 	f.add(t, User{Name: "old", Password: oldHash}, User{Name: "new", Password: mustHash(t, "x")}, User{Name: "away", Password: oldHash, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}},
