@@ -9,6 +9,8 @@
 //	          there for the first time, and costs a hash. Warm: the network is cut, and
 //	          all come back, remembered, again and again
 //	secret    a password file with generated device secrets, which cost no hash
+//	scram     SCRAM-SHA-256 with a file of verifiers; the clients keep their keys
+//	token     a JSON Web Token for each client, signed with Ed25519 before the run
 //
 // It builds Sallyport, starts it anew for each run, and has "sallyport bench" exchange
 // QoS 1 messages at a given rate between clients of another listener: quietly, and while
@@ -110,7 +112,7 @@ func choose(names []string) ([]row, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(r row) bool { return r.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no %q, only password and secret", name)
+			return nil, fmt.Errorf("there is no %q, only password, secret, scram and token", name)
 		}
 		chosen = append(chosen, all[i])
 	}
