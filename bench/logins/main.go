@@ -1,7 +1,8 @@
 // Logins measures what a fleet that connects at once costs, and what it costs those
 // who are served:
 //
-//	go run ./bench/logins                               every row, some ten minutes
+//	go run ./bench/logins                               every row three times, some 25 minutes
+//	go run ./bench/logins -runs 1                       once, some 8; more than half of it password, cold
 //	go run ./bench/logins password                      this one
 //	go run ./bench/logins -clients 50 -duration 1s      to see that it works
 //

@@ -36,13 +36,13 @@ func collectHashes(workers int) func() {
 	}
 }
 
-// due reports whether there is enough to collect. A collection takes about 1 ms for each
-// MiB that it has to look through, and argon2id 1.5 ms for each that it takes. What the
-// hashes of others take that are under way is left for their ends.
+// due reports whether there is enough to collect: as much as GOGC would let lie about, if
+// only what has to be looked through counted. So collections cost hardly more than that.
+// What the hashes of others take that are under way is left for their ends.
 func (g *garbage) due(h heap) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	enough := max(leastGarbage, 4*h.scannable)
+	enough := max(leastGarbage, gcPercent/100*h.scannable)
 	if h.allocated < g.collected+enough {
 		return false
 	}

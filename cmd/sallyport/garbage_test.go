@@ -27,7 +27,7 @@ func TestHashesAreCollectedWhenTheyEnd(t *testing.T) {
 		{0, mib, false, "and no more than once"},
 		{19 * mib, 100 * mib, false, "the heap is large"},
 		{19 * mib, 100 * mib, false, "a few hashes are little then"},
-		{400 * mib, 100 * mib, true, "and many are not"},
+		{200 * mib, 100 * mib, true, "and many are not"},
 	} {
 		h.allocated, h.scannable = h.allocated+step.allocated, step.scannable
 		if got := g.due(h); got != step.want {

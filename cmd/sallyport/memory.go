@@ -10,12 +10,15 @@ import (
 	"time"
 )
 
+// gcPercent is GOGC: a broker is worth more memory than collections, see
+// docs/performance.md.
+const gcPercent = 200
+
 // tuneMemory sets the collector up for a broker and gives memory back when it is
 // quiet, until ctx ends. GOGC and GOMEMLIMIT of the environment win.
 func tuneMemory(ctx context.Context) {
-	// A broker is worth more memory than collections: see docs/performance.md.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
