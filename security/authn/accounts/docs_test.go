@@ -13,7 +13,7 @@ func TestExamplesOfThePageAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[Format]Counts{JSON: {1, 1, 1}, CSV: {3, 0, 0}, FileRBAC: {1, 0, 1}, FileRealm: {1, 0, 1}}
+	want := map[Format][]Counts{JSON: {{1, 1, 1}}, CSV: {{2, 0, 0}, {3, 0, 0}}, FileRBAC: {{1, 0, 1}}, FileRealm: {{1, 0, 1}}} // in the page's order
 	formats := map[string]Format{"json\n": JSON, "csv\n": CSV, "xml\n<file-rbac": FileRBAC, "xml\n<ese-": FileRealm}
 	blocks := strings.Split(string(page), "\n```")
 	for i := 1; i < len(blocks); i += 2 {
@@ -24,10 +24,12 @@ func TestExamplesOfThePageAreRead(t *testing.T) {
 			_, document, _ := strings.Cut(blocks[i], "\n")
 			f := open(t)
 			f.imports(t, format, document, ImportOptions{AllowUnknown: format == CSV})
-			if got := f.Counts(); got != want[format] {
-				t.Errorf("the example of %s is read as %+v", format, got)
+			if got := f.Counts(); len(want[format]) == 0 || got != want[format][0] {
+				t.Errorf("an example of %s is read as %+v, want the first of %+v", format, got, want[format])
 			}
-			delete(want, format)
+			if want[format] = want[format][min(1, len(want[format])):]; len(want[format]) == 0 {
+				delete(want, format)
+			}
 		}
 	}
 	if len(want) > 0 {
