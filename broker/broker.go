@@ -160,6 +160,9 @@ type Options struct {
 	// message; nil: it stays. It must not block, and whoever changes what it answers
 	// swaps the gate's rules.
 	Publisher func(*security.Principal) *security.Principal
+	// Gone reports whether who a session was kept for may not act any more: who was
+	// taken away while no broker ran leaves no will. Nil: nobody is. It must not block.
+	Gone func(*security.Principal) bool
 }
 
 // Broker is the engine.
@@ -252,6 +255,9 @@ func New(opt Options) *Broker {
 	b.absences = newWheel(b.now(), func(a *absence) *timer[absence] { return &a.timer })
 	b.alarms = newAlarms(b.now())
 	b.restore()
+	if opt.Gone != nil {
+		b.Revoke(opt.Gone, "") // before a will that is due is published
+	}
 	b.work.Add(1)
 	go b.turnWheels()
 	b.work.Add(1)
