@@ -38,6 +38,13 @@ type Exchange interface {
 	Next(ctx context.Context, data []byte) (reply []byte, p *security.Principal, err error)
 }
 
+// Failing is an Exchange whose method tells the client of a failure before the exchange
+// ends (RFC 7628 3.2.2): Failed is why, nil before. It counts from then on, or who
+// hangs up in between would try undelayed and unseen.
+type Failing interface {
+	Failed() error
+}
+
 // Negotiation is an enhanced authentication on its way: of a CONNECT, or of a
 // connection that authenticates again. It belongs to one connection, and is not safe
 // for concurrent use.
@@ -50,6 +57,7 @@ type Negotiation struct {
 	own     *Credentials // as the member sees them
 	x       Exchange
 	delayed bool
+	counted bool // that it failed
 }
 
 // Negotiate begins an exchange for a CONNECT, or a re-authentication, that names a
@@ -127,16 +135,27 @@ func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal,
 		return verdictOf(m.Name(), err)
 	}, func(err error, took time.Duration) {
 		if err != nil {
-			n.service.count(n.creds.Addr.Addr(), err)
-			n.report(err, took)
+			n.failed(err, took)
 			done(nil, nil, err) // what the step wrote may still be written
 			return
 		}
 		if p != nil {
 			n.report(nil, took)
+		} else if f, ok := n.x.(Failing); ok && f.Failed() != nil {
+			n.failed(f.Failed(), took)
 		}
 		done(reply, p, nil)
 	})
+}
+
+// failed counts and records a failure, once.
+func (n *Negotiation) failed(err error, took time.Duration) {
+	if n.counted {
+		return
+	}
+	n.counted = true
+	n.service.count(n.creds.Addr.Addr(), err)
+	n.report(err, took)
 }
 
 func (n *Negotiation) report(err error, took time.Duration) {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net/netip"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sallyport/security"
 )
@@ -57,6 +60,57 @@ func (x *talk) Next(_ context.Context, data []byte) ([]byte, *security.Principal
 		return []byte("challenge"), nil, nil
 	}
 	return []byte("done"), x.m.p, x.m.err
+}
+
+// failing is an exchange that tells its client of the failure and waits for what it says.
+type failing struct{ fake }
+
+func (*failing) Serves(method string) bool { return method == "TALK" }
+
+func (*failing) Start(*Credentials) (Exchange, error) { return &failed{}, nil }
+
+type failed struct{ cause error }
+
+func (x *failed) Next(context.Context, []byte) ([]byte, *security.Principal, error) {
+	if x.cause != nil {
+		return nil, nil, x.cause
+	}
+	x.cause = &Refused{Method: "failing", Reason: "wrong"}
+	return []byte("wrong"), nil, nil
+}
+
+func (x *failed) Failed() error { return x.cause }
+
+// Who is told of a failure and hangs up has failed all the same, and who answers has
+// failed once.
+func TestAFailureCountsWhenItIsTold(t *testing.T) {
+	for _, answers := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := serving(t, ChainOptions{}, Member{Authenticator: &failing{fake{name: "failing"}}})
+			defer s.opts.Pool.Close()
+			cr := Credentials{Listener: "l", AuthMethod: "TALK", Addr: netip.MustParseAddrPort("192.0.2.1:1000")}
+			for range 6 {
+				n, ok := s.Negotiate(&cr)
+				if !ok {
+					t.Fatal("no such method")
+				}
+				said := make(chan error, 2)
+				step := func() error {
+					n.Step(nil, func(_ []byte, _ *security.Principal, err error) { said <- err })
+					return <-said
+				}
+				if err := step(); err != nil {
+					t.Fatal(err)
+				}
+				if answers && step() == nil {
+					t.Fatal("accepted")
+				}
+			}
+			if wait := s.delays.wait(cr.Addr.Addr()); wait != 250*time.Millisecond {
+				t.Errorf("after six failures the next attempt waits %v, not 250ms; answers: %v", wait, answers)
+			}
+		})
+	}
 }
 
 // converse leads an exchange as a client that first says data, and then repeats what
