@@ -134,6 +134,9 @@ func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal,
 		reply, p, err = n.next(ctx, data)
 		return verdictOf(m.Name(), err)
 	}, func(err error, took time.Duration) {
+		if errors.Is(err, ErrClosed) {
+			err = ErrBusy // a reload has put another lane in its place: the client may come again
+		}
 		if err != nil {
 			n.failed(err, took)
 			done(nil, nil, err) // what the step wrote may still be written

@@ -113,6 +113,25 @@ func TestAFailureCountsWhenItIsTold(t *testing.T) {
 	}
 }
 
+// A lane that a reload takes away during an exchange says nothing of the client.
+func TestAnExchangeWhoseLaneIsClosedIsBusy(t *testing.T) {
+	lane, err := NewLane(LaneOptions{Name: "failing", Workers: 1, Queue: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serving(t, ChainOptions{}, Member{Authenticator: &failing{fake{name: "failing"}}, Lane: lane})
+	n, ok := s.Negotiate(&Credentials{Listener: "l", AuthMethod: "TALK"})
+	if !ok {
+		t.Fatal("no such method")
+	}
+	lane.Close()
+	said := make(chan error, 1)
+	n.Step(nil, func(_ []byte, _ *security.Principal, err error) { said <- err })
+	if err := <-said; !errors.Is(err, ErrBusy) {
+		t.Errorf("%v, want ErrBusy", err)
+	}
+}
+
 // converse leads an exchange as a client that first says data, and then repeats what
 // it is asked.
 func converse(t testing.TB, s *Service, cr *Credentials, data string) (*security.Principal, error) {
