@@ -189,13 +189,17 @@ func (s *Server) accountsChanged(c accounts.Change) {
 	}
 	w := s.present()
 	end := named(c.End)
+	concerned := named(c.Users)
+	for name := range end {
+		concerned[name] = true
+	}
 	ended := 0
 	if len(end) > 0 {
 		ended = s.broker.Revoke(func(p *security.Principal) bool { return end[p.Name] && w.heeds(p) }, "the account was changed, and may not connect or has another password")
 	}
-	concerned := named(c.Users)
-	for name := range end {
-		concerned[name] = true
+	if len(concerned) > 0 {
+		// Who may not be connected any more, or whose rights can't be told without the credential.
+		ended += s.broker.Revoke(func(p *security.Principal) bool { return concerned[p.Name] && w.ends(p) }, "the account was changed: the client has to authenticate again")
 	}
 	renewed := 0
 	if len(concerned) > 0 {
@@ -219,6 +223,13 @@ func (s *Server) accountsChanged(c accounts.Change) {
 func (w *world) heeds(p *security.Principal) bool {
 	c := w.chains[p.Listener]
 	return c != nil && !c.Stands(p)
+}
+
+// ends reports whether what p's account makes of it now is not told, or that it may
+// not be connected.
+func (w *world) ends(p *security.Principal) bool {
+	c := w.chains[p.Listener]
+	return c != nil && c.Renewed(p) == nil
 }
 
 func named(names []string) map[string]bool {

@@ -287,6 +287,8 @@ func TestAChangeOfAnAccountTakesEffectAtOnce(t *testing.T) {
 		{"of another password", "POST", "/password", `{"password": "new"}`},
 		{"not valid any more", "PATCH", "", `{"valid_until": "2001-01-01T00:00:00Z"}`},
 		{"not valid yet", "PATCH", "", `{"valid_from": "2098-01-01T00:00:00Z"}`},
+		{"of another network", "PATCH", "", `{"addresses": ["192.0.2.0/24"]}`},
+		{"of another client id", "PATCH", "", `{"client_ids": ["other"]}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b.t = t

@@ -21,6 +21,8 @@ type verifiers interface {
 	Verifier(name string, h scram.Hash) (v *scram.Verifier, known bool, err error)
 	// Generation grows with each change of an account.
 	Generation() uint64
+	// Version is that of an account, 0 if there is none of the name.
+	Version(name string) uint64
 }
 
 // buildSCRAM makes an authenticator of type scram, on its file or on the account database.
@@ -42,7 +44,7 @@ func (s *Server) buildSCRAM(w, old *world, a config.Authenticator) (authn.Authen
 		case db == nil:
 			db = absentVerifiers{}
 		}
-		o.Lookup, o.Generation = db.Verifier, db.Generation
+		o.Lookup, o.Generation, o.Version = db.Verifier, db.Generation, db.Version
 	} else {
 		f, err := s.verifierFile(w, old, a, settings.Iterations)
 		if err != nil {
@@ -94,6 +96,12 @@ func (absentVerifiers) Verifier(string, scram.Hash) (*scram.Verifier, bool, erro
 
 // Generation implements verifiers.
 func (absentVerifiers) Generation() uint64 { return 0 }
+
+// Version implements verifiers.
+func (absentVerifiers) Version(string) uint64 { return 0 }
+
+// Version implements verifiers.
+func (d databaseVerifiers) Version(name string) uint64 { return d.db.Version(name) }
 
 // Generation implements verifiers.
 func (databaseVerifiers) Generation() uint64 { return 0 }

@@ -162,32 +162,33 @@ func (s *Server) nextRecheck(t *tlsTender, r *recheck, l *config.Listener, now t
 	}, "")
 }
 
-// look has those looked at whose time has come, and returns who is not trusted.
-func (r *recheck) look(now time.Time, trusts func(*security.Principal) bool) map[*security.Principal]bool {
+// look has those looked at whose time has come, and returns the chains of who is not
+// trusted: a principal may be another value by now, its chain stays.
+func (r *recheck) look(now time.Time, trusts func(*security.Principal) bool) map[*security.CertChain]bool {
 	share := min(1, float64(now.Sub(r.walked))/float64(recheckWalk))
 	to := int(share * float64(max(len(r.first), len(r.second))))
-	var out map[*security.Principal]bool
+	var out map[*security.CertChain]bool
 	for _, list := range [][]*security.Principal{r.first, r.second} {
 		for _, p := range list[min(r.looked, len(list)):min(to, len(list))] {
 			if trusts(p) {
 				continue
 			}
 			if out == nil {
-				out = make(map[*security.Principal]bool)
+				out = make(map[*security.CertChain]bool)
 			}
-			out[p] = true
+			out[p.Chain] = true
 		}
 	}
 	r.looked = to
 	return out
 }
 
-// endRevoked ends the connections of who, as far as they are there still.
-func (s *Server) endRevoked(who map[*security.Principal]bool) int {
+// endRevoked ends the connections of those with these chains, as far as they are there still.
+func (s *Server) endRevoked(who map[*security.CertChain]bool) int {
 	if len(who) == 0 {
 		return 0
 	}
-	return s.broker.Revoke(func(p *security.Principal) bool { return who[p] }, "the client certificate was revoked or is not trusted any more")
+	return s.broker.Revoke(func(p *security.Principal) bool { return p.Chain != nil && who[p.Chain] }, "the client certificate was revoked or is not trusted any more")
 }
 
 // stapleAlarm is what becomes of alarms about the status of listener's certificates.

@@ -101,7 +101,7 @@ type Listener struct {
 	OnDeniedQoS DeniedQoS `yaml:"on_denied_qos"`
 	// The code with which every failed CONNECT before MQTT 5 is refused: 5 (not authorized) or 4 (bad user name or password). MQTT 5 gets 0x86.
 	V3RefusalCode uint8 `yaml:"v3_refusal_code"`
-	// How long after it last authenticated a connection may stay: 0 is as long as its credential is valid, else from 10s to 8760h (a year). It ends with 0x87, by chance up to a tenth of this and 5 minutes earlier; an MQTT 5 client of enhanced authentication that authenticates again before stays. See docs/authentication-ends.md.
+	// How long after it last authenticated a connection may stay: 0 is as long as its credential is valid, else from 10s to 8760h (a year). It ends with 0x87, by chance up to a tenth of this and 5 minutes earlier; an MQTT 5 client of enhanced authentication that authenticates again before stays. See docs/ending.md.
 	MaxAuthAge time.Duration `yaml:"max_auth_age"`
 	// How long after its CONNECT a connection may stay, whatever it does: 0 is any time, else from 10s to 8760h (a year). It ends with 0xA0 (maximum connect time), by chance as much earlier; the session is kept.
 	MaxConnectionLifetime time.Duration `yaml:"max_connection_lifetime"`
@@ -133,7 +133,7 @@ type Authenticator struct {
 	Accounts *Accounts `yaml:"accounts"`
 	// For anonymous: also accept a client that sends a user name, believe the name and ignore the password. Anyone can then be anyone; it exists because a mosquitto.conf with allow_anonymous and without password_file means it.
 	BelieveUsername bool `yaml:"believe_username"`
-	// For jwt: which tokens are accepted, and what they mean. See docs/authentication-tokens.md.
+	// For jwt: which tokens are accepted, and what they mean. See docs/tokens.md.
 	JWT *JWT `yaml:"jwt"`
 	// For scram: the methods, and what strangers are told.
 	SCRAM *SCRAM `yaml:"scram"`

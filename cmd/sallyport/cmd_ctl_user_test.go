@@ -18,7 +18,7 @@ import (
 	"sallyport/packet"
 )
 
-const tourPage = "../../docs/authentication-ctl.md"
+const tourPage = "../../docs/accounts.md"
 
 // tourBlock is the fenced block of the page with a kind.
 func tourBlock(t *testing.T, page, kind string) string {

@@ -22,7 +22,7 @@ type passwdCmd struct {
 	Delete     bool   `short:"D" help:"Delete the user."`
 	Batch      bool   `short:"b" help:"Take the password from the command line, where other users of this machine can see it."`
 	Hash       string `short:"H" default:"" enum:",argon2id,sha512-pbkdf2,sha512" placeholder:"NAME" help:"How to store it: argon2id (default; sha512-pbkdf2 with FIPS 140-3), sha512-pbkdf2 ($$7$$) or sha512 ($$6$$, old and weak)."`
-	Scram      bool   `help:"Keep a file of SCRAM verifiers, two for each user, instead of passwords: see docs/authentication-scram.md."`
+	Scram      bool   `help:"Keep a file of SCRAM verifiers, two for each user, instead of passwords: see docs/scram.md."`
 	Iterations int    `short:"I" placeholder:"N" help:"Iterations of sha512-pbkdf2, or with --scram of the verifiers (600000)."`
 	Upgrade    bool   `short:"U" help:"Hash every plain text password in the file, in place."`
 	Generate   bool   `help:"Make a device secret of 128 random bits, print it once, and store one salted SHA-256 of it."`

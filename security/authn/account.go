@@ -56,11 +56,15 @@ func (c *Chain) accountAt(n *node, p *security.Principal, cr *Credentials, away 
 	}
 	refuse := func(reason string) *Refused { return &Refused{Method: n.name, Reason: reason} }
 	var a AccountState
-	known := false
+	known, judged := false, p.Account
+	p.Account = 0
 	if c.accounts != nil {
 		a, known = c.accounts.Account(p.Name)
 	}
 	switch {
+	case judged != 0 && judged != a.Version:
+		// The credential was checked by a record that is no more.
+		return refuse("account changed during the check")
 	case !known && n.Account == AccountRequired:
 		return refuse("no account has the name")
 	case !known:

@@ -185,7 +185,6 @@ func (c *Chain) accept(n *node, p *security.Principal, cr *Credentials) (*securi
 	q.Secure = cr.Secure
 	q.Method = n.name
 	q.Internal = false // no client is the broker
-	q.Account = 0
 	if cr.CertVerified {
 		q.Cert = cr.Cert
 		if cr.Chain != nil {

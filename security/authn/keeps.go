@@ -38,6 +38,7 @@ func (c *Chain) Keeps(p *security.Principal) error {
 			return r
 		}
 		q := *p
+		q.Account = 0 // what it was judged by then is no matter
 		if r := c.accountAt(n, &q, &cr, !p.Addr.IsValid()); r != nil {
 			return r
 		}

@@ -177,6 +177,9 @@ func (n *node) merge(got []*security.Principal) (*security.Principal, error) {
 		joined.Roles = union(joined.Roles, p.Roles)
 		joined.Attrs = joinAttrs(joined.Attrs, p.Attrs)
 		joined.Expires = earliest(joined.Expires, p.Expires)
+		if p.Account != 0 {
+			joined.Account = p.Account
+		}
 		if joined.Claims == nil {
 			joined.Claims = p.Claims
 		}

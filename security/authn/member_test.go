@@ -336,6 +336,33 @@ func TestTheAccountHasTheLastWord(t *testing.T) {
 	}
 }
 
+// A password that was right by a record which is another one by now lets nobody in.
+func TestAnAccountThatChangesDuringTheCheck(t *testing.T) {
+	checked := yes("alice", security.Principal{Account: 1})
+	plain := yes("alice", security.Principal{})
+	accounts := states{"alice": {Version: 1}}
+	for name, m := range map[string]Member{"alone": {Authenticator: checked}, "with another": all(0, plain, checked)} {
+		c, err := NewChain(ChainOptions{Members: []Member{m}, Accounts: accounts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := c.Authenticate(t.Context(), login("alice", "x"))
+		if err != nil || p.Account != 1 {
+			t.Fatalf("%s: %+v, %v", name, p, err)
+		}
+		for _, now := range []states{{"alice": {Version: 2}}, {}} {
+			c.accounts = now
+			if p, err := c.Authenticate(t.Context(), login("alice", "x")); err == nil || !strings.Contains(err.Error(), "changed during") {
+				t.Errorf("%s: %+v, %v", name, p, err)
+			}
+		}
+		c.accounts = states{"alice": {Version: 2}}
+		if err := c.Keeps(p); err != nil {
+			t.Errorf("%s: who was let in before is not kept: %v", name, err)
+		}
+	}
+}
+
 func TestAnAccountThatChangesChangesWhoIsThere(t *testing.T) {
 	accounts := states{"alice": {Version: 1, Groups: []string{"old"}}}
 	for _, rule := range []AccountRule{AccountIfKnown, AccountRequired} {

@@ -113,9 +113,6 @@ type said struct {
 	size int // bytes of the packet's body
 }
 
-// refusedWith is the only answer to a login that fails.
-func refusedWith(code packet.Code) said { return said{t: packet.CONNACK, code: code} }
-
 func (p *peer) hears() said {
 	p.t.Helper()
 	h, body := p.next()

@@ -31,7 +31,7 @@ import (
 	"sallyport/security/authn"
 )
 
-const tokensPage = "docs/authentication-tokens.md"
+const tokensPage = "docs/tokens.md"
 
 // blockOf is the page's block of a kind that begins with a text.
 func blockOf(t *testing.T, kind, begin string) string {

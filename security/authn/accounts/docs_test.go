@@ -9,7 +9,7 @@ import (
 
 // The documents of the operator's page are read as it says.
 func TestExamplesOfThePageAreRead(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/authentication-accounts.md")
+	page, err := os.ReadFile("../../../docs/accounts.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,8 @@ func (m *Member) verdict(c *authn.Credentials, u *User, matched, unpaid bool) (*
 // principal is who an account is. What the account is beside its name the chain adds,
 // which asks for it whatever the method was.
 func (m *Member) principal(u *User) *security.Principal {
-	return &security.Principal{Realm: m.opts.Realm, Name: u.Name, Username: u.Name}
+	// The version is what the password was checked by: the chain refuses another one.
+	return &security.Principal{Realm: m.opts.Realm, Name: u.Name, Username: u.Name, Account: u.Version}
 }
 
 func (m *Member) refuse(reason string, unpaid bool) error {

@@ -51,6 +51,9 @@ type Options struct {
 	Source string
 	// Generation grows with each change of what Lookup finds; nil is never.
 	Generation func() uint64
+	// Version grows, for a name, with each change of its account, which the chain holds
+	// the principal against; nil where Lookup finds no accounts.
+	Version func(name string) uint64
 	// Secret makes the salts of those who do not exist: scram.MinSecret bytes or more,
 	// the same as long as the accounts live. Until it gives them all are refused.
 	Secret func() []byte

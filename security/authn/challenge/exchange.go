@@ -53,6 +53,10 @@ func (x *exchange) Next(_ context.Context, data []byte) (reply []byte, p *securi
 	}
 	// What was proved is the verifier of the first message: it must still be there.
 	was := x.verifier
+	version := uint64(0)
+	if x.a.o.Version != nil {
+		version = x.a.o.Version(name) // first: what changes from here on, the chain sees
+	}
 	now, known, err := x.a.o.Lookup(name, x.hash)
 	switch {
 	case err != nil:
@@ -60,7 +64,9 @@ func (x *exchange) Next(_ context.Context, data []byte) (reply []byte, p *securi
 	case !known || now == nil || now.Encode() != was.Encode():
 		return nil, nil, x.a.refuse("account changed during the exchange: " + shortly(name))
 	}
-	return reply, x.a.principal(name), nil
+	p = x.a.principal(name)
+	p.Account = version
+	return reply, p, nil
 }
 
 // refused is why the exchange ended, for the log.

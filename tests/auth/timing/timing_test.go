@@ -78,3 +78,33 @@ func TestCompare(t *testing.T) {
 		t.Error("too few measurements are taken")
 	}
 }
+
+// No refusal is told before the floor, whatever the reason.
+func TestNoRefusalIsEarly(t *testing.T) {
+	const floor = 300 * time.Millisecond
+	t.Chdir("../../..")
+	b, err := start(t.Context(), t.TempDir(), floor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.stop()
+	for i, k := range kinds {
+		// Twice: the second one is answered out of what is remembered.
+		for range 2 {
+			took, err := k.ask(b.address, source(i), k)
+			if err != nil {
+				t.Fatalf("%s: %v", k.name, err)
+			}
+			if all := sum(took); all < floor && !k.accepts {
+				t.Errorf("%s is told after %v", k.name, all)
+			}
+		}
+	}
+}
+
+func sum(list []time.Duration) (all time.Duration) {
+	for _, d := range list {
+		all += d
+	}
+	return all
+}
