@@ -228,7 +228,7 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 		if err != nil {
 			return nil, &Refused{Method: m.Name(), Reason: err.Error()}
 		}
-		q, err := m.ask(ctx, own)
+		q, err := n.askOther(ctx, m, own)
 		switch {
 		case errors.Is(err, ErrNotMine):
 			continue // together refuses
@@ -240,4 +240,26 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 		}
 	}
 	return n.node.together(got, &plain)
+}
+
+// askOther asks m on its own lane, whose bounds hold here as well: what hashes passwords
+// has the memory for so many at a time.
+func (n *Negotiation) askOther(ctx context.Context, m *Member, own *Credentials) (*security.Principal, error) {
+	lane, here := n.service.laneOf(m), n.service.laneOf(&n.node.all[n.sub])
+	if lane.pool == here.pool {
+		return m.ask(ctx, own) // a worker of its is at it
+	}
+	if err := lane.open(); err != nil {
+		return nil, err
+	}
+	var p *security.Principal
+	answered := make(chan error, 1)
+	lane.run(ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) (err error) {
+		p, err = m.ask(ctx, own)
+		return err
+	}, func(err error, _ time.Duration) { answered <- err })
+	if err := <-answered; err != nil {
+		return nil, err // what the member found may still be written
+	}
+	return p, nil
 }

@@ -132,6 +132,31 @@ func TestAnExchangeWhoseLaneIsClosedIsBusy(t *testing.T) {
 	}
 }
 
+// Whoever else has to be asked is asked on a lane of its own, as by a plain CONNECT.
+func TestTheOthersOfAnExchangeAreAskedOnTheirLanes(t *testing.T) {
+	own, err := NewLane(LaneOptions{Name: "second", Workers: 1, Queue: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := &talker{fake: fake{name: "first", p: &security.Principal{Realm: "r", Name: "ann"}}, rounds: 2}
+	second := &fake{name: "second", p: &security.Principal{Realm: "s", Name: "ann"}}
+	s := serving(t, ChainOptions{}, Member{Label: "both", All: []Member{{Authenticator: first}, {Authenticator: second, Lane: own}}})
+	cr := &Credentials{Listener: "l", AuthMethod: "TALK"}
+	if p, err := converse(t, s, cr, "hello"); err != nil || p.Name != "ann" {
+		t.Fatalf("%v, %v", p, err)
+	}
+	if got := own.Stats().Accepted; got != 1 {
+		t.Errorf("%d answers on the second's lane, want 1", got)
+	}
+	own.Close()
+	if _, err := converse(t, s, cr, "hello"); !errors.Is(err, ErrBusy) {
+		t.Errorf("with the lane closed: %v, want ErrBusy", err)
+	}
+	if second.asked != 1 {
+		t.Errorf("asked %d times, want 1", second.asked)
+	}
+}
+
 // converse leads an exchange as a client that first says data, and then repeats what
 // it is asked.
 func converse(t testing.TB, s *Service, cr *Credentials, data string) (*security.Principal, error) {
