@@ -67,7 +67,7 @@ func Check(cfg *config.Config) (*Findings, error) {
 func buildAlone(cfg *config.Config) (*world, error) {
 	s := &Server{cfg: cfg, idle: true, ctx: context.Background(), hosts: authn.NewHosts(authn.HostsOptions{Offline: true})}
 	var err error
-	if s.pool, err = newPool(cfg, nil); err != nil {
+	if s.pool, err = newPool(cfg, Options{}); err != nil {
 		return nil, err
 	}
 	defer s.pool.Close()
@@ -155,8 +155,9 @@ func (f *Findings) open(cfg *config.Config, w *world, l *config.Listener) {
 	}
 }
 
-// newPool makes the workers that hash passwords; working is told when they do.
-func newPool(cfg *config.Config, working func(bool)) (*authn.Pool, error) {
+// newPool makes the workers that hash passwords, and tell opt's functions.
+func newPool(cfg *config.Config, opt Options) (*authn.Pool, error) {
 	h := cfg.Hashing
-	return authn.NewPool(authn.PoolOptions{Workers: h.Workers, Memory: int64(h.Workers) * int64(h.Memory), Queue: h.Queue, Working: working})
+	return authn.NewPool(authn.PoolOptions{Workers: h.Workers, Memory: int64(h.Workers) * int64(h.Memory), Queue: h.Queue,
+		Working: opt.Hashing, Worked: opt.Hashed})
 }

@@ -58,7 +58,6 @@ type Server struct {
 	hasPID     bool // New has written pid_file: it is not another broker's
 
 	version       string
-	hashing       func(working bool) // of Options
 	decisions     security.Decisions
 	control       *control.Server            // nil without control.socket
 	storeOptions  disk.Options               // of storage.type disk
@@ -109,6 +108,9 @@ type Options struct {
 	// Hashing is told true when passwords begin to be hashed, and false when no hash is
 	// left to do, one call at a time; nil: nobody.
 	Hashing func(working bool)
+	// Hashed is called after each hash of a password by the worker that computed it,
+	// before its next one: what argon2id takes is garbage then; nil: nothing.
+	Hashed func()
 }
 
 // ErrRisk says that a listener has a danger that the configuration does not
@@ -121,7 +123,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, hashing: opt.Hashing, turns: listener.NewTurns(0)}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, turns: listener.NewTurns(0)}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	if err := s.openLog(opt); err != nil {
 		return nil, err
@@ -131,7 +133,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 		s.logs.close()
 		return nil, err
 	}
-	if err := s.assemble(); err != nil {
+	if err := s.assemble(opt); err != nil {
 		s.logs.close()
 		return nil, err
 	}
@@ -165,9 +167,9 @@ func (s *Server) judgeRisks(cfg *config.Config) error {
 }
 
 // assemble builds the world and what keeps it.
-func (s *Server) assemble() (err error) {
+func (s *Server) assemble(opt Options) (err error) {
 	cfg := s.cfg
-	if s.pool, err = newPool(cfg, s.hashing); err != nil {
+	if s.pool, err = newPool(cfg, opt); err != nil {
 		return err
 	}
 	if s.right, err = authn.NewCache(cacheOptions(cfg, cfg.Hashing.CacheTTL)); err != nil {

@@ -48,6 +48,10 @@ type broker struct {
 	stop           func()
 }
 
+func (b *bench) configure(r row, fleet, traffic string) string {
+	return fmt.Sprintf(configuration, fleet, traffic, r.authenticator, b.workers, max(10_000, b.clients))
+}
+
 // serve starts a broker for a row, with the files that it has prepared, and waits until
 // it listens. stop ends it, as does the end of ctx.
 func (b *bench) serve(ctx context.Context, r row) (*broker, error) {
@@ -56,8 +60,7 @@ func (b *bench) serve(ctx context.Context, r row) (*broker, error) {
 	if v.fleet, v.traffic, err = freeAddresses(); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf(configuration, v.fleet, v.traffic, r.authenticator, b.workers, max(10_000, b.clients))
-	if err := os.WriteFile(b.path("sallyport.yaml"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(b.path("sallyport.yaml"), []byte(b.configure(r, v.fleet, v.traffic)), 0o600); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(v.log)

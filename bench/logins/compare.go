@@ -27,10 +27,18 @@ func (b *bench) compare(ctx context.Context, r row) error {
 	if r.cold {
 		cold.print(r.name, "cold")
 	}
-	warm.print(r.name, "warm")
+	again := "warm"
+	if !r.cold {
+		again = "any" // nothing is remembered
+	}
+	warm.print(r.name, again)
 	mib := func(name string) float64 { return bytes.median(name) / (1 << 20) }
-	fmt.Printf("%s: %d connections hold %.0f MiB, and with %d hashes of %d MiB that makes %.0f MiB; the broker's memory grew by %.0f MiB at most\n",
-		r.name, b.clients, mib("held"), b.workers, r.hash>>20, mib("bound"), mib("peak"))
+	hashes := ""
+	if r.hash > 0 {
+		hashes = fmt.Sprintf(", and with %d hashes of %d MiB that makes %.0f MiB", b.workers, r.hash>>20, mib("bound"))
+	}
+	fmt.Printf("%s: %d connections hold %.0f MiB%s; the broker's memory grew by %.0f MiB at most\n",
+		r.name, b.clients, mib("held"), hashes, mib("peak"))
 	return nil
 }
 
@@ -43,7 +51,7 @@ func (c course) print(name, fleet string) {
 
 // once is one run, with a broker and a fleet of its own.
 func (b *bench) once(ctx context.Context, r row, cold, warm, bytes course) (err error) {
-	password, err := r.prepare(b)
+	proof, err := r.prepare(b)
 	if err != nil {
 		return err
 	}
@@ -60,7 +68,7 @@ func (b *bench) once(ctx context.Context, r row, cold, warm, bytes course) (err 
 	if err := forget(v.pid); err != nil {
 		return err
 	}
-	f, err := b.startFleet(ctx, v, password)
+	f, err := b.startFleet(ctx, v, proof)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 func TestACutFindsWhoWasDisconnected(t *testing.T) {
 	d := open(t, func(string, int) (packet.Code, bool) { return packet.Success, false })
 	f := fleetOf(d.Addr().String(), 4)
-	f.password = "secret"
+	f.prove = byPassword("secret")
 	if a := f.come(t.Context()); a.Accepted != 4 {
 		t.Fatalf("%+v", a)
 	}

@@ -29,7 +29,7 @@ type fleet struct {
 	clients  int
 	networks int
 	patience time.Duration
-	password string
+	prove    proof
 	conns    []net.Conn // of each client
 	// first and most bound the random wait after an attempt that came to nothing; it
 	// doubles until most.
@@ -55,9 +55,9 @@ type arrival struct {
 // obey does what the lines of in say, and answers each with a line of JSON, until in
 // ends.
 //
-//	password TEXT   the password of every client
-//	come            those who are not connected connect
-//	cut             the connections are no more, without a DISCONNECT
+//	prove LINE   who they are; LINE is one for [parseProof]
+//	come         those who are not connected connect
+//	cut          the connections are no more, without a DISCONNECT
 func (f *fleet) obey(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer f.cut()
 	lines := bufio.NewScanner(in)
@@ -68,8 +68,11 @@ func (f *fleet) obey(ctx context.Context, in io.Reader, out io.Writer) error {
 		var a arrival
 		command, rest, _ := strings.Cut(lines.Text(), " ")
 		switch command {
-		case "password":
-			f.password = rest
+		case "prove":
+			var err error
+			if f.prove, err = parseProof(f.clients, rest); err != nil {
+				return err
+			}
 		case "come":
 			a = f.come(ctx)
 		case "cut":
@@ -138,7 +141,7 @@ func (f *fleet) connect(ctx context.Context, i int) (c net.Conn, busy, late int,
 				_ = c.Close() // it is given up
 			}
 			return nil, busy, late, nil
-		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.EADDRNOTAVAIL):
+		case errors.Is(err, errProof) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.EADDRNOTAVAIL):
 			return nil, busy, late, err
 		case err != nil:
 			late++
@@ -178,34 +181,84 @@ func (f *fleet) attempt(ctx context.Context, i int) (net.Conn, packet.Code, erro
 	return c, code, nil
 }
 
-// greet sends the CONNECT and reads the CONNACK.
+// greet sends the CONNECT, answers what the broker asks, and reads the CONNACK.
 func (f *fleet) greet(c net.Conn, i int) (packet.Code, error) {
-	hello := packet.Connect{Version: packet.V5, CleanStart: true, ClientID: userOf(i),
-		HasUsername: true, Username: userOf(i), HasPassword: true, Password: []byte(f.password)}
+	hello := packet.Connect{Version: packet.V5, CleanStart: true, ClientID: userOf(i)}
+	next, err := f.prove(i, &hello)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errProof, err)
+	}
 	if _, err := c.Write(packet.AppendConnect(nil, &hello)); err != nil {
 		return 0, err
 	}
-	buffer := make([]byte, 0, 512) // of a CONNACK from our own broker
-	for {
-		n, err := c.Read(buffer[len(buffer):cap(buffer)])
-		if n == 0 && err != nil {
-			return 0, err
-		}
-		buffer = buffer[:len(buffer)+n]
-		h, from, err := packet.ReadHeader(buffer)
+	for buffer := make([]byte, 512); ; {
+		h, body, err := receive(c, buffer)
 		switch {
 		case err != nil:
 			return 0, err
-		case from > 0 && (h.Type != packet.CONNACK || from+h.Length > cap(buffer)):
-			return 0, fmt.Errorf("%s of %d bytes in place of a CONNACK", h.Type, h.Length)
-		case from > 0 && len(buffer) >= from+h.Length:
-			ack, err := packet.DecodeConnack(packet.V5, h.Flags, buffer[from:from+h.Length], packet.Limits{})
-			if err != nil {
-				return 0, err
-			}
-			return ack.Code, nil
+		case h.Type == packet.CONNACK:
+			return welcome(h, body, next)
+		case h.Type != packet.AUTH || next == nil:
+			return 0, fmt.Errorf("%s in place of a CONNACK", h.Type)
+		}
+		answer, err := reply(h, body, hello.Props.AuthMethod, next)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := c.Write(answer); err != nil {
+			return 0, err
 		}
 	}
+}
+
+// receive reads one packet of our own broker, which sends no other after it, into buffer.
+func receive(c net.Conn, buffer []byte) (packet.Header, []byte, error) {
+	for have := 0; ; {
+		n, err := c.Read(buffer[have:])
+		if n == 0 && err != nil {
+			return packet.Header{}, nil, err
+		}
+		have += n
+		h, from, err := packet.ReadHeader(buffer[:have])
+		switch {
+		case err != nil:
+			return h, nil, err
+		case from > 0 && from+h.Length > len(buffer):
+			return h, nil, fmt.Errorf("%s of %d bytes in place of a CONNACK", h.Type, h.Length)
+		case from > 0 && have >= from+h.Length:
+			return h, buffer[from : from+h.Length], nil
+		}
+	}
+}
+
+// welcome reads a CONNACK, whose success ends the exchange if there is one.
+func welcome(h packet.Header, body []byte, next exchange) (packet.Code, error) {
+	ack, err := packet.DecodeConnack(packet.V5, h.Flags, body, packet.Limits{})
+	switch {
+	case err != nil:
+		return 0, err
+	case ack.Code != packet.Success || next == nil:
+		return ack.Code, nil
+	}
+	if _, done, err := next(ack.Props.AuthData); err != nil || !done {
+		return 0, fmt.Errorf("%w: done is %t, %v", errProof, done, err)
+	}
+	return ack.Code, nil
+}
+
+// reply answers an AUTH.
+func reply(h packet.Header, body []byte, method string, next exchange) ([]byte, error) {
+	asked, err := packet.DecodeAuth(packet.V5, h.Flags, body, packet.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	data, done, err := next(asked.Props.AuthData)
+	if err != nil || done {
+		return nil, fmt.Errorf("%w: done is %t, %v", errProof, done, err)
+	}
+	answer := packet.Auth{Code: packet.ContinueAuthentication}
+	withMethod(&answer.Props, method, data)
+	return packet.AppendAuth(nil, &answer), nil
 }
 
 // cut ends all connections as a network does that fails, and returns how many the

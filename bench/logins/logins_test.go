@@ -17,7 +17,6 @@ import (
 
 	load "sallyport/bench"
 	"sallyport/packet"
-	"sallyport/security/authn"
 )
 
 // door answers CONNECTs: client i's nth one with what answer says.
@@ -107,7 +106,7 @@ func TestAFleetComesIn(t *testing.T) {
 		return packet.Success, false
 	})
 	f := fleetOf(d.Addr().String(), 6)
-	in := strings.NewReader("password secret\ncome\ncut\ncome\n")
+	in := strings.NewReader("prove password secret\ncome\ncut\ncome\n")
 	var out bytes.Buffer
 	if err := f.obey(t.Context(), in, &out); err != nil {
 		t.Fatal(err)
@@ -145,7 +144,7 @@ func TestAWrongAnswerIsAnError(t *testing.T) {
 		return packet.ServerBusy, false // they would come for ever
 	})
 	f := fleetOf(d.Addr().String(), 5)
-	f.password = "secret"
+	f.prove = byPassword("secret")
 	if a := f.come(t.Context()); !strings.Contains(a.Error, "device-3 is answered 0x86") {
 		t.Errorf("%+v", a)
 	}
@@ -160,7 +159,7 @@ func TestAFleetEndsWhenItIsTold(t *testing.T) {
 		return packet.ServerBusy, false
 	})
 	f := fleetOf(d.Addr().String(), 2)
-	f.password = "secret"
+	f.prove = byPassword("secret")
 	if a := f.come(ctx); a.Error == "" || a.Accepted != 0 {
 		t.Errorf("%+v", a)
 	}
@@ -170,30 +169,6 @@ func TestUnknownCommandsEndAFleet(t *testing.T) {
 	f := fleetOf("127.0.0.1:1", 1)
 	if err := f.obey(t.Context(), strings.NewReader("dance\n"), io.Discard); err == nil {
 		t.Error("a fleet dances")
-	}
-}
-
-// What a row prepares lets its clients in.
-func TestRowsPrepareTheirFiles(t *testing.T) {
-	for _, r := range rows() {
-		b := &bench{dir: t.TempDir(), clients: 3}
-		password, err := r.prepare(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, _, err := authn.OpenPasswords(authn.PasswordsOptions{Name: "fleet", Path: b.path("passwd")})
-		if err != nil {
-			t.Fatalf("%s: %v", r.name, err)
-		}
-		for i := range 3 {
-			cr := authn.Credentials{HasUsername: true, Username: userOf(i), HasPassword: true, Password: []byte(password)}
-			if p, err := file.Authenticate(t.Context(), &cr); err != nil || p.Name != userOf(i) {
-				t.Errorf("%s: %v, %v", r.name, p, err)
-			}
-		}
-		if (file.Cost() > 0) != r.cold || (r.hash > 0) != r.cold {
-			t.Errorf("%s: a check costs %v", r.name, file.Cost())
-		}
 	}
 }
 

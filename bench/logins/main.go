@@ -1,7 +1,8 @@
 // Logins measures what a fleet that connects at once costs, and what it costs those
 // who are served:
 //
-//	go run ./bench/logins                               every row, some ten minutes
+//	go run ./bench/logins                               every row three times, some 25 minutes
+//	go run ./bench/logins -runs 1                       once, some 8; more than half of it password, cold
 //	go run ./bench/logins password                      this one
 //	go run ./bench/logins -clients 50 -duration 1s      to see that it works
 //
@@ -9,6 +10,8 @@
 //	          there for the first time, and costs a hash. Warm: the network is cut, and
 //	          all come back, remembered, again and again
 //	secret    a password file with generated device secrets, which cost no hash
+//	scram     SCRAM-SHA-256 with a file of verifiers; the clients keep their keys
+//	token     a JSON Web Token for each client, signed with Ed25519 before the run
 //
 // It builds Sallyport, starts it anew for each run, and has "sallyport bench" exchange
 // QoS 1 messages at a given rate between clients of another listener: quietly, and while
@@ -110,7 +113,7 @@ func choose(names []string) ([]row, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(r row) bool { return r.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no %q, only password and secret", name)
+			return nil, fmt.Errorf("there is no %q, only password, secret, scram and token", name)
 		}
 		chosen = append(chosen, all[i])
 	}

@@ -28,7 +28,7 @@ type remote struct {
 }
 
 // startFleet starts the fleet, which ends with ctx or its own end.
-func (b *bench) startFleet(ctx context.Context, v *broker, password string) (*remote, error) {
+func (b *bench) startFleet(ctx context.Context, v *broker, proof string) (*remote, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (b *bench) startFleet(ctx context.Context, v *broker, password string) (*re
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	if _, err := f.order("password " + password); err != nil {
+	if _, err := f.order("prove " + proof); err != nil {
 		return nil, errors.Join(err, f.end())
 	}
 	return f, nil

@@ -101,7 +101,8 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 		default: // one is waiting already
 		}
 	})
-	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, Read: read, Hashing: spareProcessors(cfg.Hashing.Workers)})
+	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, Read: read,
+		Hashing: spareProcessors(cfg.Hashing.Workers), Hashed: collectHashes(cfg.Hashing.Workers)})
 	if err != nil {
 		f := &failure{what: "start", why: err}
 		switch {

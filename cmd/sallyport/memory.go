@@ -10,12 +10,15 @@ import (
 	"time"
 )
 
+// gcPercent is GOGC: a broker is worth more memory than collections, see
+// docs/performance.md.
+const gcPercent = 200
+
 // tuneMemory sets the collector up for a broker and gives memory back when it is
 // quiet, until ctx ends. GOGC and GOMEMLIMIT of the environment win.
 func tuneMemory(ctx context.Context) {
-	// A broker is worth more memory than collections: see docs/performance.md.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
@@ -60,12 +63,14 @@ type heap struct {
 	allocated uint64 // since the start
 	live      uint64 // at the last collection
 	idle      uint64 // held from the system, without an object in use
+	scannable uint64 // what the last collection had to look through
 }
 
 func readHeap() heap {
-	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/scan/heap:bytes"}}
 	metrics.Read(s)
-	return heap{s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64()}
+	return heap{s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64(), s[3].Value.Uint64()}
 }
 
 // quiet finds the moment to collect and give memory back: when there is

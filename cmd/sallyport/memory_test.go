@@ -11,7 +11,6 @@ func TestMemoryLimitIsATenthBelowTheGroups(t *testing.T) {
 }
 
 func TestMemoryIsGivenBackOnceWhenItIsQuiet(t *testing.T) {
-	const mib = 1 << 20
 	var q quiet
 	for i, step := range []struct {
 		heap heap

@@ -14,6 +14,8 @@ type PoolOptions struct {
 	// Working is told true when a worker begins while no other works, and false when the
 	// last one has found nothing more to do; one call at a time. It may not wait for the pool.
 	Working func(bool)
+	// Worked is called by a worker after each job, before it takes the next; nil: nothing.
+	Worked func()
 }
 
 // Pool runs jobs on a fixed number of workers. What waits is queued by network
@@ -25,6 +27,7 @@ type Pool struct {
 	memoryPerWorker int64
 	limit           int
 	told            func(working bool) // or nil
+	worked          func()             // or nil
 	running         sync.WaitGroup
 
 	mu     sync.Mutex // guards the fields below
@@ -66,6 +69,7 @@ func NewPool(o PoolOptions) (*Pool, error) {
 		memoryPerWorker: o.Memory / int64(o.Workers),
 		limit:           o.Queue,
 		told:            o.Working,
+		worked:          o.Worked,
 		flows:           map[netip.Prefix]*flow{},
 	}
 	if p.memoryPerWorker < leastMemory {
@@ -204,6 +208,9 @@ func (p *Pool) count(n int) {
 func (p *Pool) worker() {
 	for job := p.next(false); job != nil; job = p.next(true) {
 		job.Run()
+		if p.worked != nil {
+			p.worked()
+		}
 	}
 }
 

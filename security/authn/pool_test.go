@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -205,5 +206,26 @@ func TestSourcePrefix(t *testing.T) {
 	}
 	if SourcePrefix(netip.Addr{}).IsValid() {
 		t.Error("no address has a prefix")
+	}
+}
+
+// Nothing new is begun until what comes after a job is done.
+func TestAWorkerTellsAfterEachJob(t *testing.T) {
+	var steps []string // of the one worker; read after Close
+	p, err := NewPool(PoolOptions{Workers: 1, Memory: 64 << 20, Queue: 10, Worked: func() { steps = append(steps, "told") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Add(2)
+	for range 2 {
+		if err := p.Submit(netip.Prefix{}, &Job{Run: func() { steps = append(steps, "ran"); done.Done() }, Drop: func(err error) { t.Error(err); done.Done() }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done.Wait()
+	p.Close()
+	if want := []string{"ran", "told", "ran", "told"}; !slices.Equal(steps, want) {
+		t.Errorf("%q, want %q", steps, want)
 	}
 }
