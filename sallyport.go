@@ -225,6 +225,7 @@ func (s *Server) openEngine() error {
 	}
 	eo := engineOptions(s.cfg, s.gate, st, s.log, s.engineListeners(s.cfg), s.version)
 	eo.Decisions = &s.decisions
+	eo.Gone = func(p *security.Principal) bool { return !s.world.keeps(p) }
 	if s.accounts != nil {
 		eo.Publisher = s.asNow
 	}

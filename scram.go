@@ -28,7 +28,7 @@ type verifiers interface {
 // buildSCRAM makes an authenticator of type scram, on its file or on the account database.
 func (s *Server) buildSCRAM(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
 	settings := a.SCRAMSettings()
-	o := challenge.Options{Name: a.Name, Realm: a.Realm, Iterations: settings.Iterations, Secret: s.strangers.get}
+	o := challenge.Options{Name: a.Name, Realm: a.Realm, Source: a.File, Iterations: settings.Iterations, Secret: s.strangers.get}
 	for _, name := range settings.Methods {
 		m, ok := scram.ParseMethod(string(name))
 		if !ok {

@@ -129,6 +129,7 @@ type Options struct {
 	Store     store.Store
 	Log       *slog.Logger
 	Now       func() time.Time // nil: time.Now
+	Wall      func() time.Time // the clock that credentials end by, which may be set; nil: Now
 	Tick      <-chan time.Time // each value turns the timers to Now; nil: every 100 ms
 	Jitter    func() float64   // chance, from 0 on and below 1, by which connections end earlier than they must; nil: math/rand
 
@@ -160,6 +161,9 @@ type Options struct {
 	// message; nil: it stays. It must not block, and whoever changes what it answers
 	// swaps the gate's rules.
 	Publisher func(*security.Principal) *security.Principal
+	// Gone reports whether who a session was kept for may not act any more: who was
+	// taken away while no broker ran leaves no will. Nil: nobody is. It must not block.
+	Gone func(*security.Principal) bool
 }
 
 // Broker is the engine.
@@ -219,6 +223,9 @@ func New(opt Options) *Broker {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	if opt.Wall == nil {
+		opt.Wall = opt.Now
+	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
@@ -252,6 +259,9 @@ func New(opt Options) *Broker {
 	b.absences = newWheel(b.now(), func(a *absence) *timer[absence] { return &a.timer })
 	b.alarms = newAlarms(b.now())
 	b.restore()
+	if opt.Gone != nil {
+		b.Revoke(opt.Gone, "") // before a will that is due is published
+	}
 	b.work.Add(1)
 	go b.turnWheels()
 	b.work.Add(1)
@@ -262,6 +272,9 @@ func New(opt Options) *Broker {
 // now is the time in nanoseconds since 1970 by the monotonic clock, so that a
 // step of the wall clock expires nothing.
 func (b *Broker) now() int64 { return b.started.UnixNano() + int64(b.opt.Now().Sub(b.started)) }
+
+// ahead is how much the wall clock is ahead of now: it was set, or the machine slept.
+func (b *Broker) ahead() int64 { return b.opt.Wall().UnixNano() - b.now() }
 
 // Metrics is what the broker counts.
 func (b *Broker) Metrics() *metrics.Broker { return &b.metrics }

@@ -57,7 +57,8 @@ func (c *Conn) deadline() (at, end int64, why bound) {
 		}
 	}
 	if p.Expires != 0 {
-		until(proved, int64(p.Expires)*1e9, credential)
+		// It ends by the wall clock, which said that it was good.
+		until(proved, int64(p.Expires)*1e9-c.b.ahead(), credential)
 	}
 	l := c.presently()
 	if d := int64(l.MaxAuthAge); d > 0 {
@@ -99,6 +100,22 @@ func (c *Conn) hasten() {
 	}
 }
 
+// minStep is how far the wall clock has to be set for timers to follow it.
+const minStep = time.Second
+
+// followClock makes the timers of credentials follow the wall clock, which was ahead by
+// was when that was last looked at; it returns what it has followed.
+func (b *Broker) followClock(was int64) int64 {
+	is := b.ahead()
+	if max(is-was, was-is) < int64(minStep) {
+		return was
+	}
+	for _, c := range b.conns.all() {
+		c.hasten() // who has time left now finds out by its timer
+	}
+	return is
+}
+
 // lapse ends a connection whose time is over. Its will is published: who the client
 // was is not in doubt.
 func (c *Conn) lapse(expires int64, why bound) {
@@ -117,7 +134,7 @@ func (c *Conn) lapse(expires int64, why bound) {
 		} else {
 			c.b.metrics.ConnectionsExpired.Add(1)
 		}
-		c.b.audit.Record(event, c.who(slog.String("bound", why.String()), slog.Time("expired", time.Unix(0, expires).UTC()))...)
+		c.b.audit.Record(event, c.who(slog.String("bound", why.String()), slog.Time("expired", time.Unix(0, expires+c.b.ahead()).UTC()))...)
 	}
 	c.end(end)
 }

@@ -66,6 +66,38 @@ func TestTheEarliestBoundEndsAConnection(t *testing.T) {
 	}
 }
 
+// A credential ends by the wall clock, also where that is set, or the machine sleeps,
+// while the connection stands; what counts from the CONNECT does not.
+func TestACredentialEndsByTheWallClock(t *testing.T) {
+	var set atomic.Int64
+	wall := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+	overPipes(t, func(s *setup) {
+		set.Store(0)
+		s.opt.Wall = wall
+		s.lis.MaxAuthAge = 20 * time.Hour
+		s.door.until(time.Now().Add(2 * time.Hour))
+	}, func(x *bed) {
+		p := x.connect(packet.V5, "c", keepAlive(0))
+		set.Store(int64(-2 * time.Hour))
+		x.pass(3 * time.Hour)
+		p.ping()
+		set.Store(0) // an hour too late already
+		x.pass(300 * time.Millisecond)
+		p.leaves(packet.NotAuthorized)
+		x.door.until(wall().Add(2 * time.Hour))
+		p = x.connect(packet.V5, "c", keepAlive(0))
+		x.pass(time.Minute)
+		set.Store(int64(2 * time.Hour))
+		x.pass(300 * time.Millisecond)
+		p.leaves(packet.NotAuthorized)
+		x.door.until(wall().Add(100 * time.Hour))
+		p = x.connect(packet.V5, "c", keepAlive(0))
+		set.Store(int64(40 * time.Hour))
+		x.pass(time.Minute)
+		p.ping()
+	})
+}
+
 func TestABoundPublishesTheWill(t *testing.T) {
 	overPipes(t, nil, func(x *bed) {
 		w := x.connect(packet.V5, "watch", keepAlive(0))

@@ -22,7 +22,10 @@ func originOf(p *security.Principal) *session.Origin {
 		o.Cert = p.Cert.Raw
 	}
 	if t := p.Token; t != nil {
-		o.Token = &session.OriginToken{ID: t.ID, Issuer: t.Issuer, Key: t.Key[:]}
+		o.Token = &session.OriginToken{ID: t.ID, Issuer: t.Issuer, Secret: t.Secret, KeyID: t.KeyID}
+		if !t.Secret {
+			o.Token.Key = t.Key[:]
+		}
 	}
 	return o
 }
@@ -48,7 +51,7 @@ func principalOf(o *session.Origin) *security.Principal {
 		p.Cert = cert
 	}
 	if t := o.Token; t != nil {
-		p.Token = &security.Token{ID: t.ID, Issuer: t.Issuer}
+		p.Token = &security.Token{ID: t.ID, Issuer: t.Issuer, Secret: t.Secret, KeyID: t.KeyID}
 		copy(p.Token.Key[:], t.Key)
 	}
 	return p

@@ -247,6 +247,15 @@ func TestAnOriginIsAPrincipalAsPlainData(t *testing.T) {
 	if got := principalOf(originOf(p)); !reflect.DeepEqual(got, p) {
 		t.Errorf("%+v, want %+v", got, p)
 	}
+	// Who has the thumbprint of a secret can try guesses at it.
+	hidden := *p
+	hidden.Token = &security.Token{ID: "j", Issuer: "i", Key: p.Token.Key, Secret: true, KeyID: "k"}
+	if o := originOf(&hidden); len(o.Token.Key) != 0 {
+		t.Errorf("the thumbprint of a secret is kept: %x", o.Token.Key)
+	}
+	if got, want := *principalOf(originOf(&hidden)).Token, (security.Token{ID: "j", Issuer: "i", Secret: true, KeyID: "k"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 	bad := originOf(p)
 	bad.Cert = []byte("no certificate")
 	if principalOf(bad) != nil || principalOf(nil) != nil {

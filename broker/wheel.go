@@ -152,10 +152,12 @@ func (b *Broker) turnWheels() {
 		defer t.Stop()
 		turns = t.C
 	}
+	ahead := b.ahead()
 	for {
 		select {
 		case <-turns:
 			now := b.now()
+			ahead = b.followClock(ahead)
 			for _, c := range b.lives.due(now) {
 				b.guarded(c.checkLife)
 			}

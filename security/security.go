@@ -42,6 +42,11 @@ type Token struct {
 	ID     string   // RFC 7519, 4.1.7 (jti); empty without one
 	Issuer string   // RFC 7519, 4.1.1 (iss)
 	Key    [32]byte // thumbprint of the key that verified it, RFC 7638
+	// Secret says that the key is a secret one, which anybody who has the thumbprint can
+	// try guesses at. So that is not kept: of a stored principal Key is zero, and all
+	// that is known of the key is its kid.
+	Secret bool
+	KeyID  string // kid of the key as configured, of a secret one; may be empty
 	// Granted is what it allows and denies by itself; nil: nothing. It is asked by a
 	// policy that says so, and not kept while the client is away.
 	Granted Policy

@@ -40,7 +40,9 @@ type Origin struct {
 // OriginToken is what is kept of a token, which it is known by again.
 type OriginToken struct {
 	ID, Issuer string
-	Key        []byte // thumbprint of the key that verified it
+	Key        []byte `json:",omitempty"` // thumbprint of the key that verified it; nil of a secret
+	Secret     bool   `json:",omitempty"` // the key is a secret one: guesses at it could be held against a thumbprint
+	KeyID      string `json:",omitempty"` // of a secret key, its kid
 }
 
 // maxInFlight is how many packet identifiers there are (MQTT 5.0, 2.2.1).

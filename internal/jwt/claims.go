@@ -28,6 +28,7 @@ type Token struct {
 
 	KeyID      string     // of the key that vouches, as configured; may be empty
 	Thumbprint Thumbprint // of the key that vouches: if it leaves the [KeySet], the token's word ends
+	Secret     bool       // that key is a secret one: see [Thumbprint]
 	Algorithm  Algorithm
 }
 

@@ -126,7 +126,7 @@ func (v *Verifier) Verify(token []byte, peer *x509.Certificate) (*Token, error) 
 	if err != nil {
 		return nil, err
 	}
-	t.KeyID, t.Thumbprint, t.Algorithm = key.id, key.thumbprint, h.alg
+	t.KeyID, t.Thumbprint, t.Secret, t.Algorithm = key.id, key.thumbprint, key.Secret(), h.alg
 	if err := v.judge(t); err != nil {
 		return nil, err
 	}

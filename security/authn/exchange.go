@@ -38,6 +38,13 @@ type Exchange interface {
 	Next(ctx context.Context, data []byte) (reply []byte, p *security.Principal, err error)
 }
 
+// Failing is an Exchange whose method tells the client of a failure before the exchange
+// ends (RFC 7628 3.2.2): Failed is why, nil before. It counts from then on, or who
+// hangs up in between would try undelayed and unseen.
+type Failing interface {
+	Failed() error
+}
+
 // Negotiation is an enhanced authentication on its way: of a CONNECT, or of a
 // connection that authenticates again. It belongs to one connection, and is not safe
 // for concurrent use.
@@ -50,6 +57,7 @@ type Negotiation struct {
 	own     *Credentials // as the member sees them
 	x       Exchange
 	delayed bool
+	counted bool // that it failed
 }
 
 // Negotiate begins an exchange for a CONNECT, or a re-authentication, that names a
@@ -126,17 +134,31 @@ func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal,
 		reply, p, err = n.next(ctx, data)
 		return verdictOf(m.Name(), err)
 	}, func(err error, took time.Duration) {
+		if errors.Is(err, ErrClosed) {
+			err = ErrBusy // a reload has put another lane in its place: the client may come again
+		}
 		if err != nil {
-			n.service.count(n.creds.Addr.Addr(), err)
-			n.report(err, took)
+			n.failed(err, took)
 			done(nil, nil, err) // what the step wrote may still be written
 			return
 		}
 		if p != nil {
 			n.report(nil, took)
+		} else if f, ok := n.x.(Failing); ok && f.Failed() != nil {
+			n.failed(f.Failed(), took)
 		}
 		done(reply, p, nil)
 	})
+}
+
+// failed counts and records a failure, once.
+func (n *Negotiation) failed(err error, took time.Duration) {
+	if n.counted {
+		return
+	}
+	n.counted = true
+	n.service.count(n.creds.Addr.Addr(), err)
+	n.report(err, took)
 }
 
 func (n *Negotiation) report(err error, took time.Duration) {
@@ -206,7 +228,7 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 		if err != nil {
 			return nil, &Refused{Method: m.Name(), Reason: err.Error()}
 		}
-		q, err := n.askPart(ctx, m, own)
+		q, err := n.askOther(ctx, m, own)
 		switch {
 		case errors.Is(err, ErrNotMine):
 			continue // together refuses
@@ -220,29 +242,29 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 	return n.node.together(got, &plain)
 }
 
-// askPart asks one of the others. What computes hashes does so within its own lane's
-// bounds, which are those of the process's memory; the lane of the exchange has others.
-func (n *Negotiation) askPart(ctx context.Context, m *Member, own *Credentials) (*security.Principal, error) {
-	if m.Lane == nil || m.Lane.own {
-		return m.ask(ctx, own)
+// askOther asks m on its own lane, whose bounds hold here as well: what hashes passwords
+// has the memory for so many at a time.
+func (n *Negotiation) askOther(ctx context.Context, m *Member, own *Credentials) (*security.Principal, error) {
+	lane, here := n.service.laneOf(m), n.service.laneOf(&n.node.all[n.sub])
+	if lane.pool == here.pool {
+		return m.ask(ctx, own) // a worker of its is at it
 	}
 	if q, ok := m.Authenticator.(Quick); ok {
 		if p, err, known := q.Quick(own); known {
 			return p, verdictOf(m.Name(), err)
 		}
 	}
-	if err := m.Lane.open(); err != nil {
+	if err := lane.open(); err != nil {
 		return nil, err
 	}
 	var p *security.Principal
 	answered := make(chan error, 1)
-	m.Lane.run(ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) error {
-		who, err := m.ask(ctx, own)
-		p = who
+	lane.run(ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) (err error) {
+		p, err = m.ask(ctx, own)
 		return err
 	}, func(err error, _ time.Duration) { answered <- err })
 	if err := <-answered; err != nil {
-		return nil, err // p may still be written
+		return nil, err // what the member found may still be written
 	}
 	return p, nil
 }

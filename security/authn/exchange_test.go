@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net/netip"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"sallyport/security"
 )
@@ -58,6 +60,101 @@ func (x *talk) Next(_ context.Context, data []byte) ([]byte, *security.Principal
 		return []byte("challenge"), nil, nil
 	}
 	return []byte("done"), x.m.p, x.m.err
+}
+
+// failing is an exchange that tells its client of the failure and waits for what it says.
+type failing struct{ fake }
+
+func (*failing) Serves(method string) bool { return method == "TALK" }
+
+func (*failing) Start(*Credentials) (Exchange, error) { return &failed{}, nil }
+
+type failed struct{ cause error }
+
+func (x *failed) Next(context.Context, []byte) ([]byte, *security.Principal, error) {
+	if x.cause != nil {
+		return nil, nil, x.cause
+	}
+	x.cause = &Refused{Method: "failing", Reason: "wrong"}
+	return []byte("wrong"), nil, nil
+}
+
+func (x *failed) Failed() error { return x.cause }
+
+// Who is told of a failure and hangs up has failed all the same, and who answers has
+// failed once.
+func TestAFailureCountsWhenItIsTold(t *testing.T) {
+	for _, answers := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := serving(t, ChainOptions{}, Member{Authenticator: &failing{fake{name: "failing"}}})
+			defer s.opts.Pool.Close()
+			cr := Credentials{Listener: "l", AuthMethod: "TALK", Addr: netip.MustParseAddrPort("192.0.2.1:1000")}
+			for range 6 {
+				n, ok := s.Negotiate(&cr)
+				if !ok {
+					t.Fatal("no such method")
+				}
+				said := make(chan error, 2)
+				step := func() error {
+					n.Step(nil, func(_ []byte, _ *security.Principal, err error) { said <- err })
+					return <-said
+				}
+				if err := step(); err != nil {
+					t.Fatal(err)
+				}
+				if answers && step() == nil {
+					t.Fatal("accepted")
+				}
+			}
+			if wait := s.delays.wait(cr.Addr.Addr()); wait != 250*time.Millisecond {
+				t.Errorf("after six failures the next attempt waits %v, not 250ms; answers: %v", wait, answers)
+			}
+		})
+	}
+}
+
+// A lane that a reload takes away during an exchange says nothing of the client.
+func TestAnExchangeWhoseLaneIsClosedIsBusy(t *testing.T) {
+	lane, err := NewLane(LaneOptions{Name: "failing", Workers: 1, Queue: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serving(t, ChainOptions{}, Member{Authenticator: &failing{fake{name: "failing"}}, Lane: lane})
+	n, ok := s.Negotiate(&Credentials{Listener: "l", AuthMethod: "TALK"})
+	if !ok {
+		t.Fatal("no such method")
+	}
+	lane.Close()
+	said := make(chan error, 1)
+	n.Step(nil, func(_ []byte, _ *security.Principal, err error) { said <- err })
+	if err := <-said; !errors.Is(err, ErrBusy) {
+		t.Errorf("%v, want ErrBusy", err)
+	}
+}
+
+// Whoever else has to be asked is asked on a lane of its own, as by a plain CONNECT.
+func TestTheOthersOfAnExchangeAreAskedOnTheirLanes(t *testing.T) {
+	own, err := NewLane(LaneOptions{Name: "second", Workers: 1, Queue: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := &talker{fake: fake{name: "first", p: &security.Principal{Realm: "r", Name: "ann"}}, rounds: 2}
+	second := &fake{name: "second", p: &security.Principal{Realm: "s", Name: "ann"}}
+	s := serving(t, ChainOptions{}, Member{Label: "both", All: []Member{{Authenticator: first}, {Authenticator: second, Lane: own}}})
+	cr := &Credentials{Listener: "l", AuthMethod: "TALK"}
+	if p, err := converse(t, s, cr, "hello"); err != nil || p.Name != "ann" {
+		t.Fatalf("%v, %v", p, err)
+	}
+	if got := own.Stats().Accepted; got != 1 {
+		t.Errorf("%d answers on the second's lane, want 1", got)
+	}
+	own.Close()
+	if _, err := converse(t, s, cr, "hello"); !errors.Is(err, ErrBusy) {
+		t.Errorf("with the lane closed: %v, want ErrBusy", err)
+	}
+	if second.asked != 1 {
+		t.Errorf("asked %d times, want 1", second.asked)
+	}
 }
 
 // converse leads an exchange as a client that first says data, and then repeats what

@@ -335,6 +335,38 @@ func TestAKeyThatLeavesEndsItsSessions(t *testing.T) {
 	watcher.only("free/last", "x") // and no will before it
 }
 
+// A key that left while no broker ran, too: the wills of those that it vouched for are
+// dropped at the start. A session that ends publishes the will that waits in it.
+func TestAKeyThatLeftBeforeTheStart(t *testing.T) {
+	s := tokenSite(t, tokens+"storage: {type: disk, dir: store}\n")
+	connect := func(name string, key ed25519.PrivateKey, change func(*packet.Connect)) *peer {
+		t.Helper()
+		c, p := bearing(packet.V5, name, "", tokenOf(t, key, name, nil)), s.dial()
+		change(c)
+		if ack := p.connect(c); ack.Code != 0 {
+			t.Fatalf("%s: CONNACK 0x%02x\n%s", name, byte(ack.Code), s.log)
+		}
+		return p
+	}
+	for name, key := range map[string]ed25519.PrivateKey{"gone": oldKey, "stays": nextKey} {
+		_ = connect(name, key, func(c *packet.Connect) {
+			willTo("free/will", name, false)(c)
+			lasting(c)
+			c.Will.Props.WillDelay = 3600
+			c.Will.Props.Mark(packet.PropWillDelay)
+		}).nc.Close()
+	}
+	eventually(t, "both are away", func() bool { return s.srv.Metrics().Connections.Load() == 0 })
+	s.stop()
+	s.write("id.pem", pemOf(t, keyOf(3)))
+	s.begin()
+	watcher := s.as(packet.V5, "alice")
+	watcher.allowed(1, "free/#")
+	connect("gone", keyOf(3), func(*packet.Connect) {}).ping()
+	connect("stays", nextKey, func(*packet.Connect) {}).ping()
+	watcher.only("free/will", "stays")
+}
+
 // Files without a key are refused at a reload, which then changes nothing.
 func TestAReloadWithoutKeysIsRefused(t *testing.T) {
 	s := tokenSite(t, tokens)

@@ -21,6 +21,8 @@ package challenge
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -44,6 +46,9 @@ type Options struct {
 	// known is false for nobody, and for who has none of this hash. An error says that
 	// nobody can tell. It may not wait for long.
 	Lookup func(name string, h scram.Hash) (v *scram.Verifier, known bool, err error)
+	// Source names what Lookup looks in, such as a file: those who do not exist have
+	// another salt in each.
+	Source string
 	// Generation grows with each change of what Lookup finds; nil is never.
 	Generation func() uint64
 	// Version grows, for a name, with each change of its account, which the chain holds
@@ -144,6 +149,11 @@ func (a *Authenticator) Start(c *authn.Credentials) (authn.Exchange, error) {
 	if secret == nil {
 		return nil, fmt.Errorf("%w: the secret of SCRAM is not there yet", authn.ErrUnavailable)
 	}
+	// Who exists in two sources has two salts: who had the same one in both would be
+	// known not to exist.
+	own := hmac.New(sha256.New, secret)
+	own.Write([]byte("source\x00" + a.o.Source))
+	secret = own.Sum(nil)
 	x := &exchange{a: a, hash: m.Hash, hasUsername: c.HasUsername, username: c.Username}
 	var err error
 	x.server, err = scram.NewServer(scram.ServerOptions{

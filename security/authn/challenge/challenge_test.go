@@ -201,6 +201,14 @@ func TestNobodyIsAskedAsEverybody(t *testing.T) {
 		if _, later := begin(t, restarted, method, "nobody"); strip(later) != strip(first) {
 			t.Errorf("with the same secret the salt is another: %q, %q", first, later)
 		}
+		file, _ := bed(t, func(o *Options) { o.Source = "another file" })
+		if _, elsewhere := begin(t, file, method, "nobody"); strip(elsewhere) == strip(first) {
+			t.Errorf("nobody has the same salt in two files, as nobody else has: %q", first)
+		}
+		door, _ := bed(t, func(o *Options) { o.Name, o.Realm = "door", "door" })
+		if _, elsewhere := begin(t, door, method, "nobody"); strip(elsewhere) != strip(first) {
+			t.Errorf("two authenticators with one source have two salts: %q, %q", first, elsewhere)
+		}
 		stranger, _ := bed(t, func(o *Options) { o.Secret = func() []byte { return bytes.Repeat([]byte{1}, 32) } })
 		if _, elsewhere := begin(t, stranger, method, "nobody"); strip(elsewhere) == strip(first) {
 			t.Errorf("the salt does not depend on the secret: %q", first)

@@ -72,6 +72,9 @@ func (x *exchange) Next(_ context.Context, data []byte) (reply []byte, p *securi
 	return nil, p, nil
 }
 
+// Failed implements authn.Failing: the client is told before it is refused.
+func (x *exchange) Failed() error { return x.cause }
+
 // message is the client's first, and only one that says something.
 type message struct {
 	authzid string

@@ -189,6 +189,43 @@ func TestPermissionsSurviveThePrincipal(t *testing.T) {
 	}
 }
 
+// What is a permission for one authenticator is nothing in another's token, live, stored
+// or where several are needed together.
+func TestPermissionsAreNobodyElses(t *testing.T) {
+	a := member(t, func(o *Options) { o.Issuers, o.Mapping = o.Issuers[:1], Mapping{All: true} })
+	b := member(t, func(o *Options) {
+		o.Name, o.Issuers, o.Mapping = "others", o.Issuers[1:], Mapping{All: true, Permissions: "acl"}
+	})
+	policy := NewPolicy("t", b, a)
+	for name, acl := range map[string]any{
+		"what would be one": parse(t, `[{"effect":"allow","action":"all","topic":"#"}]`), "what would be none": "x",
+	} {
+		p, err := judgeBy(t, a, withToken(tokenOf("acl", acl)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, several := *p, *p
+		stored.Token = &security.Token{Issuer: p.Token.Issuer, Key: p.Token.Key}
+		several.Method = "all of them"
+		for kind, who := range map[string]*security.Principal{"live": p, "stored": &stored, "accepted by several": &several} {
+			if v := policy.Decide(&security.Request{Principal: who, Action: security.Publish, Topic: "x"}); v.Effect != security.Silent {
+				t.Errorf("%s, %s: %v, %s", name, kind, v.Effect, v.Rule)
+			}
+			if err := policy.Admit(who); err != nil {
+				t.Errorf("%s, %s: %v", name, kind, err)
+			}
+		}
+	}
+	p, err := judgeBy(t, b, withToken(sign(privateB, `{"alg":"EdDSA","kid":"kb"}`, claims("iss", "b", "acl", parse(t, `[{"effect":"allow","action":"all","topic":"#"}]`)))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Method, p.Token.Granted = "all of them", nil
+	if v := policy.Decide(&security.Request{Principal: p, Action: security.Publish, Topic: "x"}); v.Effect != security.Allow {
+		t.Errorf("its own, accepted by several: %v, %s", v.Effect, v.Rule)
+	}
+}
+
 // A fleet whose tokens say the same shares what was compiled, and what is remembered
 // has a bound.
 func TestPermissionsAreShared(t *testing.T) {

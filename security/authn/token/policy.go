@@ -34,26 +34,28 @@ func (p *Policy) of(who *security.Principal) (security.Policy, error) {
 	if who.Claims == nil {
 		return nil, nil
 	}
-	// Its own authenticator first; another where several are needed together, since
-	// the principal names only one of them.
-	var found *Grants
-	for _, a := range p.by {
-		g, err := a.granted(who.Claims)
-		switch {
+	for _, a := range p.readers(who) {
+		switch g, err := a.granted(who.Claims); {
 		case err != nil:
 			return nil, errUnread
-		case g == nil:
-			continue
-		case a.o.Name == who.Method:
+		case g != nil:
 			return g, nil
-		case found == nil:
-			found = g
 		}
 	}
-	if found == nil {
-		return nil, nil
+	return nil, nil
+}
+
+// readers are the authenticators that may say what who's claims mean: the one that
+// accepted the token. Where several are needed together the principal names none of
+// them, and it is one whose key vouched for the token. What is a permission for one
+// issuer may be anything, and anybody's word, for another.
+func (p *Policy) readers(who *security.Principal) []*Authenticator {
+	for _, a := range p.by {
+		if a.o.Name == who.Method {
+			return []*Authenticator{a}
+		}
 	}
-	return found, nil
+	return slices.DeleteFunc(slices.Clone(p.by), func(a *Authenticator) bool { return !a.Keeps(who) })
 }
 
 // Decide implements security.Policy.

@@ -227,7 +227,10 @@ func (a *Authenticator) judge(bearer []byte, by presented) (*security.Principal,
 		return nil, a.refuse("%v", err)
 	}
 	p.Expires = a.expires(t)
-	p.Token.ID, p.Token.Issuer, p.Token.Key = t.ID, t.Issuer, t.Thumbprint
+	p.Token.ID, p.Token.Issuer, p.Token.Key, p.Token.Secret = t.ID, t.Issuer, t.Thumbprint, t.Secret
+	if t.Secret {
+		p.Token.KeyID = t.KeyID
+	}
 	if by.username != "" && by.username != p.Name {
 		return nil, a.refuse("user name is not the one of the token")
 	}
@@ -277,8 +280,8 @@ func (a *Authenticator) expires(t *jwt.Token) uint32 {
 }
 
 // Keeps reports whether the key that vouched for p is still one of its issuer's, and
-// its permissions come from the claim that they come from now. Of a principal that was
-// stored the token is not known: the issuer is asked for by its claims.
+// its permissions come from the claim that they come from now. Where the token is not
+// known the issuer is asked for by the claims.
 func (a *Authenticator) Keeps(p *security.Principal) bool {
 	if p.Token != nil {
 		if g, ok := p.Token.Granted.(*Grants); ok && g.path != a.o.Mapping.Permissions {
@@ -296,9 +299,19 @@ func (a *Authenticator) Keeps(p *security.Principal) bool {
 		if !a.issuers[i].NoIssuer && name != "" && name != a.issuers[i].Name {
 			continue
 		}
-		if p.Token == nil || a.issuers[i].Keys.Has(p.Token.Key) {
+		if p.Token == nil || a.issuers[i].vouches(p.Token) {
 			return true
 		}
 	}
 	return false
+}
+
+// vouches reports whether the key that vouched for t is still one of i's. That of a
+// secret is not stored with t, since it would give the secret to guessing: there is
+// to be a secret of the same kid then.
+func (i *issuer) vouches(t *security.Token) bool {
+	if t.Secret && t.Key == [32]byte{} {
+		return slices.ContainsFunc(i.Keys.Keys(), func(k jwt.Key) bool { return k.Secret() && k.ID() == t.KeyID })
+	}
+	return i.Keys.Has(t.Key)
 }

@@ -340,6 +340,56 @@ func TestKeeps(t *testing.T) {
 	}
 }
 
+// TestKeepsSecrets: of a stored principal the secret is known by its kid alone, since
+// its thumbprint would give it to guessing.
+func TestKeepsSecrets(t *testing.T) {
+	secrets := func(id string, fill byte) *jwt.KeySet {
+		key, err := jwt.SecretKey(bytes.Repeat([]byte{fill}, 32), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := jwt.NewKeySet(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return set
+	}
+	with := func(keys *jwt.KeySet) *Authenticator {
+		return member(t, func(o *Options) { o.Issuers[0].Keys = keys })
+	}
+	text := encode(map[string]any{"alg": "HS256", "kid": "s"}) + "." + encode(claims())
+	mac := hmac.New(sha256.New, bytes.Repeat([]byte{1}, 32))
+	mac.Write([]byte(text))
+	p, err := judgeBy(t, with(secrets("s", 1)), withToken(text+"."+b64(mac.Sum(nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.Token.Secret || p.Token.KeyID != "s" {
+		t.Errorf("the token's key: %+v", p.Token)
+	}
+	stored := *p
+	stored.Token = &security.Token{ID: p.Token.ID, Issuer: p.Token.Issuer, Secret: true, KeyID: "s"}
+	for _, tt := range []struct {
+		name         string
+		keys         *jwt.KeySet
+		live, stored bool
+	}{
+		{"nothing changed", secrets("s", 1), true, true},
+		{"another secret of the kid", secrets("s", 2), false, true},
+		{"another kid of the secret", secrets("t", 1), true, false},
+		{"another secret and kid", secrets("t", 2), false, false},
+		{"a public key of the kid", keySet(t, "s", privateA), false, false},
+	} {
+		a := with(tt.keys)
+		if got := a.Keeps(p); got != tt.live {
+			t.Errorf("%s: keeps %v", tt.name, got)
+		}
+		if got := a.Keeps(&stored); got != tt.stored {
+			t.Errorf("%s: keeps the stored one %v", tt.name, got)
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
