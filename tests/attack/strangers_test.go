@@ -2,6 +2,7 @@ package attack_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/netip"
 	"runtime"
@@ -244,7 +245,7 @@ func TestHashFloodFromOneAddressLocksNobodyOut(t *testing.T) {
 	var wg sync.WaitGroup
 	full := make(chan struct{})
 	var once sync.Once
-	for range flood {
+	for i := range flood {
 		wg.Go(func() {
 			nc, err := dialTCP(s.addr("tcp"), "127.0.0.2")
 			if err != nil {
@@ -253,7 +254,7 @@ func TestHashFloodFromOneAddressLocksNobodyOut(t *testing.T) {
 			}
 			defer nc.Close()
 			p := &peer{t: t, nc: nc}
-			ack, err := p.tryConnect(login(packet.V5, "alice", word("wrong")))
+			ack, err := p.tryConnect(login(packet.V5, "alice", word(fmt.Sprint("wrong", i))))
 			switch {
 			case err != nil:
 				other.Add(1)
@@ -302,18 +303,19 @@ func TestANeighboursWaitingAttemptsLockNobodyOut(t *testing.T) {
 	s.dear("alice", "right")
 	s = s.begin()
 	var burst []*peer
-	for range 60 { // sent at once, these earn the address and its /24 a delay
+	for i := range 60 { // sent at once, these earn the address and its /24 a delay
 		p := s.dialFrom("127.9.9.2")
-		p.send(packet.AppendConnect(nil, login(packet.V5, "alice", word("wrong"))))
+		p.send(packet.AppendConnect(nil, login(packet.V5, "alice", word(fmt.Sprint("bad", i)))))
 		burst = append(burst, p)
 	}
 	for _, p := range burst {
 		p.ended()
 	}
 	busy := make(chan struct{}, 80)
-	for range cap(busy) {
+	for i := range cap(busy) {
 		p := s.dialFrom("127.9.9.2")
-		p.send(packet.AppendConnect(nil, login(packet.V5, "alice", word("wrong"))))
+		// Each another one: the same would be wrong at once.
+		p.send(packet.AppendConnect(nil, login(packet.V5, "alice", word(fmt.Sprint("wrong", i)))))
 		go func() {
 			if h, body, err := p.read(); err == nil && h.Type == packet.CONNACK && packet.Code(body[1]) == packet.ServerBusy {
 				busy <- struct{}{}
