@@ -46,6 +46,24 @@ func (b *accountBed) reload(text string) {
 	}
 }
 
+// Who got in under a name that was made of what he sent is judged by what would be made
+// of it now, which only he can tell.
+func TestAReloadOfHowNamesAreMadeEndsWhoHasOne(t *testing.T) {
+	b := newFiledBed(t, filedConfig)
+	alice := b.connected("alice", "a")
+	prepared := strings.Replace(filedConfig, "account: required}", `account: required, prepare: [{set: username, from: "${username}", lower: true}]}`, 1)
+	if prepared == filedConfig {
+		t.Fatal("nothing is prepared")
+	}
+	b.reload(prepared)
+	alice.gone(packet.NotAuthorized)
+	again := b.connected("alice", "a")
+	b.reload(prepared)
+	if !again.may("a/1") {
+		t.Error("a reload of the same ends her")
+	}
+}
+
 // What an account gave ends where a reload says that accounts give nothing any more.
 func TestAReloadTakesAwayWhatAccountsNoLongerGive(t *testing.T) {
 	for _, rule := range []string{"if_known", "ignored"} {

@@ -108,7 +108,7 @@ func (s *Server) hasStopped() bool {
 
 // enforce puts world w in the place of the one in force.
 func (s *Server) enforce(cfg *config.Config, w *world) {
-	otherwise := translated(s.cfg, cfg)
+	otherwise, anew := translated(s.cfg, cfg), prepared(s.cfg, cfg)
 	for name, fresh := range w.tlsFresh {
 		w.tls[name].Adopt(fresh)
 	}
@@ -142,7 +142,7 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	// First whose account is gone, whatever became of their certificates: who is not
 	// trusted any more may be allowed to stay, and leaves in parts otherwise.
 	left := func(p *security.Principal) bool {
-		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) || p.Token != nil && otherwise[p.Method] || was.gives(p) && !w.gives(p)
+		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) || p.Token != nil && otherwise[p.Method] || anew[p.Method] || was.gives(p) && !w.gives(p)
 	}
 	n := s.broker.Revoke(left, "the account was changed or removed, or may not connect any more")
 	n += s.revokeUntrusted(cfg, w, left)
@@ -190,10 +190,24 @@ func (s *Server) revokeUntrusted(cfg *config.Config, w *world, left func(*securi
 // translated is the authenticators that give names from outside another meaning than
 // they did: what those were of whom they accepted is not known any more.
 func translated(was, is *config.Config) map[string]bool {
+	return differing(was, is, func(a, b *config.Authenticator) bool {
+		return reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Roles, b.Roles)
+	})
+}
+
+// prepared is those that make user names and passwords in another way than they did:
+// who their clients would be now is not known without what they sent.
+func prepared(was, is *config.Config) map[string]bool {
+	return differing(was, is, func(a, b *config.Authenticator) bool { return reflect.DeepEqual(a.Prepare, b.Prepare) })
+}
+
+// differing is the authenticators, and the all_of that they are parts of, that are not
+// the same in both.
+func differing(was, is *config.Config, same func(a, b *config.Authenticator) bool) map[string]bool {
 	names := map[string]bool{}
-	for _, a := range was.Authenticators {
-		for _, b := range is.Authenticators {
-			if a.Name == b.Name && !(reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Roles, b.Roles)) {
+	for i := range was.Authenticators {
+		for j := range is.Authenticators {
+			if a, b := &was.Authenticators[i], &is.Authenticators[j]; a.Name == b.Name && !same(a, b) {
 				names[a.Name] = true
 			}
 		}

@@ -130,9 +130,22 @@ func (k *checker) allOf(key string, a *Authenticator) {
 			k.wrong(at, "%s proves nothing", excerpt(name))
 		}
 	}
+	if scram, password := k.part(a, Scram), k.part(a, PasswordFile)+k.part(a, AccountDatabase)+k.part(a, Tokens); scram != "" && password != "" {
+		k.wrong(key+".members", "%s accepts nobody who sends a password, which %s needs", scram, password)
+	}
 	if !slices.Contains(a.AllOf.Members, a.AllOf.Source) {
 		k.wrong(key+".source", "must be the member that names the client, and %s is none", excerpt(a.AllOf.Source))
 	}
+}
+
+// part is the name of a member of a's that has type t, empty if there is none.
+func (k *checker) part(a *Authenticator, t AuthenticatorType) string {
+	for _, b := range k.c.Authenticators {
+		if b.Type == t && slices.Contains(a.AllOf.Members, b.Name) {
+			return b.Name
+		}
+	}
+	return ""
 }
 
 // onlyParts complains about settings of an authenticator that only ever is a part of
