@@ -236,7 +236,7 @@ func TestHashFloodFromOneAddressLocksNobodyOut(t *testing.T) {
 		t.Skip("needs more than one loopback address")
 	}
 	text := strings.Replace(plain("", ""), "hashing: {auth_failure_floor: 20ms}",
-		"hashing: {auth_failure_floor: 20ms, workers: 1, memory: 16MiB, queue: 50, cache_ttl: 0s}", 1)
+		"hashing: {auth_failure_floor: 20ms, workers: 1, memory: 16MiB, queue: 20, cache_ttl: 0s}", 1)
 	s := prepare(t, text, freely)
 	s.dear("alice", "right")
 	s = s.begin()
