@@ -223,9 +223,6 @@ func New(opt Options) *Broker {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if opt.Wall == nil {
-		opt.Wall = opt.Now
-	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
@@ -274,7 +271,12 @@ func New(opt Options) *Broker {
 func (b *Broker) now() int64 { return b.started.UnixNano() + int64(b.opt.Now().Sub(b.started)) }
 
 // ahead is how much the wall clock is ahead of now: it was set, or the machine slept.
-func (b *Broker) ahead() int64 { return b.opt.Wall().UnixNano() - b.now() }
+func (b *Broker) ahead() int64 {
+	if b.opt.Wall == nil {
+		return 0 // now is what credentials end by, too
+	}
+	return b.opt.Wall().UnixNano() - b.now()
+}
 
 // Metrics is what the broker counts.
 func (b *Broker) Metrics() *metrics.Broker { return &b.metrics }

@@ -36,8 +36,9 @@ func (w bound) String() string {
 const mostEarly = 5 * time.Minute
 
 // deadline is when the connection has to end, in the broker's time, and for what;
-// 0: never. end is the bound itself, which chance makes it no later than. It is computed whenever it is asked for, which timers do: so it costs a
-// connection nothing but its start and its share of chance.
+// 0: never. end is the bound itself, which chance makes it no later than. It is computed
+// whenever it is asked for, which timers do: so it costs a connection nothing but its
+// start and its share of chance.
 func (c *Conn) deadline() (at, end int64, why bound) {
 	p := c.principal.Load()
 	if p == nil {

@@ -70,9 +70,11 @@ func (a *accounts) check(c *authn.Credentials) (*security.Principal, error) {
 // Epoch implements broker.Authenticator.
 func (a *accounts) Epoch() authn.Epoch { return authn.Epoch{} }
 
-// FailureFloor implements broker.Authenticator.
+// Stands implements broker.Authenticator: no account changes.
 func (a *accounts) Stands(*security.Principal) bool { return true }
-func (a *accounts) FailureFloor() time.Duration     { return time.Second }
+
+// FailureFloor implements broker.Authenticator.
+func (a *accounts) FailureFloor() time.Duration { return time.Second }
 
 // Exchange implements broker.Enhanced.
 func (a *accounts) Exchange(method string, c *authn.Credentials) (broker.Exchange, bool) {
