@@ -91,7 +91,7 @@ func (a *attempt) ask() {
 	}
 	own := *cr
 	own.Password = bytes.Clone(cr.Password)
-	key := a.chain.rightKey(m, &own)
+	key, remembers := a.chain.rightKey(m, &own)
 	a.at.paid = true
 	var p *security.Principal
 	lane.run(a.service.ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) error {
@@ -111,7 +111,9 @@ func (a *attempt) ask() {
 			a.took(nil, err, took)
 			return
 		}
-		a.chain.remember(key, p, nil)
+		if remembers {
+			a.chain.remember(key, p)
+		}
 		a.took(p, nil, took)
 	})
 }

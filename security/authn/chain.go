@@ -132,14 +132,16 @@ func (c *Chain) askHere(ctx context.Context, at *progress, cr *Credentials) resu
 			return c.take(at, nil, err, cr, 0)
 		}
 	}
-	key := c.rightKey(m, own)
+	key, remembers := c.rightKey(m, own)
 	at.paid = true
 	p, err := m.ask(ctx, own)
 	took := max(c.now().Sub(began), 1)
 	if m.Lane != nil {
 		m.Lane.answered(err, took)
 	}
-	c.remember(key, p, err)
+	if remembers && err == nil {
+		c.remember(key, p)
+	}
 	return c.take(at, p, err, cr, took)
 }
 

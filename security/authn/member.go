@@ -42,6 +42,8 @@ type Member struct {
 	Groups, Roles Mapping
 	// Account is what the account under the principal's name has to do with it.
 	Account AccountRule
+
+	remembered string // see rememberedAs
 }
 
 // Versioned is an Authenticator whose answer depends on the user name, the password
@@ -128,17 +130,18 @@ type node struct {
 }
 
 func makeNode(i int, m Member) (node, error) {
-	n := node{Member: m, all: m.All, name: m.Label}
+	n := node{Member: m, all: slices.Clone(m.All), name: m.Label}
 	switch {
 	case len(m.All) == 0 && m.Authenticator == nil:
 		return n, fmt.Errorf("authn: member %d of the chain is missing", i)
 	case len(m.All) == 0:
 		n.all, n.name, n.Source = []Member{m}, m.Authenticator.Name(), 0
+		n.all[0].remembered = rememberedAs(m.Authenticator)
 		return n, m.Require.check()
 	case len(m.All) < 2 || m.Authenticator != nil || m.Source < 0 || m.Source >= len(m.All) || m.Label == "":
 		return n, fmt.Errorf("authn: member %d of the chain is no all_of", i)
 	}
-	for _, part := range m.All {
+	for j, part := range n.all {
 		if part.Authenticator == nil || len(part.All) > 0 {
 			return n, fmt.Errorf("authn: a part of %s is missing, or an all_of itself", m.Label)
 		}
@@ -148,8 +151,18 @@ func makeNode(i int, m Member) (node, error) {
 		if err := part.Require.check(); err != nil {
 			return n, err
 		}
+		n.all[j].remembered = rememberedAs(part.Authenticator)
 	}
 	return n, m.Require.check()
+}
+
+// rememberedAs is whose answers are remembered together: those of one authenticator as
+// long as its principals have one realm, which a reload may change.
+func rememberedAs(a Authenticator) string {
+	if r, ok := a.(interface{ Realm() string }); ok {
+		return a.Name() + "\x00" + r.Realm()
+	}
+	return a.Name()
 }
 
 func (r *Requirement) check() error {

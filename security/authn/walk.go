@@ -16,7 +16,9 @@ type progress struct {
 	prepared  *Credentials          // what the member at node and sub sees; nil: what the client sent
 	got       []*security.Principal // of an all_of: what its members before sub found; nil for who did not know the client
 	strange   int                   // how many of got are nil
-	wrong     *cacheKey             // where a refusal is remembered; nil: nowhere
+	dear      bool                  // it has come to where it costs something
+	failing   bool                  // wrong is set
+	wrong     cacheKey              // where a refusal is remembered
 	paid      bool                  // something was asked that costs
 	traced    bool                  // asked is kept
 	asked     []Asked
@@ -83,8 +85,23 @@ func (at *progress) creds(cr *Credentials) *Credentials {
 }
 
 // walk goes through the chain from where at stands, as far as answers cost nothing.
-// Undecided, at stands at the member to ask.
+// Undecided, at stands at the member to ask. Before the attempt costs anything, it is
+// looked up whether the same one has failed a moment ago: who is let in at once does not
+// pay for that.
 func (c *Chain) walk(at *progress, cr *Credentials) result {
+	r := c.stroll(at, cr)
+	if at.dear || r.decided && !c.owes(&r) {
+		return r
+	}
+	at.dear = true
+	if refused := c.wrongBefore(at, cr); refused != nil {
+		return refusal(refused)
+	}
+	return r
+}
+
+// stroll is walk without what is remembered of failures.
+func (c *Chain) stroll(at *progress, cr *Credentials) result {
 	if at.node == 0 && at.sub == 0 {
 		if cr.AuthMethod != "" {
 			// Only an exchange can serve it; other credentials beside it don't count (MQTT 5.0, 4.12).
@@ -92,9 +109,6 @@ func (c *Chain) walk(at *progress, cr *Credentials) result {
 		}
 		if r := c.condition(cr); r != nil {
 			return refusal(r)
-		}
-		if refused := c.wrongBefore(at, cr); refused != nil {
-			return refusal(refused)
 		}
 	}
 	for at.node < len(c.nodes) {
@@ -130,8 +144,8 @@ func (c *Chain) quickly(at *progress, cr *Credentials) (p *security.Principal, e
 			return p, verdictOf(m.Name(), err), true
 		}
 	}
-	if k := c.rightKey(m, own); k != nil {
-		if said, ok := c.right.get(*k); ok {
+	if k, ok := c.rightKey(m, own); ok {
+		if said, ok := c.right.get(k); ok {
 			return said.p, nil, true
 		}
 	}
@@ -197,29 +211,24 @@ func (at *progress) next() {
 	at.sub, at.got, at.strange, at.prepared = 0, nil, 0, nil
 }
 
-// rightKey is where it is remembered that m accepts cr; nil: nowhere.
-func (c *Chain) rightKey(m *Member, cr *Credentials) *cacheKey {
+// rightKey is where it is remembered that m accepts cr; ok is false for nowhere.
+func (c *Chain) rightKey(m *Member, cr *Credentials) (k cacheKey, ok bool) {
 	v, ok := m.Authenticator.(Versioned)
 	if !ok || !c.right.remembers() || !cr.HasUsername || !cr.HasPassword {
-		return nil
+		return k, false
 	}
 	version := v.Version(cr.Username)
 	if version == 0 {
-		return nil
+		return k, false
 	}
-	name := m.Name()
-	if r, ok := m.Authenticator.(interface{ Realm() string }); ok {
-		name += "\x00" + r.Realm() // of the principal, and a reload may change it
-	}
-	k := c.right.sum(name, cr.Username, cr.Password, version)
-	return &k
+	return c.right.sum(m.remembered, cr.Username, cr.Password, version), true
 }
 
 // remember keeps that credentials are right. What the answer rests on was read for
 // the key, before it was given: a change meanwhile makes another key.
-func (c *Chain) remember(k *cacheKey, p *security.Principal, err error) {
-	if k != nil && err == nil && p != nil {
-		c.right.put(*k, outcome{p: p})
+func (c *Chain) remember(k cacheKey, p *security.Principal) {
+	if p != nil {
+		c.right.put(k, outcome{p: p})
 	}
 }
 
@@ -242,9 +251,8 @@ func (c *Chain) wrongBefore(at *progress, cr *Credentials) *Refused {
 		sum := sha256.Sum256(cr.Cert.Raw)
 		from = append(from, sum[:]...)
 	}
-	k := c.wrong.sum("wrong", string(from), cr.Password, c.versions(cr.Username))
-	at.wrong = &k
-	said, ok := c.wrong.get(k)
+	at.wrong, at.failing = c.wrong.sum("wrong", string(from), cr.Password, c.versions(cr.Username)), true
+	said, ok := c.wrong.get(at.wrong)
 	if !ok {
 		return nil
 	}
@@ -268,11 +276,11 @@ func (c *Chain) versions(username string) uint64 {
 // again at once does not take it again.
 func (c *Chain) rememberWrong(at *progress, err error) {
 	var refused *Refused
-	if at.wrong == nil || !at.paid || !errors.As(err, &refused) {
+	if !at.failing || !at.paid || !errors.As(err, &refused) {
 		return
 	}
 	again := *refused
 	again.Unpaid = false
 	again.Reason += ", as a moment ago"
-	c.wrong.put(*at.wrong, outcome{err: &again})
+	c.wrong.put(at.wrong, outcome{err: &again})
 }
