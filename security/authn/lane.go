@@ -230,16 +230,13 @@ func reasonOf(err error) error {
 	return err
 }
 
-// ask asks m on the caller's goroutine and within the lane's time. It counts nothing.
+// ask asks m on the caller's goroutine, as long as ctx lasts. It counts nothing.
 func (m *Member) ask(ctx context.Context, cr *Credentials) (*security.Principal, error) {
 	p, err := m.Authenticate(ctx, cr)
-	if err == nil {
-		return p, nil
+	if err != nil {
+		return nil, verdictOf(m.Name(), err)
 	}
-	if ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, ctx.Err()) {
-		err = errLate
-	}
-	return nil, verdictOf(m.Name(), err)
+	return p, nil
 }
 
 // run has work done by the lane's pool, within its time, and calls done once with
