@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -158,6 +159,7 @@ func (f *Findings) open(cfg *config.Config, w *world, l *config.Listener) {
 // newPool makes the workers that hash passwords, and tell opt's functions.
 func newPool(cfg *config.Config, opt Options) (*authn.Pool, error) {
 	h := cfg.Hashing
-	return authn.NewPool(authn.PoolOptions{Workers: h.Workers, Memory: int64(h.Workers) * int64(h.Memory), Queue: h.Queue,
+	workers := h.AtOnce(runtime.GOMAXPROCS(0))
+	return authn.NewPool(authn.PoolOptions{Workers: workers, Memory: int64(workers) * int64(h.Memory), Queue: h.Queue,
 		Working: opt.Hashing, Worked: opt.Hashed})
 }

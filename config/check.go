@@ -291,7 +291,7 @@ func (k *checker) globalLimits() {
 // broker checks what is not of one listener.
 func (k *checker) broker() {
 	c := k.c
-	between(k, "hashing.workers", c.Hashing.Workers, 1, 256)
+	between(k, "hashing.workers", c.Hashing.Workers, 0, 256)
 	between(k, "hashing.memory", c.Hashing.Memory, MiB, 4*GiB)
 	between(k, "hashing.queue", c.Hashing.Queue, 1, 1_000_000)
 	between(k, "hashing.auth_failure_floor", c.Hashing.AuthFailureFloor, 0, 30*time.Second)

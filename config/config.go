@@ -212,7 +212,7 @@ type MQTT struct {
 // Hashing bounds the cost of password checks. The most memory that checking
 // can take is workers times memory.
 type Hashing struct {
-	// How many passwords are checked at the same time.
+	// How many passwords are checked at the same time. 0 is two, and one where there is one processor.
 	Workers int `yaml:"workers"`
 	// The most memory that one hash may ask for; a stored hash that needs more is refused.
 	Memory Size `yaml:"memory"`
@@ -226,6 +226,16 @@ type Hashing struct {
 	WrongTTL time.Duration `yaml:"wrong_ttl"`
 	// How many of each are remembered.
 	CacheEntries int `yaml:"cache_entries"`
+}
+
+// AtOnce is how many passwords are checked at the same time on a machine whose Go uses so
+// many processors: workers, or what its 0 stands for. On one processor a second hash would
+// make no login quicker, and the messages of others wait for two (docs/performance.md).
+func (h Hashing) AtOnce(processors int) int {
+	if h.Workers > 0 {
+		return h.Workers
+	}
+	return min(2, max(1, processors))
 }
 
 // Log is the operator's log.

@@ -86,3 +86,13 @@ func TestProblemsAreBounded(t *testing.T) {
 		t.Errorf("control characters reach the terminal: %q", got)
 	}
 }
+
+func TestOneProcessorChecksOnePasswordAtATime(t *testing.T) {
+	for _, x := range []struct{ workers, processors, want int }{
+		{0, 1, 1}, {0, 2, 2}, {0, 64, 2}, {0, 0, 1}, {1, 64, 1}, {2, 1, 2}, {256, 1, 256},
+	} {
+		if got := (Hashing{Workers: x.workers}).AtOnce(x.processors); got != x.want {
+			t.Errorf("workers %d on %d processors: %d passwords at once, want %d", x.workers, x.processors, got, x.want)
+		}
+	}
+}

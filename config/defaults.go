@@ -48,7 +48,6 @@ func Defaults() *Config {
 			DenyReason:              DenyReasonNone,
 		},
 		Hashing: Hashing{
-			Workers:      2,
 			Memory:       128 * MiB,
 			Queue:        1000,
 			CacheTTL:     5 * time.Minute,

@@ -57,7 +57,7 @@ func main() {
 	flag.DurationVar(&b.duration, "duration", 10*time.Second, "of each measurement of those who are served")
 	flag.IntVar(&b.rate, "rate", 500, "messages a second that are exchanged")
 	flag.IntVar(&b.pairs, "pairs", 20, "pairs of clients that exchange them")
-	flag.IntVar(&b.workers, "workers", 2, "hashing.workers of the broker")
+	flag.IntVar(&b.workers, "workers", 1, "hashing.workers of the broker; the default is its own on one core")
 	flag.StringVar(&b.core, "core", "0", "`core` of the broker, as taskset names it; empty: any")
 	flag.StringVar(&b.rest, "rest", "1", "`core` of everything else")
 	flag.IntVar(&b.runs, "runs", 3, "runs of each row; the medians are printed")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"sallyport"
@@ -101,8 +102,9 @@ func serve(e *env, cfg *config.Config, read func() (*config.Config, error), boun
 		default: // one is waiting already
 		}
 	})
+	workers := cfg.Hashing.AtOnce(runtime.GOMAXPROCS(0))
 	s, err := sallyport.New(cfg, sallyport.Options{Version: "sallyport version " + readVersion().Version, Read: read,
-		Hashing: spareProcessors(cfg.Hashing.Workers), Hashed: collectHashes(cfg.Hashing.Workers)})
+		Hashing: spareProcessors(workers), Hashed: collectHashes(workers)})
 	if err != nil {
 		f := &failure{what: "start", why: err}
 		switch {
