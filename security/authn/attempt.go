@@ -21,6 +21,7 @@ type attempt struct {
 	chain   *Chain
 	before  Epoch // of chain and accounts, when it was begun
 	at      progress
+	counted int  // answers that cost nothing, of walks that came to nothing
 	again   bool // it was begun once more, since accounts or chains had changed
 	delayed bool
 }
@@ -33,7 +34,7 @@ func (a *attempt) begin() {
 		a.finish(nil, errNoChain)
 		return
 	}
-	a.before, a.at = w.epoch(a.creds.Listener), progress{traced: true}
+	a.before, a.at = w.epoch(a.creds.Listener), progress{traced: true, counted: a.counted}
 	a.advance()
 }
 
@@ -156,7 +157,7 @@ func (a *attempt) pay(r result) {
 func (a *attempt) settle(r result) {
 	if a.service.Epoch(a.creds.Listener) != a.before {
 		if !a.again {
-			a.again = true
+			a.again, a.counted = true, a.at.quick
 			a.begin()
 			return
 		}

@@ -453,3 +453,20 @@ func (m *deaf) Authenticate(context.Context, *Credentials) (*security.Principal,
 	<-m.release
 	return nil, ErrNotMine
 }
+
+// An answer counts once, though the chain is walked again when another member's takes work.
+func TestAnAnswerThatCostsNothingCountsOnce(t *testing.T) {
+	quick := newLane(t, LaneOptions{Name: "quick"})
+	slow := newLane(t, LaneOptions{Name: "slow"})
+	s := serving(t, ChainOptions{},
+		Member{Authenticator: &halfQuick{remote{name: "quick"}}, Lane: quick},
+		Member{Authenticator: &remote{name: "slow", fixed: answer{p: somebody("slow")}}, Lane: slow})
+	c := login("alice", "wonder")
+	c.Username, c.HasUsername = "", false
+	if a := <-first(begin(s, c)); a.err != nil {
+		t.Fatal(a.err)
+	}
+	if q, w := quick.Stats(), slow.Stats(); q.NotMine != 1 || w.Accepted != 1 {
+		t.Errorf("counted %d answers of the first and %d of the second, want one each", q.NotMine, w.Accepted)
+	}
+}

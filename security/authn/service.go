@@ -148,6 +148,7 @@ func (s *Service) Begin(creds *Credentials, done func(*security.Principal, error
 		done(nil, errNoChain)
 		return func() {}
 	}
+	counted := 0
 	asks := chain.certs.asksHosts(creds) && chain.firstCondition(creds) == nil
 	if !asks {
 		at := progress{traced: s.opts.Audit.Writes(audit.Authentication)}
@@ -158,8 +159,9 @@ func (s *Service) Begin(creds *Credentials, done func(*security.Principal, error
 			done(r.p, r.err)
 			return func() {}
 		}
+		counted = at.quick
 	}
-	a := &attempt{service: s, creds: *creds, done: done}
+	a := &attempt{service: s, creds: *creds, done: done, counted: counted}
 	a.creds.Password = bytes.Clone(creds.Password)
 	a.creds.AuthData = bytes.Clone(creds.AuthData)
 	if asks {

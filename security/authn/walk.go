@@ -20,6 +20,8 @@ type progress struct {
 	failing   bool                  // wrong is set
 	wrong     cacheKey              // where a refusal is remembered
 	paid      bool                  // something was asked that costs
+	quick     int                   // answers that cost nothing
+	counted   int                   // the first of these that an earlier walk of the attempt has counted
 	traced    bool                  // asked is kept
 	asked     []Asked
 }
@@ -116,7 +118,8 @@ func (c *Chain) stroll(at *progress, cr *Credentials) result {
 		if !known {
 			return result{}
 		}
-		if m := c.member(at); m.Lane != nil {
+		at.quick++
+		if m := c.member(at); m.Lane != nil && at.quick > at.counted {
 			m.Lane.answered(err, 0)
 		}
 		if r := c.take(at, p, err, cr, 0); r.decided {
