@@ -27,6 +27,7 @@ import (
 	"sallyport/certs/acme"
 	"sallyport/config"
 	"sallyport/control"
+	"sallyport/internal/turns"
 	"sallyport/listener"
 	"sallyport/metrics"
 	"sallyport/security"
@@ -49,7 +50,7 @@ type Server struct {
 	wrong   *authn.Cache // that were wrong a moment ago
 	hosts   *authn.Hosts
 	doors   []*listener.Listener
-	turns   *listener.Turns          // of the handshakes of all doors
+	turns   *turns.Turns             // of what is computed for newcomers at all doors
 	doorTLS map[string]*certs.Server // by listener, as long as the doors are open
 	loops   *broker.Loops            // nil: a goroutine for each connection
 	keepers map[string]*acme.Keeper  // of certificates, by their folders; made at the start only
@@ -123,7 +124,7 @@ func New(cfg *config.Config, opt Options) (*Server, error) {
 	if err := errors.Join(cfg.Check(nil).Err(), demandFIPS(cfg)); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, turns: listener.NewTurns(0)}
+	s := &Server{cfg: cfg, read: opt.Read, ticks: opt.Ticks, version: opt.Version, turns: turns.New(0)}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	if err := s.openLog(opt); err != nil {
 		return nil, err

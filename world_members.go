@@ -131,7 +131,7 @@ func (s *Server) buildLane(w, old *world, a config.Authenticator) (*authn.Lane, 
 	if hashes(a.Type) {
 		o.Pool = s.pool
 	} else {
-		o.Workers, o.Queue = cmp.Or(a.Concurrency, 16), cmp.Or(a.Queue, 1000)
+		o.Workers, o.Queue, o.Turns = cmp.Or(a.Concurrency, 16), cmp.Or(a.Queue, 4096), s.turns
 	}
 	l, err := authn.NewLane(o)
 	if err != nil {

@@ -62,7 +62,7 @@ type CertificateAuthenticator struct {
 func (a *Authenticator) SetDefaults() {
 	*a = Authenticator{
 		OnError: OnErrorRefuse, OnNull: OnNullRefuse, Account: AccountIfKnown,
-		Timeout: 10 * time.Second, Concurrency: 16, Queue: 1000,
+		Timeout: 10 * time.Second, Concurrency: 16, Queue: 4096,
 	}
 }
 

@@ -18,7 +18,7 @@
 // /64): a newcomer takes the place of the oldest handshake of the prefix that
 // holds the most, or is refused if that is its own prefix.
 //
-// Of the TLS handshakes in progress only a few compute at once ([Turns]); the
+// Of the TLS handshakes in progress only a few compute at once ([turns.Turns]); the
 // others wait for their peers, or for a turn. So the processors stay with those
 // who are served, however many handshakes come to be. What a peer may send in a
 // handshake is bounded to 64 KiB.
@@ -44,6 +44,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/internal/turns"
 )
 
 // Transport is a kind of door.
@@ -110,7 +112,7 @@ type Options struct {
 	MaxHandshakes int
 	// Turns bounds the handshakes that compute at once; nil is one set of them
 	// for this listener alone. Listeners should share theirs.
-	Turns *Turns
+	Turns *turns.Turns
 	// Failed is told of every TLS handshake that failed, was displaced or found
 	// no place, on the goroutine of the handshake or of accept; nil is nobody.
 	// The error is of crypto/tls, of a function of TLS, of the socket, or one of
@@ -289,7 +291,7 @@ func (o *Options) setDefaults() {
 		o.MaxHandshakes = DefaultMaxHandshakes
 	}
 	if o.Turns == nil {
-		o.Turns = NewTurns(0)
+		o.Turns = turns.New(0)
 	}
 	if o.SocketMode == 0 {
 		o.SocketMode = DefaultSocketMode

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"sallyport/internal/turns"
 )
 
 // bequeath gives a listening socket the options that its connections inherit
@@ -59,6 +61,10 @@ type acceptor struct {
 	try func(fd uintptr) (done bool)
 	got newcomer
 	err error
+
+	// A flood of newcomers is accepted without ever waiting, and has to let others run.
+	pace  turns.Pace
+	since time.Time // the work that pace does not know yet began
 }
 
 // newAcceptor takes the descriptor of s over: package net lets nobody else wait on it.
@@ -78,15 +84,27 @@ func newAcceptor(s *socket) (*acceptor, error) {
 		return nil, err
 	}
 	a.try = func(fd uintptr) bool {
-		a.got, a.err = acceptOne(int(fd))
-		return a.err != syscall.EAGAIN
+		if a.got, a.err = acceptOne(int(fd)); a.err != syscall.EAGAIN {
+			return true
+		}
+		a.since = time.Time{}
+		a.pace.Reset()
+		return false
 	}
 	return a, nil
 }
 
-// accept returns the next newcomer.
+// accept returns the next newcomer. What was done since the last one is the work that
+// it caused.
 func (a *acceptor) accept() (newcomer, error) {
-	for {
+	now := time.Now()
+	if !a.since.IsZero() {
+		a.pace.Add(now.Sub(a.since))
+		if a.pace.Rest() {
+			now = time.Now()
+		}
+	}
+	for a.since = now; ; {
 		err := a.raw.Read(a.try)
 		if err == nil {
 			err = a.err

@@ -6,8 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // startSockets serves o with descriptors and closes it with the test.
@@ -303,5 +306,64 @@ func benchmarkConnect(b *testing.B, l *Listener, done <-chan struct{}) {
 		}
 		<-done
 		_ = syscall.Close(fd)
+	}
+}
+
+// TestAFloodOfNewcomersLetsOthersRun: while there is always another newcomer, who waits
+// for something else runs all the same before much more is accepted.
+func TestAFloodOfNewcomersLetsOthersRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const (
+		newcomers = 64
+		work      = 300 * time.Microsecond // that each causes
+		most      = 12                     // the scheduler by itself looks after 10 ms, at the 33rd
+	)
+	l, err := Listen(Options{Transport: TCP, Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range newcomers { // the system takes them all before anybody accepts
+		dialAddr(t, l.Addrs()[0])
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	var ran atomic.Bool
+	waits := make(chan struct{})
+	go func() {
+		close(waits)
+		_, _ = r.Read(make([]byte, 1))
+		ran.Store(true)
+	}()
+	<-waits
+	var accepted, ranAt int // of the accepting goroutine until all is closed
+	all := make(chan struct{})
+	served := make(chan error, 1)
+	go func() {
+		served <- l.ServeSockets(func(s Socket) {
+			defer s.Done()
+			_ = syscall.Close(s.FD)
+			switch accepted++; {
+			case accepted == 1:
+				_, _ = w.Write([]byte("x"))
+			case ran.Load() && ranAt == 0:
+				ranAt = accepted
+			}
+			for began := time.Now(); time.Since(began) < work; {
+			}
+			if accepted == newcomers {
+				close(all)
+			}
+		})
+	}()
+	<-all
+	if err := errors.Join(l.Close(), <-served); err != nil {
+		t.Fatal(err)
+	}
+	if ranAt == 0 || ranAt > most {
+		t.Errorf("it ran before newcomer %d (0: after all), want %d at the latest", ranAt, most)
 	}
 }

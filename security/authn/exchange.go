@@ -263,7 +263,9 @@ func (n *Negotiation) askOther(ctx context.Context, m *Member, own *Credentials)
 		p, err = m.ask(ctx, own)
 		return err
 	}, func(err error, _ time.Duration) { answered <- err })
-	if err := <-answered; err != nil {
+	var err error
+	here.outside(func() { err = <-answered })
+	if err != nil {
 		return nil, err // what the member found may still be written
 	}
 	return p, nil

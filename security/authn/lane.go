@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/internal/turns"
 	"sallyport/security"
 )
 
@@ -21,6 +22,9 @@ type LaneOptions struct {
 	Pool    *Pool
 	Workers int // asked at the same time, if Pool is nil; 1 to 1024
 	Queue   int // how many may wait then; at least 1
+	// Turns is where the member's work has its turn among all that is computed for
+	// newcomers; nil where it mostly waits for others, or computes on threads of its own.
+	Turns *turns.Turns
 	// Timeout is how long one answer may take, the wait in the queue included; 0: for
 	// ever. A member that gives none in time counts as unavailable. Where the pool is
 	// shared the time goes into the work of this process, and who waits too long is told
@@ -239,6 +243,25 @@ func (m *Member) ask(ctx context.Context, cr *Credentials) (*security.Principal,
 	return p, nil
 }
 
+// compute runs work with a turn, where the lane has them.
+func (l *Lane) compute(network netip.Prefix, work func() error) (err error) {
+	if l.opts.Turns == nil {
+		return work()
+	}
+	l.opts.Turns.Do(network, func() { err = work() })
+	return err
+}
+
+// outside runs wait within work of the lane's, without its turn: what it waits for may
+// need one.
+func (l *Lane) outside(wait func()) {
+	if l.opts.Turns == nil {
+		wait()
+		return
+	}
+	l.opts.Turns.Outside(wait)
+}
+
 // run has work done by the lane's pool, within its time, and calls done once with
 // work's error, which is of verdictOf, and the time that it took: from whichever
 // goroutine comes to it. After a timeout work may still be running, and what it
@@ -281,7 +304,7 @@ func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.
 			if told.Load() {
 				return // nobody waits any more
 			}
-			finish(work(ctx))
+			finish(l.compute(network, func() error { return work(ctx) }))
 		},
 		Drop: finish,
 	}

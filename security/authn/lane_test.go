@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"sallyport/internal/turns"
 	"sallyport/security"
 )
 
@@ -469,4 +471,62 @@ func TestAnAnswerThatCostsNothingCountsOnce(t *testing.T) {
 	if q, w := quick.Stats(), slow.Stats(); q.NotMine != 1 || w.Accepted != 1 {
 		t.Errorf("counted %d answers of the first and %d of the second, want one each", q.NotMine, w.Accepted)
 	}
+}
+
+// What computes for newcomers takes turns with all else that does, and what a member
+// waits for another in an exchange has a turn of its own.
+func TestWhatComputesHasItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deal := turns.New(1)
+		lane := func(name string, deal *turns.Turns) *Lane {
+			l := newLane(t, LaneOptions{Name: name, Turns: deal})
+			t.Cleanup(l.Close)
+			return l
+		}
+		tokens := &remote{name: "tokens", fixed: answer{p: somebody("tokens")}}
+		ldap := &remote{name: "ldap", fixed: answer{p: somebody("ldap")}}
+		talks := &talker{fake: fake{name: "talks", p: somebody("ann")}, rounds: 2}
+		other := &fake{name: "other", p: somebody("ann")}
+		chain := func(m ...Member) *Chain {
+			c, err := NewChain(ChainOptions{Members: m})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		computing := lane("tokens", deal)
+		s := newService(t, ServiceOptions{Chains: map[string]*Chain{
+			"tokens": chain(Member{Authenticator: tokens, Lane: computing}),
+			"ldap":   chain(Member{Authenticator: ldap, Lane: lane("ldap", nil)}),
+			"both": chain(Member{Label: "both", All: []Member{
+				{Authenticator: talks, Lane: lane("talks", deal)}, {Authenticator: other, Lane: lane("other", deal)},
+			}}),
+		}})
+		defer s.opts.Pool.Close()
+		at := func(listener string) <-chan answer {
+			c := login("alice", "wonder")
+			c.Listener = listener
+			out, _ := begin(s, c)
+			synctest.Wait()
+			return out
+		}
+		deal.Enter(netip.Prefix{})
+		waits := at("tokens")
+		if a := <-at("ldap"); a.err != nil {
+			t.Errorf("who is asked elsewhere: %v", a.err)
+		}
+		if _, waiting := deal.State(); waiting != 1 || len(waits) != 0 {
+			t.Errorf("%d wait for a turn, want the one whose token is to be verified", waiting)
+		}
+		deal.Leave()
+		if a := <-waits; a.err != nil {
+			t.Error(a.err)
+		}
+		if p, err := converse(t, s, &Credentials{Listener: "both", AuthMethod: "TALK"}, "hello"); err != nil || p.Name != "ann" {
+			t.Errorf("of two that compute, one waits for the other: %v, %v", p, err)
+		}
+		if running, waiting := deal.State(); running != 0 || waiting != 0 {
+			t.Errorf("%d turns are taken and %d waited for, with nothing to do", running, waiting)
+		}
+	})
 }

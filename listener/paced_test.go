@@ -6,65 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"sallyport/internal/turns"
 )
-
-func TestTurnsAreDealtBySource(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		turns := NewTurns(1)
-		var mu sync.Mutex
-		var order []string
-		wait := func(prefix, name string) {
-			go func() {
-				turns.enter(netip.MustParsePrefix(prefix))
-				mu.Lock()
-				order = append(order, name)
-				mu.Unlock()
-				turns.leave()
-			}()
-			synctest.Wait() // until it waits
-		}
-		turns.enter(netip.Prefix{})
-		for _, name := range []string{"a1", "a2", "a3"} {
-			wait("192.0.2.1/32", name)
-		}
-		wait("192.0.2.2/32", "b1")
-		wait("2001:db8::/64", "c1")
-		wait("192.0.2.2/32", "b2")
-		turns.leave()
-		synctest.Wait()
-		if want := []string{"a1", "b1", "c1", "a2", "b2", "a3"}; !slices.Equal(order, want) {
-			t.Errorf("%v, want %v", order, want)
-		}
-		if turns.running != 0 || turns.order.Len() != 0 || len(turns.waiting) != 0 {
-			t.Errorf("%d run, %d prefixes wait, %d are known; want none", turns.running, turns.order.Len(), len(turns.waiting))
-		}
-	})
-}
-
-func TestTurnsAreNeverNone(t *testing.T) {
-	for _, n := range []int{-1, 0} {
-		if got := NewTurns(n).limit; got < 1 {
-			t.Errorf("NewTurns(%d) makes %d turns", n, got)
-		}
-	}
-}
-
-// state is how many run and wait.
-func (t *Turns) state() (running, waiting int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for e := t.order.Front(); e != nil; e = e.Next() {
-		waiting += len(e.Value.(*queue).waits)
-	}
-	return t.running, waiting
-}
 
 // gated is a TLS listener whose handshakes stop in their midst until gate is
 // closed; inside counts those that are there.
@@ -82,8 +30,8 @@ func gated(t *testing.T, o Options, wait func(func())) (l *Listener, client *tls
 }
 
 func TestHandshakesComputeInTurns(t *testing.T) {
-	turns := NewTurns(2)
-	l, client, gate, inside := gated(t, Options{Turns: turns}, func(work func()) { work() })
+	deal := turns.New(2)
+	l, client, gate, inside := gated(t, Options{Turns: deal}, func(work func()) { work() })
 	for range 30 {
 		dial(t, l) // says nothing, and takes no turn
 	}
@@ -92,19 +40,19 @@ func TestHandshakesComputeInTurns(t *testing.T) {
 		c := dial(t, l)
 		all.Go(func() { checkEcho(t, tls.Client(c, client), "hello") })
 	}
-	eventually(t, "who waits for a turn", func() int64 { _, waiting := turns.state(); return int64(waiting) }, 18)
+	eventually(t, "who waits for a turn", func() int64 { _, waiting := deal.State(); return int64(waiting) }, 18)
 	if got := inside.Load(); got != 2 {
 		t.Errorf("%d handshakes compute at once, want 2", got)
 	}
 	close(gate)
 	all.Wait()
-	eventually(t, "who has a turn", func() int64 { running, _ := turns.state(); return int64(running) }, 0)
+	eventually(t, "who has a turn", func() int64 { running, _ := deal.State(); return int64(running) }, 0)
 	eventually(t, "Handshaking", l.counts.Handshaking.Load, 30)
 }
 
 func TestWhatWaitsElsewhereHasNoTurn(t *testing.T) {
-	turns := NewTurns(1)
-	l, client, gate, inside := gated(t, Options{Turns: turns}, turns.Outside)
+	deal := turns.New(1)
+	l, client, gate, inside := gated(t, Options{Turns: deal}, deal.Outside)
 	var all sync.WaitGroup
 	for range 10 {
 		c := dial(t, l)
@@ -113,15 +61,15 @@ func TestWhatWaitsElsewhereHasNoTurn(t *testing.T) {
 	eventually(t, "who waits elsewhere", inside.Load, 10)
 	close(gate)
 	all.Wait()
-	eventually(t, "who has a turn", func() int64 { running, _ := turns.state(); return int64(running) }, 0)
+	eventually(t, "who has a turn", func() int64 { running, _ := deal.State(); return int64(running) }, 0)
 }
 
 // What was displaced while it waited for its turn does no work with it.
 func TestWhoHasGoneWorksNoMore(t *testing.T) {
-	turns := NewTurns(1)
+	deal := turns.New(1)
 	failed := make(chan error, 10)
 	var entered atomic.Int64
-	l, client, gate, inside := gated(t, Options{Turns: turns, MaxHandshakes: 3, Failed: func(_ *Info, err error) { failed <- err }}, func(work func()) { entered.Add(1); work() })
+	l, client, gate, inside := gated(t, Options{Turns: deal, MaxHandshakes: 3, Failed: func(_ *Info, err error) { failed <- err }}, func(work func()) { entered.Add(1); work() })
 	var worked atomic.Int64
 	begin := func() {
 		c := tls.Client(dial(t, l), client)
@@ -135,7 +83,7 @@ func TestWhoHasGoneWorksNoMore(t *testing.T) {
 	eventually(t, "who computes", inside.Load, 1)
 	begin()
 	begin()
-	eventually(t, "who waits for a turn", func() int64 { _, waiting := turns.state(); return int64(waiting) }, 2)
+	eventually(t, "who waits for a turn", func() int64 { _, waiting := deal.State(); return int64(waiting) }, 2)
 	l.mu.Lock()
 	var last *place
 	for _, s := range l.places.busiest {
@@ -191,11 +139,11 @@ func TestALateTurnIsNotUsed(t *testing.T) {
 		os.ErrDeadlineExceeded: {false, time.Now().Add(-time.Second)},
 		error(nil):             {false, time.Now().Add(time.Hour)},
 	} {
-		turns := NewTurns(1)
-		turns.enter(netip.Prefix{})
+		deal := turns.New(1)
+		deal.Enter(netip.Prefix{})
 		near, far := net.Pipe()
 		var gone atomic.Bool
-		p := &paced{Conn: near, turns: turns, deadline: c.deadline, gone: &gone}
+		p := &paced{Conn: near, turns: deal, deadline: c.deadline, gone: &gone}
 		got := make(chan error, 1)
 		go func() {
 			_, err := p.Read(make([]byte, 1))
@@ -204,34 +152,16 @@ func TestALateTurnIsNotUsed(t *testing.T) {
 		if _, err := far.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "who waits for a turn", func() int64 { _, waiting := turns.state(); return int64(waiting) }, 1)
+		eventually(t, "who waits for a turn", func() int64 { _, waiting := deal.State(); return int64(waiting) }, 1)
 		gone.Store(c.gone)
-		turns.leave()
+		deal.Leave()
 		if err := <-got; err != want {
 			t.Errorf("%v, want %v", err, want)
 		}
 		p.finish()
-		if running, _ := turns.state(); running != 0 {
+		if running, _ := deal.State(); running != 0 {
 			t.Errorf("%d turns are left", running)
 		}
 		_ = far.Close()
-	}
-}
-
-// TestOthersRunBetweenHandshakes: what is ready to run does so before much more is
-// computed.
-func TestOthersRunBetweenHandshakes(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	turns := NewTurns(1)
-	for range 100 {
-		var ran atomic.Bool
-		go func() { ran.Store(true) }()
-		turns.add(restAfter)
-		if turns.rest(); !ran.Load() {
-			t.Fatal("a goroutine that was ready did not run")
-		}
-	}
-	if turns.worked != 0 {
-		t.Errorf("%s of work is left to rest for", turns.worked)
 	}
 }
