@@ -188,10 +188,11 @@ func (s *Server) revokeUntrusted(cfg *config.Config, w *world, left func(*securi
 }
 
 // translated is the authenticators that give names from outside another meaning than
-// they did: what those were of whom they accepted is not known any more.
+// they did, or ask more of a token: what those names were, and what was in the token of
+// whom they accepted, is not known any more.
 func translated(was, is *config.Config) map[string]bool {
 	return differing(was, is, func(a, b *config.Authenticator) bool {
-		return reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Roles, b.Roles)
+		return reflect.DeepEqual(a.Groups, b.Groups) && reflect.DeepEqual(a.Roles, b.Roles) && !asksMore(a.JWT, b.JWT)
 	})
 }
 

@@ -335,6 +335,39 @@ func TestAKeyThatLeavesEndsItsSessions(t *testing.T) {
 	watcher.only("free/last", "x") // and no will before it
 }
 
+// A reload that asks more of tokens ends the sessions of those that were asked less, and
+// one that asks less ends none.
+func TestAReloadThatAsksMoreOfTokensEndsSessions(t *testing.T) {
+	s := tokenSite(t, tokens)
+	both := strings.Replace(tokens, "audiences: mqtt", "audiences: [mqtt, other]", 1)
+	named := tokenOf(t, oldKey, "pump", map[string]any{"aud": "other"})
+	if ack := s.stranger().connect(bearing(packet.V5, "early", "", named)); ack.Code != packet.BadUserNameOrPassword {
+		t.Errorf("for another audience: 0x%02x", byte(ack.Code))
+	}
+	usual, person := s.dial(), s.as(packet.V5, "alice")
+	if ack := usual.connect(bearing(packet.V5, "usual", "", tokenOf(t, oldKey, "valve", nil))); ack.Code != 0 {
+		t.Fatalf("CONNACK 0x%02x\n%s", byte(ack.Code), s.log)
+	}
+	s.text = both
+	s.reload()
+	usual.ping()
+	other := s.dial()
+	if ack := other.connect(bearing(packet.V5, "other", "", named)); ack.Code != 0 {
+		t.Fatalf("CONNACK 0x%02x\n%s", byte(ack.Code), s.log)
+	}
+	s.text = tokens
+	s.reload()
+	for name, p := range map[string]*peer{"whose audience has left": other, "whose audience may have": usual} {
+		if code := p.ended(); code != packet.NotAuthorized {
+			t.Errorf("%s: ended with 0x%02x", name, byte(code))
+		}
+	}
+	person.ping()
+	if ack := s.stranger().connect(bearing(packet.V5, "other", "", named)); ack.Code != packet.BadUserNameOrPassword {
+		t.Errorf("for another audience, afterwards: 0x%02x", byte(ack.Code))
+	}
+}
+
 // A key that left while no broker ran, too: the wills of those that it vouched for are
 // dropped at the start. A session that ends publishes the will that waits in it.
 func TestAKeyThatLeftBeforeTheStart(t *testing.T) {
