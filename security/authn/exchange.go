@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"sallyport/security"
@@ -58,6 +60,9 @@ type Negotiation struct {
 	x       Exchange
 	delayed bool
 	counted bool // that it failed
+
+	mu    sync.Mutex // guards asked, which a step that nobody waits for any more may still write
+	asked []Asked    // once the exchange has found somebody: its member, then the others of an all_of
 }
 
 // Negotiate begins an exchange for a CONNECT, or a re-authentication, that names a
@@ -161,8 +166,26 @@ func (n *Negotiation) failed(err error, took time.Duration) {
 	n.report(err, took)
 }
 
+// report records what the members said. took is that of the step, the others included.
 func (n *Negotiation) report(err error, took time.Duration) {
-	n.service.report(&n.creds, err, n.node.name, []Asked{{n.node.all[n.sub].Name(), resultOf(err), took}})
+	n.mu.Lock()
+	asked := slices.Clone(n.asked)
+	n.mu.Unlock()
+	if len(asked) == 0 {
+		asked = []Asked{{Member: n.node.all[n.sub].Name(), Result: resultOf(err)}}
+	}
+	for _, other := range asked[1:] {
+		took -= other.Took
+	}
+	asked[0].Took = took
+	n.service.report(&n.creds, err, n.node.name, asked)
+}
+
+// said notes what a member said.
+func (n *Negotiation) said(m *Member, err error, took time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked = append(n.asked, Asked{m.Name(), resultOf(err), took})
 }
 
 // next is one step, on a goroutine that may wait.
@@ -177,7 +200,9 @@ func (n *Negotiation) next(ctx context.Context, data []byte) ([]byte, *security.
 	if err != nil || p == nil {
 		return reply, nil, err
 	}
-	if p, err = m.refine(p, n.own); err != nil {
+	p, err = m.refine(p, n.own)
+	n.said(m, err, 0)
+	if err != nil {
 		return nil, nil, err
 	}
 	if p, err = n.others(ctx, p); err != nil {
@@ -226,47 +251,55 @@ func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*secur
 		}
 		own, err := m.Prepare.apply(&plain)
 		if err != nil {
-			return nil, &Refused{Method: m.Name(), Reason: err.Error()}
+			err = &Refused{Method: m.Name(), Reason: err.Error()}
+			n.said(m, err, 0)
+			return nil, err
 		}
-		q, err := n.askOther(ctx, m, own)
+		q, took, err := n.askOther(ctx, m, own)
+		if err == nil {
+			q, err = m.refine(q, own)
+		}
+		n.said(m, err, took)
 		switch {
 		case errors.Is(err, ErrNotMine):
 			continue // together refuses
 		case err != nil:
 			return nil, err
 		}
-		if got[i], err = m.refine(q, own); err != nil {
-			return nil, err
-		}
+		got[i] = q
 	}
 	return n.node.together(got, &plain)
 }
 
 // askOther asks m on its own lane, whose bounds hold here as well: what hashes passwords
 // has the memory for so many at a time.
-func (n *Negotiation) askOther(ctx context.Context, m *Member, own *Credentials) (*security.Principal, error) {
+func (n *Negotiation) askOther(ctx context.Context, m *Member, own *Credentials) (p *security.Principal, took time.Duration, err error) {
 	lane, here := n.service.laneOf(m), n.service.laneOf(&n.node.all[n.sub])
 	if lane.pool == here.pool {
-		return m.ask(ctx, own) // a worker of its is at it
+		began := here.opts.Now()
+		p, err = m.ask(ctx, own) // a worker of its is at it
+		return p, here.opts.Now().Sub(began), err
 	}
 	if q, ok := m.Authenticator.(Quick); ok {
 		if p, err, known := q.Quick(own); known {
-			return p, verdictOf(m.Name(), err)
+			return p, 0, verdictOf(m.Name(), err)
 		}
 	}
 	if err := lane.open(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var p *security.Principal
+	var found *security.Principal
 	answered := make(chan error, 1)
 	lane.run(ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) (err error) {
-		p, err = m.ask(ctx, own)
+		found, err = m.ask(ctx, own)
 		return err
-	}, func(err error, _ time.Duration) { answered <- err })
-	var err error
+	}, func(err error, t time.Duration) {
+		took = t
+		answered <- err
+	})
 	here.outside(func() { err = <-answered })
 	if err != nil {
-		return nil, err // what the member found may still be written
+		return nil, took, err // what the member found may still be written
 	}
-	return p, nil
+	return found, took, nil
 }
