@@ -19,7 +19,7 @@ const maxImport = 32 << 20
 // The modes of an import: what becomes of what is there already.
 const (
 	ImportAdd     = "add"     // it stays as it is
-	ImportReplace = "replace" // it becomes what the document says of it
+	ImportReplace = "replace" // it becomes what the document says of it; what that doesn't speak of stays
 )
 
 // ImportResult is the answer of POST /accounts/import.

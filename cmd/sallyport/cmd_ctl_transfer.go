@@ -20,7 +20,7 @@ import (
 type ctlUserImportCmd struct {
 	File         string `arg:"" help:"The file; - is standard input."`
 	Format       string `default:"" enum:",json,csv,mosquitto,mosquitto-2.1,hivemq-file-realm,hivemq-file-rbac,hivemq-file-rbac-plain" placeholder:"FORMAT" help:"json, csv, mosquitto (a password file), hivemq-file-realm, hivemq-file-rbac or hivemq-file-rbac-plain (its credentials.xml, with hashed or plain passwords). By default that of the file's ending, .json or .csv."`
-	Mode         string `default:"add" enum:"add,replace" placeholder:"MODE" help:"add (what is there already stays as it is; default) or replace (it becomes what the file says of it). Nothing is deleted."`
+	Mode         string `default:"add" enum:"add,replace" placeholder:"MODE" help:"add (what is there already stays as it is; default) or replace (it becomes what the file says of it; what the file doesn't speak of stays). Nothing is deleted."`
 	DryRun       bool   `name:"dry-run" help:"Check the file and tell what would be done."`
 	AllowUnknown bool   `name:"allow-unknown" help:"Accounts may name groups and roles that are nowhere: they have nothing until these are made."`
 }
@@ -28,6 +28,8 @@ type ctlUserImportCmd struct {
 // Help shows examples.
 func (*ctlUserImportCmd) Help() string {
 	return `The whole file is checked before anything is changed; each mistake is told with its line. A plain password in a CSV is hashed first, which takes a while for thousands.
+
+With --mode replace a JSON that was exported with --secrets makes its accounts, groups and roles what they were. A JSON without secrets, and any CSV, takes no password away: one that was given since the export stays in force.
 
 Examples:
 

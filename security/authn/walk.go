@@ -43,8 +43,8 @@ func askedText(list []Asked) string {
 		b.WriteString(a.Member)
 		b.WriteByte('=')
 		b.WriteString(a.Result)
-		if a.Took > 0 {
-			b.WriteString("(" + a.Took.Round(10*time.Microsecond).String() + ")")
+		if took := a.Took.Round(10 * time.Microsecond); took > 0 {
+			b.WriteString("(" + took.String() + ")")
 		}
 	}
 	return b.String()

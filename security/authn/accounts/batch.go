@@ -67,8 +67,8 @@ const maxWarnings = 1000
 // Batch is what a document holds, to be imported. It holds secrets.
 type Batch struct {
 	users  []entry
-	groups []Group
-	roles  []Role
+	groups []groupEntry
+	roles  []roleEntry
 }
 
 // entry is one user of a document.
@@ -79,7 +79,18 @@ type entry struct {
 	line  int
 }
 
-// field is a set of fields of a User.
+// groupEntry and roleEntry are one group and one role of a document, as entry is a user.
+type groupEntry struct {
+	group Group
+	sets  field
+}
+
+type roleEntry struct {
+	role Role
+	sets field
+}
+
+// field is a set of fields of a User, Group or Role.
 type field uint16
 
 const (
@@ -97,9 +108,7 @@ const (
 	setAddresses
 	setClientIDs
 	setComment
-
-	setRecord = setKind | setGroups | setRoles | setAttributes | setDisabled | setLocked | setLockedUntil |
-		setValidFrom | setValidUntil | setAddresses | setClientIDs | setComment // all but secrets
+	setPermissions
 )
 
 // Counts is how many there are of each.
@@ -210,7 +219,7 @@ func (p *parsing) add(e entry) {
 	p.batch.users = append(p.batch.users, e)
 }
 
-func (p *parsing) addGroup(line int, g Group) {
+func (p *parsing) addGroup(line int, g Group, sets field) {
 	if err := checkGroup(&g); err != nil {
 		p.wrong(line, "group %.80q: %s", g.Name, reasonOf(err))
 		return
@@ -227,10 +236,10 @@ func (p *parsing) addGroup(line int, g Group) {
 		p.groups = map[string]bool{}
 	}
 	p.groups[g.Name] = true
-	p.batch.groups = append(p.batch.groups, g)
+	p.batch.groups = append(p.batch.groups, groupEntry{g, sets})
 }
 
-func (p *parsing) addRole(line int, r Role) {
+func (p *parsing) addRole(line int, r Role, sets field) {
 	if err := checkRole(&r); err != nil {
 		p.wrong(line, "role %.80q: %s", r.Name, reasonOf(err))
 		return
@@ -247,7 +256,7 @@ func (p *parsing) addRole(line int, r Role) {
 		p.roles = map[string]bool{}
 	}
 	p.roles[r.Name] = true
-	p.batch.roles = append(p.batch.roles, r)
+	p.batch.roles = append(p.batch.roles, roleEntry{r, sets})
 }
 
 // reasonOf is an error of a record without the name of the package.

@@ -10,7 +10,7 @@ import (
 // an attribute and an end.
 func hundredThousand(b *testing.B) *Memory {
 	const n = 100_000
-	batch := &Batch{groups: []Group{{Name: "meters"}, {Name: "north"}}}
+	batch := &Batch{groups: []groupEntry{{group: Group{Name: "meters"}}, {group: Group{Name: "north"}}}}
 	secret := mustHash(b, "x")
 	for i := range n {
 		batch.users = append(batch.users, entry{user: User{

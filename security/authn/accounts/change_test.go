@@ -247,7 +247,7 @@ func TestRecordsHaveOneForm(t *testing.T) {
 		t.Errorf("addresses %v", u.Addresses)
 	}
 	if !strings.HasPrefix(u.Password, "$7$100$") || u.Kind != Person || u.Created != noon || u.Version == 0 {
-		t.Errorf("%+v", u.WithoutSecrets())
+		t.Error(shown(u))
 	}
 }
 

@@ -117,7 +117,7 @@ func (p *parsing) hivemqRole(e *element) {
 		return
 	}
 	if permissions, ok := p.permissions(parts["permissions"]); ok {
-		p.addRole(e.line, Role{Name: valueOf(parts["id"]), Permissions: permissions})
+		p.addRole(e.line, Role{Name: valueOf(parts["id"]), Permissions: permissions}, setPermissions)
 	}
 }
 
@@ -143,7 +143,7 @@ func (p *parsing) realmUser(e *element) {
 			return
 		}
 		role := "user." + u.Name
-		p.addRole(own.line, Role{Name: role, Permissions: permissions, Comment: "the permissions that the user had"})
+		p.addRole(own.line, Role{Name: role, Permissions: permissions, Comment: "the permissions that the user had"}, setPermissions|setComment)
 		u.Roles = append(u.Roles, role)
 	}
 	x := entry{user: u, sets: setRoles, line: e.line}

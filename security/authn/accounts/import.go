@@ -217,8 +217,10 @@ func (d *draft) merge(b *Batch, users []prepared, o ImportOptions, report *Repor
 		report.Effects = append(report.Effects, Effect{table, name, "skipped"})
 		return true
 	}
-	for _, r := range b.roles {
-		_, was := d.role(r.Name).id()
+	for _, e := range b.roles {
+		old := d.role(e.role.Name)
+		_, was := old.id()
+		r := e.over(old)
 		if skip(RolesTable, r.Name, was) {
 			continue
 		}
@@ -227,8 +229,10 @@ func (d *draft) merge(b *Batch, users []prepared, o ImportOptions, report *Repor
 		}
 		note(RolesTable, r.Name, was, r.Version)
 	}
-	for _, g := range b.groups {
-		_, was := d.group(g.Name).id()
+	for _, e := range b.groups {
+		old := d.group(e.group.Name)
+		_, was := old.id()
+		g := e.over(old)
 		if skip(GroupsTable, g.Name, was) {
 			continue
 		}
@@ -250,6 +254,30 @@ func (d *draft) merge(b *Batch, users []prepared, o ImportOptions, report *Repor
 		note(UsersTable, u.Name, was, u.Version)
 	}
 	return nil
+}
+
+// over is the role as the document wants it, with what it doesn't speak of as it was.
+func (e *roleEntry) over(old *Role) Role {
+	r := e.role
+	if old != nil && e.sets&setPermissions == 0 {
+		r.Permissions = old.Permissions
+	}
+	if old != nil && e.sets&setComment == 0 {
+		r.Comment = old.Comment
+	}
+	return r
+}
+
+// over is the group, likewise.
+func (e *groupEntry) over(old *Group) Group {
+	g := e.group
+	if old != nil && e.sets&setRoles == 0 {
+		g.Roles = old.Roles
+	}
+	if old != nil && e.sets&setComment == 0 {
+		g.Comment = old.Comment
+	}
+	return g
 }
 
 // over is the account as the document wants it, with what it doesn't speak of as it was.

@@ -15,18 +15,19 @@ const documentVersion = 1
 // exportPage is how many accounts are written at a time.
 const exportPage = 1000
 
-// ExportJSON writes everything as one document. Without secrets it holds neither
-// passwords nor verifiers; an import of it leaves those that are there.
+// ExportJSON writes everything as one document: also what a record doesn't have, so that
+// an import takes away what it was given since. Without secrets it holds neither passwords
+// nor verifiers; an import of it leaves those that are there.
 func (db *Database) ExportJSON(w io.Writer, secrets bool) error {
 	out := &jsonWriter{w: w}
 	out.print(fmt.Sprintf("{\n\"version\": %d,\n\"roles\": [", documentVersion))
 	for _, r := range db.Roles() {
-		out.element(r)
+		out.element(roleElement(r))
 	}
 	out.print("\n],\n\"groups\": [")
 	out.first = false
 	for _, g := range db.Groups() {
-		out.element(g)
+		out.element(groupElement(g))
 	}
 	out.print("\n],\n\"users\": [")
 	out.first = false
@@ -35,10 +36,11 @@ func (db *Database) ExportJSON(w io.Writer, secrets bool) error {
 		page, more = db.Users(after, exportPage, nil)
 		for _, u := range page {
 			after = u.Name
-			if !secrets {
-				u = u.WithoutSecrets()
+			if secrets {
+				out.element(secretElement{u.element(), u.Password, u.SCRAM})
+			} else {
+				out.element(u.element())
 			}
-			out.element(u)
 		}
 	}
 	out.print("\n]\n}\n")
@@ -146,11 +148,7 @@ func (r *jsonReader) section(key string) bool {
 		}
 		return true
 	case "users":
-		return elements(r, func(line int, u User) {
-			sets := setRecord
-			if u.Password != "" || len(u.SCRAM) > 0 {
-				sets |= setPassword | setSCRAM
-			}
+		return elements(r, func(line int, u User, sets field) {
 			var err error
 			if u.Password != "" {
 				if u.Password, err = encoded(u.Password); err != nil {
@@ -162,21 +160,21 @@ func (r *jsonReader) section(key string) bool {
 			r.add(entry{user: u, sets: sets, line: line})
 		})
 	case "groups":
-		return elements(r, func(line int, g Group) { r.addGroup(line, g) })
+		return elements(r, func(line int, g Group, sets field) { r.addGroup(line, g, sets) })
 	case "roles":
-		return elements(r, func(line int, role Role) { r.addRole(line, role) })
+		return elements(r, func(line int, role Role, sets field) { r.addRole(line, role, sets) })
 	}
 	r.wrong(r.line(), "%.40q is no part of an export of accounts", key)
 	return false
 }
 
 // elements reads an array, element by element.
-func elements[T any](r *jsonReader, add func(line int, v T)) bool {
+func elements[T any](r *jsonReader, add func(line int, v T, sets field)) bool {
 	if !r.delim('[') {
 		return false
 	}
 	for r.d.More() {
-		var v T
+		var v spoken[T]
 		err := r.d.Decode(&v)
 		line := r.line()
 		if err != nil {
@@ -186,7 +184,7 @@ func elements[T any](r *jsonReader, add func(line int, v T)) bool {
 			}
 			continue
 		}
-		if add(line, v); r.lost() {
+		if add(line, v.is, v.sets); r.lost() {
 			return false
 		}
 	}

@@ -154,7 +154,7 @@ func (m *Member) Introduce(ctx context.Context, c *authn.Credentials) (p *securi
 	case u == nil:
 		return nil, "does not know " + c.Username, "add the account: sallyport ctl user add " + c.Username, authn.ErrNotMine
 	case u.Password == "":
-		return nil, "knows " + c.Username + ", which has no password", "give it one: sallyport ctl user password " + c.Username,
+		return nil, "knows " + c.Username + ", which has no password", "give it one: sallyport ctl user passwd " + c.Username,
 			m.refuse("account has no password", true)
 	case !c.HasPassword:
 		return m.principal(u), "knows " + c.Username + "; the password is not checked here", "", nil

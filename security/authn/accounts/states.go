@@ -68,12 +68,6 @@ func (db *Database) Unusable(limit int) (names []string, more bool) {
 	return names, more
 }
 
-// WithoutSecrets is the account as it may be shown.
-func (u User) WithoutSecrets() User {
-	u.Password, u.SCRAM = "", nil
-	return u
-}
-
 // Credentials says how the password is stored, empty for none, and which methods of
 // SCRAM have a verifier.
 func (u User) Credentials() (algorithm string, scramMethods []string) {
