@@ -131,7 +131,10 @@ func (s *Server) buildLane(w, old *world, a config.Authenticator) (*authn.Lane, 
 	if hashes(a.Type) {
 		o.Pool = s.pool
 	} else {
-		o.Workers, o.Queue, o.Turns = cmp.Or(a.Concurrency, 16), cmp.Or(a.Queue, 4096), s.turns
+		o.Workers, o.Queue = cmp.Or(a.Concurrency, 16), cmp.Or(a.Queue, 4096)
+	}
+	if a.Type == config.Tokens || a.Type == config.Scram {
+		o.Turns = s.turns // it computes, and waits for nobody
 	}
 	l, err := authn.NewLane(o)
 	if err != nil {

@@ -157,7 +157,7 @@ type Authenticator struct {
 	OnError OnError `yaml:"on_error"`
 	// How long an answer may take, the wait in the queue included.
 	Timeout time.Duration `yaml:"timeout"`
-	// How many clients it is asked about at the same time, each of the others waits; password hashes are bounded by hashing.workers instead, for all authenticators together.
+	// How many clients it is asked about at the same time, each of the others waits; password hashes are bounded by hashing.workers instead, for all authenticators together, and of tokens and SCRAM only so many are computed at once as Go uses processors but one.
 	Concurrency int `yaml:"concurrency"`
 	// How many may wait, served fairly between networks; the next is answered at once with 0x89 (MQTT 3: 3). Password hashes: hashing.queue.
 	Queue int `yaml:"queue"`

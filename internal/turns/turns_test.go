@@ -37,8 +37,43 @@ func TestTurnsAreDealtBySource(t *testing.T) {
 		if want := []string{"a1", "b1", "c1", "a2", "b2", "a3"}; !slices.Equal(order, want) {
 			t.Errorf("%v, want %v", order, want)
 		}
-		if turns.running != 0 || turns.order.Len() != 0 || len(turns.waiting) != 0 {
-			t.Errorf("%d run, %d prefixes wait, %d are known; want none", turns.running, turns.order.Len(), len(turns.waiting))
+		for _, l := range turns.lines {
+			if turns.running != 0 || l.order.Len() != 0 || len(l.waiting) != 0 {
+				t.Errorf("%d run, %d prefixes wait, %d are known; want none", turns.running, l.order.Len(), len(l.waiting))
+			}
+		}
+	})
+}
+
+// However many handshakes wait, who has to prove something has every other turn, and
+// the other way round.
+func TestProofsAndHandshakesAlternate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := New(1)
+		var mu sync.Mutex
+		var order []byte
+		note := func(c byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, c)
+		}
+		turns.Enter(netip.Prefix{})
+		for _, c := range []byte("hhhhhppp") {
+			prefix := netip.MustParsePrefix("192.0.2.1/32")
+			if c == 'p' {
+				go turns.Do(prefix, func() { note(c) })
+			} else {
+				go func() { turns.Enter(prefix); note(c); turns.Leave() }()
+			}
+			synctest.Wait() // until it waits
+		}
+		turns.Leave()
+		synctest.Wait()
+		if got := string(order); got != "hphphphh" {
+			t.Errorf("%s, want hphphphh", got)
+		}
+		if running, waiting := turns.State(); running != 0 || waiting != 0 {
+			t.Errorf("%d run and %d wait, want none", running, waiting)
 		}
 	})
 }

@@ -58,7 +58,14 @@ type Negotiation struct {
 	x       Exchange
 	delayed bool
 	counted bool // that it failed
+	asked   []Asked
 }
+
+// spoken is what a step came to where that is not what the lane counts: as is what it
+// counts instead, and nil that the member has answered, as each step on the way does.
+type spoken struct{ err, as error }
+
+func (s *spoken) Error() string { return "authn: a step of an exchange" }
 
 // Negotiate begins an exchange for a CONNECT, or a re-authentication, that names a
 // method; ok is false if no member of the listener's chain serves it: the broker
@@ -105,7 +112,7 @@ func (n *Negotiation) Step(data []byte, done func(reply []byte, p *security.Prin
 	wait := s.delays.wait(addr)
 	if n.delayed || wait <= 0 {
 		n.delayed = true
-		n.submit(data, done)
+		n.askHosts(data, done)
 		return
 	}
 	n.delayed = true
@@ -116,8 +123,32 @@ func (n *Negotiation) Step(data []byte, done func(reply []byte, p *security.Prin
 	}
 	s.opts.After(wait, func() {
 		s.leave(network)
-		n.submit(data, done)
+		n.askHosts(data, done)
 	})
+}
+
+// askHosts has name servers asked, where the first step needs that, and goes on: on a
+// goroutine of its own, as [Service.askHosts] does.
+func (n *Negotiation) askHosts(data []byte, done func([]byte, *security.Principal, error)) {
+	if n.x != nil || !n.chain.certs.asksHosts(&n.creds) {
+		n.submit(data, done)
+		return
+	}
+	s, network := n.service, SourcePrefix(n.creds.Addr.Addr())
+	if !s.enter(network) {
+		done(nil, nil, ErrBusy)
+		return
+	}
+	go func() {
+		err := n.chain.askHosts(s.ctx, &n.creds)
+		s.leave(network)
+		if err != nil {
+			n.failed(err)
+			done(nil, nil, err)
+			return
+		}
+		n.submit(data, done)
+	}()
 }
 
 // submit has the step done on the member's lane.
@@ -125,84 +156,114 @@ func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal,
 	m := &n.node.all[n.sub]
 	lane := n.service.laneOf(m)
 	if err := lane.open(); err != nil {
+		n.say(m, err, 0)
+		n.failed(err)
 		done(nil, nil, err)
 		return
 	}
 	var reply []byte
 	var p *security.Principal
+	counted := n.counted
 	lane.run(n.service.ctx, SourcePrefix(n.creds.Addr.Addr()), func(ctx context.Context) (err error) {
 		reply, p, err = n.next(ctx, data)
-		return verdictOf(m.Name(), err)
+		return n.verdict(m, p, err, counted)
 	}, func(err error, took time.Duration) {
+		var failure error // that the client was told of, while the exchange goes on
+		if s, ok := err.(*spoken); ok {
+			if err = s.err; err == nil {
+				failure = s.as
+			}
+		}
 		if errors.Is(err, ErrClosed) {
 			err = ErrBusy // a reload has put another lane in its place: the client may come again
 		}
-		if err != nil {
-			n.failed(err, took)
+		switch {
+		case err != nil:
+			n.say(m, err, took)
+			n.failed(err)
 			done(nil, nil, err) // what the step wrote may still be written
-			return
+		case failure != nil:
+			n.say(m, failure, took)
+			n.failed(failure)
+			done(reply, nil, nil)
+		case p == nil:
+			done(reply, nil, nil)
+		default:
+			n.complete(p, took, func(p *security.Principal, err error) {
+				if err != nil {
+					n.failed(err)
+					done(nil, nil, err)
+					return
+				}
+				n.report(nil)
+				done(reply, p, nil)
+			})
 		}
-		if p != nil {
-			n.report(nil, took)
-		} else if f, ok := n.x.(Failing); ok && f.Failed() != nil {
-			n.failed(f.Failed(), took)
-		}
-		done(reply, p, nil)
 	})
 }
 
+// verdict is what a step of m's came to, for the lane, where an exchange counts once:
+// counted says that it has.
+func (n *Negotiation) verdict(m *Member, p *security.Principal, err error, counted bool) error {
+	if s, ok := err.(*spoken); ok {
+		return s
+	}
+	err = verdictOf(m.Name(), err)
+	f, ok := n.x.(Failing)
+	switch {
+	case err != nil && counted:
+		return &spoken{err: err}
+	case err != nil || p != nil:
+		return err
+	case ok && f.Failed() != nil && !counted:
+		return &spoken{as: verdictOf(m.Name(), f.Failed())}
+	}
+	return &spoken{}
+}
+
+// say notes what m said.
+func (n *Negotiation) say(m *Member, err error, took time.Duration) {
+	if !n.counted {
+		n.asked = append(n.asked, Asked{m.Name(), resultOf(err), took})
+	}
+}
+
 // failed counts and records a failure, once.
-func (n *Negotiation) failed(err error, took time.Duration) {
+func (n *Negotiation) failed(err error) {
 	if n.counted {
 		return
 	}
 	n.counted = true
 	n.service.count(n.creds.Addr.Addr(), err)
-	n.report(err, took)
+	n.report(err)
 }
 
-func (n *Negotiation) report(err error, took time.Duration) {
-	n.service.report(&n.creds, err, n.node.name, []Asked{{n.node.all[n.sub].Name(), resultOf(err), took}})
+func (n *Negotiation) report(err error) {
+	n.service.report(&n.creds, err, n.node.name, n.asked)
+	n.asked = nil
 }
 
-// next is one step, on a goroutine that may wait.
+// next is one step of the member's, on a goroutine that may wait.
 func (n *Negotiation) next(ctx context.Context, data []byte) ([]byte, *security.Principal, error) {
-	m := &n.node.all[n.sub]
 	if n.x == nil {
-		if err := n.begin(ctx, m, data); err != nil {
+		if err := n.begin(&n.node.all[n.sub], data); err != nil {
 			return nil, nil, err
 		}
 	}
 	reply, p, err := n.x.Next(ctx, data)
-	if err != nil || p == nil {
-		return reply, nil, err
-	}
-	if p, err = m.refine(p, n.own); err != nil {
-		return nil, nil, err
-	}
-	if p, err = n.others(ctx, p); err != nil {
-		return nil, nil, err
-	}
-	// The conditions once more: a reload may have brought others.
-	if r := n.chain.condition(&n.creds); r != nil {
-		return nil, nil, r
-	}
-	if p, err = n.chain.accept(n.node, p, &n.creds); err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
 	return reply, p, nil
 }
 
 // begin starts the exchange; data is what the CONNECT brought.
-func (n *Negotiation) begin(ctx context.Context, m *Member, data []byte) (err error) {
-	if err := n.chain.askHosts(ctx, &n.creds); err != nil {
-		return err
-	}
+func (n *Negotiation) begin(m *Member, data []byte) (err error) {
 	if r := n.chain.condition(&n.creds); r != nil {
-		return r
+		return &spoken{err: r} // the member was not asked
 	}
 	if n.own, err = m.Prepare.apply(&n.creds); err != nil {
-		return &Refused{Method: m.Name(), Reason: err.Error()}
+		return &spoken{err: &Refused{Method: m.Name(), Reason: err.Error()}}
 	}
 	began := *n.own
 	began.AuthData = data
@@ -210,63 +271,115 @@ func (n *Negotiation) begin(ctx context.Context, m *Member, data []byte) (err er
 	return err
 }
 
-// others asks the other members of an all_of, whom the exchange alone does not do.
-func (n *Negotiation) others(ctx context.Context, p *security.Principal) (*security.Principal, error) {
-	if !n.node.several() {
-		return p, nil
+// complete turns whom the exchange found into whom the chain accepts, and calls end
+// once. It has left the member's lane: others are asked on theirs, and hold up nobody
+// who asks this one.
+func (n *Negotiation) complete(p *security.Principal, took time.Duration, end func(*security.Principal, error)) {
+	m := &n.node.all[n.sub]
+	p, err := m.refine(p, n.own)
+	n.say(m, err, took)
+	if err != nil {
+		end(nil, err)
+		return
 	}
-	plain := n.creds
-	plain.AuthMethod = "" // theirs is what else the client presents
-	got := make([]*security.Principal, len(n.node.all))
-	for i := range n.node.all {
-		m := &n.node.all[i]
-		if i == n.sub {
-			got[i] = p
-			continue
+	accept := func(p *security.Principal, err error) {
+		if err == nil {
+			// The conditions once more: a reload may have brought others.
+			if r := n.chain.condition(&n.creds); r != nil {
+				err = r
+			} else {
+				p, err = n.chain.accept(n.node, p, &n.creds)
+			}
 		}
-		own, err := m.Prepare.apply(&plain)
 		if err != nil {
-			return nil, &Refused{Method: m.Name(), Reason: err.Error()}
+			p = nil
 		}
-		q, err := n.askOther(ctx, m, own)
-		switch {
-		case errors.Is(err, ErrNotMine):
-			continue // together refuses
-		case err != nil:
-			return nil, err
-		}
-		if got[i], err = m.refine(q, own); err != nil {
-			return nil, err
-		}
+		end(p, err)
 	}
-	return n.node.together(got, &plain)
+	if !n.node.several() {
+		accept(p, nil)
+		return
+	}
+	o := &others{n: n, plain: n.creds, got: make([]*security.Principal, len(n.node.all)), end: accept}
+	o.plain.AuthMethod = "" // theirs is what else the client presents
+	o.got[n.sub] = p
+	o.ask()
 }
 
-// askOther asks m on its own lane, whose bounds hold here as well: what hashes passwords
-// has the memory for so many at a time.
-func (n *Negotiation) askOther(ctx context.Context, m *Member, own *Credentials) (*security.Principal, error) {
-	lane, here := n.service.laneOf(m), n.service.laneOf(&n.node.all[n.sub])
-	if lane.pool == here.pool {
-		return m.ask(ctx, own) // a worker of its is at it
-	}
-	if q, ok := m.Authenticator.(Quick); ok {
-		if p, err, known := q.Quick(own); known {
-			return p, verdictOf(m.Name(), err)
+// others asks the other members of an all_of, whom the exchange alone does not do, one
+// after the other.
+type others struct {
+	n     *Negotiation
+	plain Credentials
+	got   []*security.Principal // nil for who did not know the client
+	at    int
+	end   func(*security.Principal, error)
+}
+
+// ask asks from where it stands until one has to be waited for.
+func (o *others) ask() {
+	for all := o.n.node.all; o.at < len(all); {
+		if o.at == o.n.sub {
+			o.at++
+			continue
 		}
+		m := &all[o.at]
+		own, err := m.Prepare.apply(&o.plain)
+		if err != nil {
+			o.end(nil, &Refused{Method: m.Name(), Reason: err.Error()})
+			return
+		}
+		lane := o.n.service.laneOf(m)
+		if q, ok := m.Authenticator.(Quick); ok {
+			if p, err, known := q.Quick(own); known {
+				err = verdictOf(m.Name(), err)
+				lane.answered(err, 0)
+				if !o.take(m, own, p, err, 0) {
+					return
+				}
+				continue
+			}
+		}
+		if err := lane.open(); err != nil {
+			o.take(m, own, nil, err, 0)
+			return
+		}
+		var p *security.Principal
+		lane.run(o.n.service.ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) (err error) {
+			p, err = m.ask(ctx, own)
+			return err
+		}, func(err error, took time.Duration) {
+			if errors.Is(err, ErrClosed) {
+				err = ErrBusy
+			}
+			var who *security.Principal // after an error p may still be written
+			if err == nil {
+				who = p
+			}
+			if o.take(m, own, who, err, took) {
+				o.ask()
+			}
+		})
+		return
 	}
-	if err := lane.open(); err != nil {
-		return nil, err
+	o.end(o.n.node.together(o.got, &o.plain))
+}
+
+// take notes what m said, and reports whether the next one is to be asked; if not, it
+// has ended.
+func (o *others) take(m *Member, own *Credentials, p *security.Principal, err error, took time.Duration) bool {
+	if err == nil {
+		p, err = m.refine(p, own)
 	}
-	var p *security.Principal
-	answered := make(chan error, 1)
-	lane.run(ctx, SourcePrefix(own.Addr.Addr()), func(ctx context.Context) (err error) {
-		p, err = m.ask(ctx, own)
-		return err
-	}, func(err error, _ time.Duration) { answered <- err })
-	var err error
-	here.outside(func() { err = <-answered })
-	if err != nil {
-		return nil, err // what the member found may still be written
+	o.n.say(m, err, took)
+	switch {
+	case errors.Is(err, ErrNotMine): // together refuses
+	case err != nil:
+		o.end(nil, err)
+		return false
+	default:
+		o.got[o.at] = p
 	}
-	return p, nil
+	o.at++
+	return true
 }

@@ -27,9 +27,9 @@ type LaneOptions struct {
 	Turns *turns.Turns
 	// Timeout is how long one answer may take, the wait in the queue included; 0: for
 	// ever. A member that gives none in time counts as unavailable. Where the pool is
-	// shared the time goes into the work of this process, and who waits too long is told
-	// to come again: else a fleet that connects at once would have a password file count
-	// as down, and lock itself and all others out.
+	// shared, or there are turns, the time goes into the work of this process, and who
+	// waits too long is told to come again: else a fleet that connects at once would have
+	// a password file count as down, and lock itself and all others out.
 	Timeout time.Duration
 	// After Failures answers in a row that did not come, the member is not asked for
 	// Pause; then one client tries whether it is back, and each time that it is not the
@@ -169,7 +169,12 @@ func (l *Lane) open() error {
 func (l *Lane) answered(err error, took time.Duration) {
 	c := &l.counts
 	var refused *Refused
+	step, onTheWay := err.(*spoken)
+	if onTheWay {
+		err = step.as
+	}
 	switch {
+	case err == nil && onTheWay: // it says nothing of the client yet
 	case err == nil:
 		c.accepted.Add(1)
 	case errors.Is(err, ErrNotMine):
@@ -252,16 +257,6 @@ func (l *Lane) compute(network netip.Prefix, work func() error) (err error) {
 	return err
 }
 
-// outside runs wait within work of the lane's, without its turn: what it waits for may
-// need one.
-func (l *Lane) outside(wait func()) {
-	if l.opts.Turns == nil {
-		wait()
-		return
-	}
-	l.opts.Turns.Outside(wait)
-}
-
 // run has work done by the lane's pool, within its time, and calls done once with
 // work's error, which is of verdictOf, and the time that it took: from whichever
 // goroutine comes to it. After a timeout work may still be running, and what it
@@ -291,7 +286,7 @@ func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.
 		timer = time.AfterFunc(l.opts.Timeout, func() {
 			started.Lock()
 			defer started.Unlock()
-			if !l.own {
+			if !l.own || l.opts.Turns != nil {
 				finish(ErrBusy)
 				return
 			}
@@ -304,7 +299,12 @@ func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.
 			if told.Load() {
 				return // nobody waits any more
 			}
-			finish(l.compute(network, func() error { return work(ctx) }))
+			finish(l.compute(network, func() error {
+				if told.Load() {
+					return ErrCanceled // in the meantime
+				}
+				return work(ctx)
+			}))
 		},
 		Drop: finish,
 	}
