@@ -218,7 +218,7 @@ type Hashing struct {
 	Memory Size `yaml:"memory"`
 	// How many clients may wait for a check; the next is answered at once with 0x89 (MQTT 3: 3).
 	Queue int `yaml:"queue"`
-	// No failed CONNECT is answered sooner than this, so that the time tells nothing. 0 measures the slowest method at start and uses that.
+	// No failed CONNECT is answered sooner than this, so that the time tells nothing. 0 is one and a half times what the slowest password hash costs here, as measured, and 10ms at least.
 	AuthFailureFloor time.Duration `yaml:"auth_failure_floor"`
 	// How long a right password is remembered (as a keyed digest), so that a reconnecting fleet costs little; at most 10m, 0 is never. A change of the account ends it at once.
 	CacheTTL time.Duration `yaml:"cache_ttl"`

@@ -21,9 +21,10 @@ type ServiceOptions struct {
 	Pool   *Pool // not owned: whoever made it closes it, before the Service
 	Chains map[string]*Chain
 	Delay  DelayOptions
-	// FailureFloor is how long after its CONNECT a failed attempt is answered
-	// at the earliest; 0 is one and a half times the measured cost of the
-	// slowest hash. A smaller value than that cost counts as that cost.
+	// FailureFloor is how long after its CONNECT, or the last AUTH of it, a failed
+	// attempt is answered at the earliest; 0 is one and a half times the measured cost
+	// of the slowest hash, and leastFloor at least. A smaller value than that cost
+	// counts as that cost.
 	FailureFloor time.Duration
 	// WaitingPerNetwork bounds the attempts of one source (/32, /64) that sit
 	// out a delay at a time; default 64. A /24 shares delays but not these
@@ -118,7 +119,11 @@ func (s *Service) Stands(p *security.Principal) bool {
 	return c != nil && c.Stands(p)
 }
 
-// FailureFloor is how long after its CONNECT a failed attempt is to be answered
+// leastFloor is the floor that is measured where no hash is slow: what SCRAM, tokens and
+// generated secrets compute differs by less than a millisecond from reason to reason.
+const leastFloor = 10 * time.Millisecond
+
+// FailureFloor is how long after its last packet a failed attempt is to be answered
 // at the earliest, whatever the reason; the broker's timers hold it.
 func (s *Service) FailureFloor() time.Duration {
 	var cost time.Duration
@@ -128,7 +133,7 @@ func (s *Service) FailureFloor() time.Duration {
 		}
 	}
 	if s.opts.FailureFloor == 0 {
-		return cost + cost/2
+		return max(cost+cost/2, leastFloor)
 	}
 	return max(s.opts.FailureFloor, cost)
 }

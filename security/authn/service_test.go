@@ -250,6 +250,13 @@ func TestFailureFloor(t *testing.T) {
 			t.Errorf("configured %v: floor %v, want %v", tt.configured, got, tt.want)
 		}
 	}
+	// SCRAM has no hash that could be measured, and still differs from reason to reason.
+	for configured, want := range map[time.Duration]time.Duration{0: leastFloor, time.Millisecond: time.Millisecond} {
+		s := newService(t, ServiceOptions{FailureFloor: configured, Chains: map[string]*Chain{"l": chainOf(t, ChainOptions{}, &scram{})}})
+		if got := s.FailureFloor(); got != want {
+			t.Errorf("without a hash, configured %v: floor %v, want %v", configured, got, want)
+		}
+	}
 	if _, err := NewService(ServiceOptions{}); err == nil {
 		t.Error("a service without a pool is accepted")
 	}

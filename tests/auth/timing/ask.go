@@ -13,51 +13,6 @@ import (
 	"sallyport/packet"
 )
 
-// kind is a way to be answered.
-type kind struct {
-	name     string
-	user     string
-	password string
-	group    []string // names of its answers
-	accepts  bool
-	ask      func(address string, from net.IP, k kind) ([]time.Duration, error)
-}
-
-const (
-	right = "correct horse"
-	wrong = "battery staple"
-)
-
-// accepted is the login that succeeds.
-const accepted = "bob, right password"
-
-var kinds = []kind{
-	{name: "unknown user", user: "nobody", password: right, group: []string{""}, ask: login},
-	{name: "wrong password", user: "alice", password: wrong, group: []string{""}, ask: login},
-	{name: "disabled account, right password", user: "disabled", password: right, group: []string{""}, ask: login},
-	{name: "account not valid any more", user: "ended", password: right, group: []string{""}, ask: login},
-	{name: "account without a password", user: "passwordless", password: right, group: []string{""}, ask: login},
-	{name: accepted, user: "bob", password: right, group: []string{""}, accepts: true, ask: login},
-	{name: "SCRAM, unknown user", user: "nobody", password: right, group: []string{"", ""}, ask: handshake},
-	{name: "SCRAM, wrong password", user: "alice", password: wrong, group: []string{"", ""}, ask: handshake},
-	{name: "SCRAM, disabled account", user: "disabled", password: right, group: []string{"", ""}, ask: handshake},
-}
-
-// groups are the answers that must not be told apart.
-func groups() [][]string {
-	list := make([][]string, 3)
-	for _, k := range kinds {
-		switch {
-		case k.accepts:
-		case len(k.group) == 1:
-			list[0] = append(list[0], label(k, 0))
-		default:
-			list[1], list[2] = append(list[1], label(k, 0)), append(list[2], label(k, 1))
-		}
-	}
-	return list
-}
-
 // source is the address of attempt i: of a network of its own, since who fails often
 // waits.
 func source(i int) net.IP { return net.IPv4(127, byte(1+i/250/4), byte(1+i%250), byte(1+i/250%4)) }
@@ -100,6 +55,16 @@ func (c *conn) next() (packet.Header, []byte, error) {
 	}
 }
 
+// exchange sends a packet and reads the next: the time from the one to the other.
+func (c *conn) exchange(sent []byte) (time.Duration, packet.Header, []byte, error) {
+	began := time.Now()
+	if _, err := c.Write(sent); err != nil {
+		return 0, packet.Header{}, nil, err
+	}
+	h, body, err := c.next()
+	return time.Since(began), h, body, err
+}
+
 func hello() *packet.Connect {
 	return &packet.Connect{Version: packet.V5, CleanStart: true, ClientID: "timing"}
 }
@@ -114,12 +79,7 @@ func login(address string, from net.IP, k kind) ([]time.Duration, error) {
 	p := hello()
 	p.HasUsername, p.Username, p.HasPassword, p.Password = true, k.user, true, []byte(k.password)
 	p.ClientID += k.user
-	began := time.Now()
-	if _, err := c.Write(packet.AppendConnect(nil, p)); err != nil {
-		return nil, err
-	}
-	h, body, err := c.next()
-	took := time.Since(began)
+	took, h, body, err := c.exchange(packet.AppendConnect(nil, p))
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +95,28 @@ func (k kind) judge(h packet.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
-	want := packet.BadUserNameOrPassword
-	if k.accepts {
-		want = packet.Success
-	}
-	if a.Code != want {
-		return fmt.Errorf("answered with %v, want %v", a.Code, want)
+	if a.Code != k.code {
+		return fmt.Errorf("answered with %v, want %v", a.Code, k.code)
 	}
 	return nil
+}
+
+// begin sends a CONNECT that names a method, and tells the time of its answer.
+func (c *conn) begin(method string, data []byte) (time.Duration, packet.Header, []byte, error) {
+	p := hello()
+	p.Props.AuthMethod, p.Props.AuthData = method, data
+	p.Props.Mark(packet.PropAuthMethod)
+	p.Props.Mark(packet.PropAuthData)
+	return c.exchange(packet.AppendConnect(nil, p))
+}
+
+// goOn sends an AUTH of the method, and tells the time of its answer.
+func (c *conn) goOn(method string, data []byte) (time.Duration, packet.Header, []byte, error) {
+	p := packet.Auth{Code: packet.ContinueAuthentication}
+	p.Props.AuthMethod, p.Props.AuthData = method, data
+	p.Props.Mark(packet.PropAuthMethod)
+	p.Props.Mark(packet.PropAuthData)
+	return c.exchange(packet.AppendAuth(nil, &p))
 }
 
 // handshake is SCRAM: the time of the broker's first answer, and of its second.
@@ -161,16 +135,7 @@ func handshake(address string, from net.IP, k kind) ([]time.Duration, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := hello()
-	p.Props.AuthMethod, p.Props.AuthData = method.String(), first
-	p.Props.Mark(packet.PropAuthMethod)
-	p.Props.Mark(packet.PropAuthData)
-	began := time.Now()
-	if _, err := c.Write(packet.AppendConnect(nil, p)); err != nil {
-		return nil, err
-	}
-	h, body, err := c.next()
-	one := time.Since(began)
+	one, h, body, err := c.begin(method.String(), first)
 	if err != nil {
 		return nil, err
 	}
@@ -186,20 +151,48 @@ func handshake(address string, from net.IP, k kind) ([]time.Duration, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := packet.Auth{Code: packet.ContinueAuthentication}
-	answer.Props.AuthMethod, answer.Props.AuthData = method.String(), second
-	answer.Props.Mark(packet.PropAuthMethod)
-	answer.Props.Mark(packet.PropAuthData)
-	began = time.Now()
-	if _, err := c.Write(packet.AppendAuth(nil, &answer)); err != nil {
-		return nil, err
-	}
-	h, body, err = c.next()
-	two := time.Since(began)
+	two, h, body, err := c.goOn(method.String(), second)
 	if err != nil {
 		return nil, err
 	}
 	return []time.Duration{one, two}, k.judge(h, body)
+}
+
+// present is a bad token by OAUTHBEARER: the time of the refusal, which the broker gives
+// after it has said that the token is bad.
+func present(address string, from net.IP, k kind) ([]time.Duration, error) {
+	c, err := dial(address, from)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	const method = "OAUTHBEARER"
+	_, h, body, err := c.begin(method, []byte("n,,\x01auth=Bearer "+k.password+"\x01\x01"))
+	if err != nil {
+		return nil, err
+	}
+	if h.Type != packet.AUTH {
+		return nil, errors.Join(errors.New("not told that the token is bad"), k.judge(h, body))
+	}
+	took, h, body, err := c.goOn(method, []byte{1})
+	if err != nil {
+		return nil, err
+	}
+	return []time.Duration{took}, k.judge(h, body)
+}
+
+// unoffered is a method that no listener offers, with a name as SCRAM has it.
+func unoffered(address string, from net.IP, k kind) ([]time.Duration, error) {
+	c, err := dial(address, from)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	took, h, body, err := c.begin("SCRAM-SHA-512", []byte("n,,n="+k.user+",r=fyko+d2lbbFgONRv9qkxdawL"))
+	if err != nil {
+		return nil, err
+	}
+	return []time.Duration{took}, k.judge(h, body)
 }
 
 // smirnov is the test of Kolmogorov and Smirnov over two sorted samples: the greatest
@@ -231,13 +224,17 @@ func smirnov(a, b []time.Duration) (d, p float64) {
 	return d, min(max(p, 0), 1)
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// freeAddresses are as many different ones.
+func freeAddresses(n int) (list []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all at the end, or one could come twice
+		list = append(list, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return list, nil
 }
 
 // await returns once somebody listens.
