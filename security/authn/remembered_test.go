@@ -3,6 +3,7 @@ package authn
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 )
 
 // A reload that names another file under the same name must not accept what an attempt
@@ -39,4 +40,30 @@ func TestWhatIsRememberedIsOfOneRealm(t *testing.T) {
 	if err != nil || p.Realm != "office" {
 		t.Errorf("principal %v, error %v", p, err)
 	}
+}
+
+// The right password of a disabled account is no sooner refused than a wrong one, though
+// it is remembered.
+func TestARememberedPasswordOfADisabledAccountPays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := openFile(t, writeFile(t, "alice:"+mustHash(t, PBKDF2SHA512, "wonder")), nil)
+		pool := newPool(t, 1, 16)
+		defer pool.Close()
+		c := chainOf(t, ChainOptions{Right: newCache(t), Accounts: states{"alice": {Version: 1, Refused: "account is disabled"}}}, file)
+		s := newService(t, ServiceOptions{Pool: pool, Chains: map[string]*Chain{"l": c}})
+		for _, password := range []string{"wonder", "wrong"} { // the first time
+			if a := <-first(begin(s, login("alice", password))); a.err == nil {
+				t.Fatalf("%s: accepted", password)
+			}
+		}
+		release := hold(t, pool)
+		defer release()
+		for _, password := range []string{"wonder", "wrong"} {
+			out, _ := begin(s, from(login("alice", password), "192.0.2.1"))
+			synctest.Wait()
+			if len(out) != 0 {
+				t.Errorf("%s: answered without a hash: %v", password, (<-out).err)
+			}
+		}
+	})
 }

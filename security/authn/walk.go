@@ -194,8 +194,23 @@ func (c *Chain) take(at *progress, p *security.Principal, err error, cr *Credent
 			return refusal(err)
 		}
 	}
-	p, err = c.accept(n, p, cr)
-	return result{p: p, err: err, decided: true}
+	if p, err = c.accept(n, p, cr); err != nil {
+		return refusal(at.owing(err, cr))
+	}
+	return result{p: p, decided: true}
+}
+
+// owing is a refusal of whom a member accepted. Where that cost nothing, as with a right
+// password that is remembered, it owes the hash that a wrong one takes: else it would
+// tell that the password was right.
+func (at *progress) owing(err error, cr *Credentials) error {
+	refused, ok := errors.AsType[*Refused](err)
+	if !ok || at.paid || !cr.HasUsername || !cr.HasPassword {
+		return err
+	}
+	unpaid := *refused
+	unpaid.Unpaid = true
+	return &unpaid
 }
 
 // together is who a client is of whom each of several said something.
