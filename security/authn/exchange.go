@@ -169,7 +169,8 @@ func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal,
 		return n.verdict(m, p, err, counted)
 	}, func(err error, took time.Duration) {
 		var failure error // that the client was told of, while the exchange goes on
-		if s, ok := err.(*spoken); ok {
+		s, otherwise := err.(*spoken)
+		if otherwise {
 			if err = s.err; err == nil {
 				failure = s.as
 			}
@@ -179,7 +180,9 @@ func (n *Negotiation) submit(data []byte, done func([]byte, *security.Principal,
 		}
 		switch {
 		case err != nil:
-			n.say(m, err, took)
+			if !otherwise { // else it was not asked, or has said so before
+				n.say(m, err, took)
+			}
 			n.failed(err)
 			done(nil, nil, err) // what the step wrote may still be written
 		case failure != nil:
