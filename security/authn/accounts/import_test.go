@@ -286,7 +286,7 @@ func TestCSVHoldsNoFormulas(t *testing.T) {
 
 func TestImportCSV(t *testing.T) {
 	f := open(t)
-	f.add(t, User{Name: "a", Comment: "old", Roles: []string{"x"}, Password: mustHash(t, "old")})
+	f.add(t, User{Name: "a", Comment: "old", Roles: []string{"x"}, Attributes: map[string]string{"room": "7"}, Password: mustHash(t, "old")})
 	data := "\xef\xbb\xbfname,password,groups,attr.site,disabled\r\na,=new,g1;g2,north,\r\nb,,,,yes\r\n\"c\",\"with, \"\"quotes\"\"\",,,\r\n"
 	if r := f.imports(t, CSV, data, ImportOptions{AllowUnknown: true}); r.Count("skipped") != 1 || r.Count("added") != 2 {
 		t.Errorf("added only: %+v", r.Effects)
@@ -300,6 +300,9 @@ func TestImportCSV(t *testing.T) {
 	u, _ := f.User("a")
 	if u.Comment != "old" || !reflect.DeepEqual(u.Groups, []string{"g1", "g2"}) || !reflect.DeepEqual(u.Roles, []string{"x"}) || u.Attributes["site"] != "north" {
 		t.Errorf("columns that are not there change something: %+v", u)
+	}
+	if len(u.Attributes) != 1 {
+		t.Errorf("beside a column of one attribute, others stay: %v", u.Attributes)
 	}
 	b, _ := f.User("b")
 	if !f.logsIn(t, "a", "=new") || f.logsIn(t, "a", "old") || !f.logsIn(t, "c", `with, "quotes"`) || !b.Disabled || b.Password != "" {
