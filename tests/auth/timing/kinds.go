@@ -41,6 +41,7 @@ const (
 	proofPassword = "proofs, password"
 	proof1        = "proofs, SCRAM, answer 1"
 	proof2        = "proofs, SCRAM, answer 2"
+	tokenPassword = "tokens, a password"
 	byToken       = "tokens, password"
 	byBearer      = "tokens, OAUTHBEARER"
 )
@@ -77,7 +78,8 @@ var kinds = []kind{
 	{"wrong password", proofs, "alice", wrong, badLogin, []string{proof1, proof2}, handshake},
 	{"disabled account", proofs, "disabled", right, badLogin, []string{proof1, proof2}, handshake},
 
-	{"password, not taken here", tokens, "alice", right, badLogin, []string{byToken}, login},
+	{"unknown user", tokens, "nobody", right, badLogin, []string{tokenPassword}, login},
+	{"known user", tokens, "alice", right, badLogin, []string{tokenPassword}, login},
 	{"unknown issuer", tokens, "alice", foreign, badLogin, []string{byToken}, login},
 	{"unknown key", tokens, "alice", keyless, badLogin, []string{byToken}, login},
 	{"bad signature", tokens, "alice", forged, badLogin, []string{byToken}, login},

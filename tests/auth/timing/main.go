@@ -11,7 +11,7 @@
 //
 // What belongs to a group, which is a listener, a way of logging in and an answer of it,
 // is compared by the test of Kolmogorov and Smirnov, every two. It fails where two differ
-// with a probability by chance of less than 1.6 % divided by the number of pairs, 59, so
+// with a probability by chance of less than 1.6 % divided by the number of pairs, 55, so
 // that where there is no difference at all at most 1.6 % of the runs fail. That the test
 // sees differences is shown with logins that succeed, by a password and by a token, which
 // it has to tell from every refusal by them.
