@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"sallyport/config"
 	"sallyport/internal/turns"
@@ -25,40 +25,38 @@ func (willing) Authenticate(context.Context, *authn.Credentials) (*security.Prin
 // for others has none, or it would keep them all out.
 func TestProofsAreComputedInTurns(t *testing.T) {
 	for kind, turned := range map[config.AuthenticatorType]bool{config.Tokens: true, config.Scram: true, config.UnixPeer: false, config.Certificate: false} {
-		s := &Server{turns: turns.New(1)}
-		lane, err := s.buildLane(&world{lanes: map[string]*authn.Lane{}}, nil, config.Authenticator{Name: "willing", Type: kind})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer lane.Close()
-		chain, err := authn.NewChain(authn.ChainOptions{Members: []authn.Member{{Authenticator: willing{}, Lane: lane}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		pool, err := authn.NewPool(authn.PoolOptions{Workers: 1, Memory: 1 << 20, Queue: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
-		service, err := authn.NewService(authn.ServiceOptions{Pool: pool, Chains: map[string]*authn.Chain{"l": chain}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer service.Close()
-		s.turns.Enter(netip.Prefix{})
-		answer := make(chan error, 1)
-		service.Begin(&authn.Credentials{Listener: "l", ClientID: "c"}, func(_ *security.Principal, err error) { answer <- err })
-		for waiting := 0; turned && waiting == 0; time.Sleep(time.Millisecond) {
-			if len(answer) > 0 {
-				t.Fatalf("%s: answered without a turn", kind)
+		synctest.Test(t, func(t *testing.T) {
+			s := &Server{turns: turns.New(1)}
+			lane, err := s.buildLane(&world{lanes: map[string]*authn.Lane{}}, nil, config.Authenticator{Name: "willing", Type: kind})
+			if err != nil {
+				t.Fatal(err)
 			}
-			_, waiting = s.turns.State()
-		}
-		if turned {
+			defer lane.Close()
+			chain, err := authn.NewChain(authn.ChainOptions{Members: []authn.Member{{Authenticator: willing{}, Lane: lane}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool, err := authn.NewPool(authn.PoolOptions{Workers: 1, Memory: 1 << 20, Queue: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close()
+			service, err := authn.NewService(authn.ServiceOptions{Pool: pool, Chains: map[string]*authn.Chain{"l": chain}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer service.Close()
+			s.turns.Enter(netip.Prefix{})
+			answer := make(chan error, 1)
+			service.Begin(&authn.Credentials{Listener: "l", ClientID: "c"}, func(_ *security.Principal, err error) { answer <- err })
+			synctest.Wait()
+			if waits := len(answer) == 0; waits != turned {
+				t.Errorf("%s: waits for a turn: %v, want %v", kind, waits, turned)
+			}
 			s.turns.Leave()
-		}
-		if err := <-answer; err != nil {
-			t.Errorf("%s: %v", kind, err)
-		}
+			if err := <-answer; err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		})
 	}
 }
