@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -56,6 +57,10 @@ func report(in io.Reader, out io.Writer) (ok bool) {
 				output[key] = append(output[key], e.Output)
 			}
 		case "pass":
+			// The stacks of a timeout stand in the test that ended last, be it well.
+			if i := slices.IndexFunc(output[key], func(l string) bool { return strings.HasPrefix(l, "panic: ") }); i >= 0 {
+				output[e.Package+" (all)"] = output[key][i:]
+			}
 			delete(output, key)
 			if e.Test == "" {
 				fmt.Fprintf(out, "ok   %-40s %7.1f s\n", e.Package, e.Elapsed)
@@ -67,10 +72,15 @@ func report(in io.Reader, out io.Writer) (ok bool) {
 			if e.Test != "" {
 				skipped++
 				fmt.Fprintf(out, "SKIP %s.%s\n%s", e.Package, e.Test, strings.Join(output[key], ""))
+				delete(output, key)
 			}
 		case "fail", "build-fail":
 			failed++
 			fmt.Fprintf(out, "FAIL %s.%s\n%s", e.Package, e.Test, strings.Join(output[key], ""))
+			delete(output, key)
+			if e.Test == "" {
+				unended(out, output, e.Package)
+			}
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -84,4 +94,21 @@ func report(in io.Reader, out io.Writer) (ok bool) {
 	}
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed == 0 && skipped == 0 && passed > 0
+}
+
+// unended shows what the tests of a package said that came to no end: one that
+// hangs is told to nobody but by its own output.
+func unended(out io.Writer, output map[string][]string, pkg string) {
+	var keys []string
+	for key := range output {
+		if strings.HasPrefix(key, pkg+" ") {
+			keys = append(keys, key)
+		}
+	}
+	sort.Strings(keys)
+	for _, key := range keys {
+		name := strings.TrimPrefix(key, pkg+" ")
+		fmt.Fprintf(out, "NO END %s.%s\n%s", pkg, name, strings.Join(output[key], ""))
+		delete(output, key)
+	}
 }

@@ -22,3 +22,20 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+func TestReportShowsWhatAHangingTestSaid(t *testing.T) {
+	const in = `{"Action":"output","Package":"p","Test":"T","Output":"goroutine 1\n"}
+{"Action":"output","Package":"p","Test":"U","Output":"passed\n"}
+{"Action":"output","Package":"p","Test":"U","Output":"panic: test timed out\n"}
+{"Action":"output","Package":"p","Test":"U","Output":"goroutine 2\n"}
+{"Action":"pass","Package":"p","Test":"U"}
+{"Action":"output","Package":"pq","Test":"T","Output":"of another\n"}
+{"Action":"fail","Package":"p"}`
+	var out strings.Builder
+	if report(strings.NewReader(in), &out) {
+		t.Error("a package that failed is taken for one that passed")
+	}
+	if got := out.String(); !strings.Contains(got, "NO END p.T\ngoroutine 1\n") || !strings.Contains(got, "panic: test timed out\ngoroutine 2\n") || strings.Contains(got, "passed\n") || strings.Contains(got, "of another") {
+		t.Error(got)
+	}
+}

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
@@ -226,9 +228,16 @@ func (l lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// await reads the log until a line has all the parts.
+// await reads the log until a line has all the parts, or the tests' time is
+// nearly over: then it can still be said what was there instead.
 func (l lines) await(t *testing.T, parts ...string) string {
 	t.Helper()
+	over, stop := context.WithCancel(t.Context())
+	defer stop()
+	if deadline, bounded := t.Deadline(); bounded {
+		over, stop = context.WithDeadline(over, deadline.Add(-15*time.Second))
+		defer stop()
+	}
 	for {
 		select {
 		case line, more := <-l:
@@ -245,7 +254,7 @@ func (l lines) await(t *testing.T, parts ...string) string {
 				return line
 			}
 			t.Log(strings.TrimSpace(line))
-		case <-t.Context().Done():
+		case <-over.Done():
 			t.Fatalf("no line with %q", parts)
 		}
 	}
