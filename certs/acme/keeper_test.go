@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -305,6 +306,48 @@ func TestRenewIsNow(t *testing.T) {
 			t.Errorf("%d orders, want 2", n)
 		}
 	})
+}
+
+// Who knows of an attempt's end and asks for another gets it.
+func TestRenewAtAnEndIsNotLost(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t)
+			line := "certificate issued"
+			if fails {
+				line = "no certificate was issued"
+				f.answers["/order"] = func(*http.Request, []byte) *http.Response { return refuse(500, "serverInternal", "no") }
+			}
+			o := options(t, f)
+			var k *Keeper
+			asked := false
+			o.Log = slog.New(slog.NewTextHandler(writer(func(p []byte) {
+				if !asked && strings.Contains(string(p), line) {
+					asked = true
+					k.Renew()
+				}
+			}), nil))
+			k, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Start(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			defer k.Close()
+			pass(time.Minute)
+			if n := f.count("POST /order"); n != 2 {
+				t.Errorf("%q: %d orders, want 2", line, n)
+			}
+		})
+	}
+}
+
+type writer func(p []byte)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }
 
 func TestOtherDomainsAreOrderedAtOnce(t *testing.T) {

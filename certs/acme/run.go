@@ -42,10 +42,6 @@ func (k *Keeper) run(ctx context.Context) {
 			}
 		}
 		k.attempt(ctx)
-		select {
-		case <-k.renew: // it was wanted while it was done
-		default:
-		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -72,6 +68,10 @@ func (k *Keeper) attempt(ctx context.Context) {
 	cert, err := k.obtain(within)
 	if ctx.Err() != nil {
 		return // the broker stops: nobody failed
+	}
+	select {
+	case <-k.renew: // It was wanted while it was done. Who knows of its end wants another.
+	default:
 	}
 	if err != nil && within.Err() != nil {
 		err = fmt.Errorf("%w: %w", errSlow, err)
