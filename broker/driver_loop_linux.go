@@ -32,6 +32,9 @@ const (
 // reads each readable socket once, handles every whole packet, and then
 // flushes each connection that was touched, of whichever loop, once.
 //
+// Who is served comes first: connections without a CONNACK wait at the doorway
+// until the others of the round were handled, see receive.
+//
 // A loop parks in the runtime's poller, so that it needs no thread of its own,
 // and lets other goroutines run now and then while it is busy.
 type Loops struct {
@@ -138,6 +141,7 @@ type loop struct {
 	spare []*socket
 	buf   [loopBuffer]byte
 	plain []byte // of streams, made for the first
+	door  doorway
 
 	reads, writes, waits, controls atomic.Uint64
 
@@ -175,7 +179,8 @@ func (l *loop) run() {
 		if parked {
 			rested = t.now
 		}
-		l.since, l.fed = t.now, 0
+		began := t.now
+		l.since, l.fed = began, 0
 		for i := range n {
 			data, ready := l.poll.Event(i)
 			if s := l.table.find(data); s != nil {
@@ -186,6 +191,9 @@ func (l *loop) run() {
 			}
 		}
 		l.attend()
+		if !l.door.empty() {
+			l.receive(began)
+		}
 		l.flush()
 	}
 	for _, s := range l.table.all() {
@@ -200,7 +208,7 @@ func (l *loop) await(rested int64) (n int, parked bool, err error) {
 		n, err = l.poll.Yield()
 		return n, true, err
 	}
-	if !l.posted.Load() {
+	if !l.posted.Load() && l.door.empty() {
 		l.asleep.Store(true)
 		if !l.posted.Load() && !l.stopping.Load() {
 			n, err = l.poll.Park()
@@ -223,7 +231,11 @@ func (l *loop) attend() {
 	l.mu.Unlock()
 	for i, s := range q {
 		q[i] = nil
-		s.attend()
+		if s.conn.accepted() {
+			s.attend()
+		} else {
+			l.door.queue(s)
+		}
 		if l.fed >= roundBytes || i%16 == 15 && l.b.now()-l.since > roundTime {
 			l.flush()
 		}
@@ -232,6 +244,73 @@ func (l *loop) attend() {
 	if cap(q) > 4096 {
 		l.spare = nil
 	}
+}
+
+// receive handles connections at the doorway: for roundTime, or for as long as the
+// others took of the round that began then, so that neither can starve the other.
+func (l *loop) receive(began int64) {
+	d := &l.door
+	now := l.b.now()
+	end := now + max(roundTime, now-began)
+	for now < end && !d.empty() {
+		d.next().enter()
+		now = l.b.now()
+		if l.fed >= roundBytes || now-l.since > roundTime {
+			l.flush()
+		}
+	}
+	d.mute()
+}
+
+// doorway is the queue of the connections without a CONNACK that have something
+// to do. What a fleet that comes back at once costs is theirs to wait for, not
+// that of the clients who are served.
+type doorway struct {
+	sockets []*socket
+	first   int // of sockets, in the queue
+	loud    int // the first that the poller may tell of again
+}
+
+func (d *doorway) empty() bool { return d.first == len(d.sockets) }
+
+// queue puts s at the end of the queue, if it isn't in it.
+func (d *doorway) queue(s *socket) {
+	if !s.atDoor {
+		s.atDoor = true
+		d.sockets = append(d.sockets, s)
+	}
+}
+
+// next takes the first out of the queue.
+func (d *doorway) next() *socket {
+	s := d.sockets[d.first]
+	d.sockets[d.first] = nil
+	d.first++
+	s.atDoor = false
+	switch {
+	case d.empty():
+		d.sockets, d.first, d.loud = d.sockets[:0], 0, 0
+		if cap(d.sockets) > 4096 {
+			d.sockets = nil
+		}
+	case d.first >= 1024 && d.first >= len(d.sockets)/2: // as many are moved as were taken, at most
+		n := copy(d.sockets, d.sockets[d.first:])
+		clear(d.sockets[n:])
+		d.sockets, d.loud, d.first = d.sockets[:n], max(d.loud-d.first, 0), 0
+	}
+	d.loud = max(d.loud, d.first)
+	return s
+}
+
+// mute has the poller say nothing of those who stay in the queue: it would tell
+// of each of them in every round, and of few others.
+func (d *doorway) mute() {
+	for _, s := range d.sockets[d.loud:] {
+		if s.knocks {
+			s.ask(s.interest &^ epoll.In)
+		}
+	}
+	d.loud = len(d.sockets)
 }
 
 // flush writes what was caused since the last flush.

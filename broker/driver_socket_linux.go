@@ -57,6 +57,8 @@ type socket struct {
 	lingers  bool   // what comes is thrown away
 	shutting bool   // Gone was called
 	small    bool   // its packets are small
+	atDoor   bool   // it is in the queue of the doorway
+	knocks   bool   // it is there with input
 }
 
 // layered is what only few sockets need.
@@ -229,10 +231,38 @@ func (s *socket) handle(ready uint32) {
 	if ready&(epoll.Out|epoll.Gone) != 0 && s.state.Load()&sockBlocked != 0 {
 		s.unblock()
 	}
-	if ready&(epoll.In|epoll.Gone) == 0 || s.shutting {
+	switch {
+	case ready&(epoll.In|epoll.Gone) == 0:
+	case s.conn.accepted():
+		s.receive()
+	default:
+		if s.atDoor {
+			s.ask(s.interest &^ epoll.In) // it came without, and the queue behind it was muted
+		}
+		s.knocks = true
+		s.loop.door.queue(s)
+	}
+}
+
+// enter does what a socket waited for at the doorway.
+func (s *socket) enter() {
+	if s.state.Load()&sockPosted != 0 {
+		s.attend()
+	}
+	if !s.knocks {
 		return
 	}
+	s.knocks = false
+	s.receive()
+	if !s.shutting && !s.paused && s.state.Load()&sockClosing == 0 {
+		s.ask(s.interest | epoll.In)
+	}
+}
+
+// receive takes input, if it may.
+func (s *socket) receive() {
 	switch st := s.state.Load(); {
+	case s.shutting:
 	case s.lingers:
 		s.discard()
 	case st&sockPrime != 0:
