@@ -23,6 +23,9 @@ const (
 	roundBytes = 256 << 10
 	// roundTime is how long input is handled before that, in nanoseconds.
 	roundTime = 1e6
+	// longQueue is so many newcomers that telling the poller of each costs less than
+	// what it tells of them otherwise.
+	longQueue = 64
 	// yieldAfter is how long a loop works before it lets others run, in nanoseconds.
 	yieldAfter = 2e6
 )
@@ -246,12 +249,12 @@ func (l *loop) attend() {
 	}
 }
 
-// receive handles connections at the doorway: for roundTime, or for as long as the
+// receive handles connections at the doorway: for yieldAfter, or for as long as the
 // others took of the round that began then, so that neither can starve the other.
 func (l *loop) receive(began int64) {
 	d := &l.door
 	now := l.b.now()
-	end := now + max(roundTime, now-began)
+	end := now + max(yieldAfter, now-began)
 	for now < end && !d.empty() {
 		d.next().enter()
 		now = l.b.now()
@@ -302,9 +305,12 @@ func (d *doorway) next() *socket {
 	return s
 }
 
-// mute has the poller say nothing of those who stay in the queue: it would tell
+// mute has the poller say nothing of those who stay in a long queue: it would tell
 // of each of them in every round, and of few others.
 func (d *doorway) mute() {
+	if len(d.sockets)-d.first < longQueue {
+		return
+	}
 	for _, s := range d.sockets[d.loud:] {
 		if s.knocks {
 			s.ask(s.interest &^ epoll.In)

@@ -236,8 +236,8 @@ func (s *socket) handle(ready uint32) {
 	case s.conn.accepted():
 		s.receive()
 	default:
-		if s.atDoor {
-			s.ask(s.interest &^ epoll.In) // it came without, and the queue behind it was muted
+		if s.atDoor && !s.knocks {
+			s.ask(s.interest &^ epoll.In) // mute may have passed it by
 		}
 		s.knocks = true
 		s.loop.door.queue(s)
