@@ -18,11 +18,11 @@ import (
 // rush is a broker over one loop, before which newcomers come while it is busy
 // with the first of them.
 type rush struct {
-	x        *bed
-	entered  atomic.Int64 // newcomers who were identified
-	before   atomic.Int64 // the same when somebody published to count
-	comes    chan struct{}
-	held     chan struct{}
+	x       *bed
+	entered atomic.Int64 // newcomers who were identified
+	before  atomic.Int64 // the same when somebody published to count
+	comes   chan struct{}
+	held    chan struct{}
 	rushing atomic.Bool
 }
 
