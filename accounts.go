@@ -201,18 +201,21 @@ func (s *Server) accountsChanged(c accounts.Change) {
 		// Who may not be connected any more, or whose rights can't be told without the credential.
 		ended += s.broker.Revoke(func(p *security.Principal) bool { return concerned[p.Name] && w.ends(p) }, "the account was changed: the client has to authenticate again")
 	}
-	renewed := 0
+	renewed, revoked := 0, 0
 	if len(concerned) > 0 {
-		renewed = s.broker.Renew(func(p *security.Principal) *security.Principal {
+		n, done := s.broker.Renew(func(p *security.Principal) *security.Principal {
 			if !concerned[p.Name] {
 				return p
 			}
 			return s.asNow(p)
 		})
+		renewed, revoked = n, done.Revoked
+		ended += done.Disconnected
 	}
-	var revoked int
 	if c.Roles {
-		revoked = s.broker.Enforce().Revoked
+		done := s.broker.Enforce()
+		revoked += done.Revoked
+		ended += done.Disconnected
 	}
 	s.audit.Record(audit.AccountsChanged, slog.Int("changed", len(c.Users)), slog.Int("ended", len(c.End)), slog.Bool("roles", c.Roles),
 		slog.Int("disconnected", ended), slog.Int("renewed", renewed), slog.Int("revoked", revoked))

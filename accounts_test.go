@@ -359,6 +359,31 @@ func TestRightsChangeWithTheAccount(t *testing.T) {
 	}
 }
 
+func TestTheEventCountsWhatAChangeOfAccountsEnded(t *testing.T) {
+	b := newAccountBed(t, accountsConfig)
+	b.role("x", "all x/#")
+	b.role("y", "all y/#")
+	b.do("PUT", control.GroupPath("g"), `{"roles": ["x"]}`)
+	b.user("alice", `, "groups": ["g"], "roles": ["y"]`)
+	a := b.connected("alice", "a")
+	for _, filter := range []string{"x/#", "y/#"} {
+		if !a.subscribes(filter) {
+			t.Fatalf("alice may not subscribe to %s", filter)
+		}
+	}
+	user := control.UserPath("alice")
+	for _, step := range []struct{ method, path, body, want string }{
+		{"PATCH", user, `{"remove_groups": ["g"]}`, "disconnected=0 renewed=1 revoked=1"},
+		{"POST", user + "/disable", "", "disconnected=1 renewed=0 revoked=0"},
+	} {
+		b.do(step.method, step.path, step.body)
+		lines := strings.Split(b.log.String(), "msg=accounts_changed ")
+		if last, _, _ := strings.Cut(lines[len(lines)-1], "\n"); !strings.Contains(last, step.want) {
+			t.Errorf("%s: %s; want %s", step.path, last, step.want)
+		}
+	}
+}
+
 func TestARetainedMessageGoesByTheAccountOfItsPublisherNow(t *testing.T) {
 	b := newAccountBed(t, accountsConfig)
 	b.role("writer", "publish r/#")

@@ -111,7 +111,9 @@ func (cl *client) enforce(n *Enforced) {
 	}
 	cl.settle(&t, &after)
 	if refused != nil {
-		n.Disconnected++
+		if !refused.ended.Load() {
+			n.Disconnected++
+		}
 		refused.end(ending{code: packet.NotAuthorized, reason: "may not connect any more: " + v.Why(), notify: true, silence: true})
 	}
 }

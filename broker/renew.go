@@ -11,7 +11,7 @@ import (
 // for one. The principal itself says that it stays as it is; nil, or one with another
 // realm or name, ends the connection, as Revoke does. renew is called under a
 // lock: it must not block, and it changes no principal, since they are shared.
-// Renew returns how many clients it concerned.
+// Renew returns how many clients it concerned, and what that ended.
 //
 // The new one counts with its groups, roles, attributes, claims, expiry, account
 // version, token and what it was granted; the client identifier, the listener and the
@@ -26,17 +26,19 @@ import (
 //
 // It waits for the packets that are being handled, as Enforce does, and must not be
 // called while one is.
-func (b *Broker) Renew(renew func(*security.Principal) *security.Principal) int {
+func (b *Broker) Renew(renew func(*security.Principal) *security.Principal) (int, Enforced) {
 	b.enforcing.Lock()
 	defer b.enforcing.Unlock()
 	var renewed []*client
-	ended := 0
+	var n Enforced
+	foreigners := 0
 	b.reg.each(func(cl *client) {
 		next, foreign, c := cl.replace(renew)
 		switch {
 		case foreign:
-			ended++
+			foreigners++
 			if c != nil {
+				n.Disconnected++
 				c.end(ending{code: packet.NotAuthorized, reason: "the account changed, or is another one now", notify: true, silence: true})
 			}
 		case next != nil:
@@ -44,11 +46,10 @@ func (b *Broker) Renew(renew func(*security.Principal) *security.Principal) int 
 		}
 	})
 	b.errands.renew(renew) // after the clients: what they left before is there, what they leave now is renewed
-	if len(renewed)+ended == 0 {
-		return 0
+	if len(renewed)+foreigners == 0 {
+		return 0, n
 	}
 	b.barrier()
-	var n Enforced
 	groups := make(map[*group]bool)
 	for _, cl := range renewed {
 		for _, g := range cl.renewed(&n) {
@@ -60,7 +61,7 @@ func (b *Broker) Renew(renew func(*security.Principal) *security.Principal) int 
 		b.guarded(func() { g.drain(&t) })
 	}
 	t.flush()
-	return len(renewed) + ended
+	return len(renewed) + foreigners, n
 }
 
 // inPlaceOf is next, for the connection that old is for.

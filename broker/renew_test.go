@@ -57,7 +57,7 @@ func TestAnotherPrincipalCountsAtOnceForWhatIsPublished(t *testing.T) {
 				if allowed {
 					groups = []string{"g"}
 				}
-				if n := x.b.Renew(regroup("u", groups...)); n != 1 {
+				if n, _ := x.b.Renew(regroup("u", groups...)); n != 1 {
 					t.Fatalf("%d renewed, want 1", n)
 				}
 				p.publishes("t", "x", 1, false)
@@ -100,7 +100,7 @@ func TestAnotherPrincipalHasItsSubscriptionsJudged(t *testing.T) {
 			p.subscribe(filter("t", 1), filter("open", 1))
 		}
 		away.drop()
-		if n := x.b.Renew(regroup("u", "other")); n != 2 {
+		if n, _ := x.b.Renew(regroup("u", "other")); n != 2 {
 			t.Errorf("%d renewed, want 2", n)
 		}
 		for id, want := range map[string]int{"a": 1, "away": 1} {
@@ -138,7 +138,7 @@ func TestAPrincipalWithAnotherNameTakesNobodysPlace(t *testing.T) {
 		online := x.connect(packet.V5, "online", user("u"), willOf("will", "x", 0))
 		x.connect(packet.V5, "away", user("u"), kept(100), willOf("will", "y", 5)).drop()
 		w.subscribe(filter("will", 0))
-		n := x.b.Renew(func(p *security.Principal) *security.Principal {
+		n, _ := x.b.Renew(func(p *security.Principal) *security.Principal {
 			if p.Name != "u" {
 				return p // as it is
 			}
@@ -167,7 +167,7 @@ func TestWhoIsNotRenewedStaysAsItIs(t *testing.T) {
 	overPipes(t, nil, func(x *bed) {
 		p := x.connect(packet.V5, "c", user("u"))
 		before := x.b.reg.find("c").principal
-		if n := x.b.Renew(func(p *security.Principal) *security.Principal { return p }); n != 0 || x.b.reg.find("c").principal != before {
+		if n, _ := x.b.Renew(func(p *security.Principal) *security.Principal { return p }); n != 0 || x.b.reg.find("c").principal != before {
 			t.Errorf("%d renewed", n)
 		}
 		p.ping()
@@ -352,7 +352,7 @@ func TestAConnectUnderWayIsJudgedForTheOtherPrincipal(t *testing.T) {
 			if allowed {
 				groups = "g"
 			}
-			if n := x.b.Renew(regroup("u", groups, "new")); n != 1 {
+			if n, _ := x.b.Renew(regroup("u", groups, "new")); n != 1 {
 				t.Fatalf("%d renewed, want 1", n)
 			}
 			want := packet.NotAuthorized
