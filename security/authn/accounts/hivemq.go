@@ -182,6 +182,10 @@ func (p *parsing) rbacUser(e *element, plain bool) {
 		p.wrong(e.line, "user %.80q has no password", x.user.Name)
 		return
 	case plain:
+		if _, err := encoded(password.value()); err == nil { // taken for a password, the hash would log in
+			p.wrong(password.line, "user %.80q: the password looks like a hash: is its password-type HASHED?", x.user.Name)
+			return
+		}
 		x.plain = password.text
 	default:
 		var err error

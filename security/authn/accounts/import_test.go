@@ -72,6 +72,9 @@ func TestImportFileRBAC(t *testing.T) {
 	if u, _ := f.User("pump-2"); !reflect.DeepEqual(u.Roles, []string{"pump", "watch"}) {
 		t.Errorf("roles %v", u.Roles)
 	}
+	if _, _, err := Parse(PlainRBAC, read(t, "credentials.xml")); err == nil || !strings.Contains(err.Error(), "is its password-type HASHED?") {
+		t.Errorf("hashes in the place of passwords: %v", err)
+	}
 	plain := strings.NewReplacer("<password>WFN", "<password>x", "<password>TUh", "<password>y").Replace(string(read(t, "credentials.xml")))
 	g := open(t)
 	g.imports(t, PlainRBAC, plain, ImportOptions{})
