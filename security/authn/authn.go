@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 
 	"sallyport/security"
 )
@@ -123,10 +124,29 @@ type Refused struct {
 	// user name; the chain computes one before it answers, so that time and
 	// load don't tell users apart.
 	Unpaid bool
+	// Name is who was accepted by a member and refused for another reason, where the
+	// CONNECT does not say it: by a certificate or a token the client has a name without.
+	Name string
 }
 
-// Error is "method: reason".
-func (r *Refused) Error() string { return "authn: " + r.Method + ": " + r.Reason }
+// Error is "method: reason", and the name.
+func (r *Refused) Error() string {
+	text := "authn: " + r.Method + ": " + r.Reason
+	if r.Name != "" {
+		text += ": " + strconv.Quote(r.Name)
+	}
+	return text
+}
+
+// naming is r with the name of p, if cr has another or none.
+func (r *Refused) naming(p *security.Principal, cr *Credentials) *Refused {
+	if r == nil || p.Name == cr.Username {
+		return r
+	}
+	named := *r
+	named.Name = p.Name
+	return &named
+}
 
 // Authenticator knows one method of telling who a client is. It returns a
 // fresh principal (realm, name, user name and what else it knows; the chain

@@ -182,6 +182,14 @@ func (c *Chain) prefixed(cr *Credentials) *Refused {
 // accept completes a principal of a node with the connection's side, and holds it
 // against what the listener, the node and the account demand.
 func (c *Chain) accept(n *node, p *security.Principal, cr *Credentials) (*security.Principal, error) {
+	q, r := c.complete(n, p, cr)
+	if r != nil {
+		return nil, r.naming(p, cr)
+	}
+	return q, nil
+}
+
+func (c *Chain) complete(n *node, p *security.Principal, cr *Credentials) (*security.Principal, *Refused) {
 	if r := c.clientID.judge(n.name, p, cr); r != nil {
 		return nil, r
 	}

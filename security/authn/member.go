@@ -246,7 +246,7 @@ func (m *Member) refine(p *security.Principal, cr *Credentials) (*security.Princ
 		return nil, &Refused{Method: m.Name(), Reason: "accepted without a principal"}
 	}
 	if r := m.Require.judge(m.Name(), p, cr); r != nil {
-		return nil, r
+		return nil, r.naming(p, cr)
 	}
 	if len(p.Groups)+len(p.Roles) == 0 {
 		return p, nil

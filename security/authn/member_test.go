@@ -288,6 +288,31 @@ func TestNamesFromOutsideMeanNothingByThemselves(t *testing.T) {
 	}
 }
 
+// The log has to tell whose account refused a client that gave no user name, or another.
+func TestARefusalNamesWhomTheConnectDoesNot(t *testing.T) {
+	off := states{"pump-7": {Version: 1, Refused: "account is disabled"}}
+	for _, tt := range []struct {
+		title string
+		cr    *Credentials
+		m     Member
+		want  string
+	}{
+		{"no user name", &Credentials{ClientID: "c", Listener: "l"}, Member{}, `authn: m: account is disabled: "pump-7"`},
+		{"another", login("x", "y"), Member{}, `authn: m: account is disabled: "pump-7"`},
+		{"the same", login("pump-7", "y"), Member{}, "authn: m: account is disabled"},
+		{"a condition", &Credentials{ClientID: "c", Listener: "l"}, Member{Require: Requirement{ClientID: EqualsUsername}}, `authn: m: client id is not the user name: "pump-7"`},
+	} {
+		tt.m.Authenticator = &fake{name: "m", p: somebody("pump-7")}
+		c, err := NewChain(ChainOptions{Members: []Member{tt.m}, Accounts: off})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Authenticate(t.Context(), from(tt.cr, "192.0.2.7")); err == nil || err.Error() != tt.want {
+			t.Errorf("%s: %v", tt.title, err)
+		}
+	}
+}
+
 func TestTheAccountHasTheLastWord(t *testing.T) {
 	soon := uint32(time.Now().Add(time.Hour).Unix())
 	accounts := states{
