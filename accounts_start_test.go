@@ -108,3 +108,13 @@ storage: {type: disk, dir: DIR}
 		t.Errorf("%d subscriptions stand", n)
 	}
 }
+
+// Logs, traces and explanations name an authenticator as the configuration does.
+func TestAnAuthenticatorGoesByItsName(t *testing.T) {
+	for _, kind := range []config.AuthenticatorType{config.Anonymous, config.UnixPeer} {
+		a, err := (&Server{}).buildAuthenticator(nil, nil, config.Authenticator{Name: "guests", Type: kind})
+		if err != nil || a.Name() != "guests" {
+			t.Errorf("%v goes by another name: %v, %v", kind, a, err)
+		}
+	}
+}

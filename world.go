@@ -91,7 +91,7 @@ func (s *Server) build(cfg *config.Config, old *world) (*world, error) {
 func (s *Server) buildAuthenticator(w, old *world, a config.Authenticator) (authn.Authenticator, error) {
 	switch a.Type {
 	case config.Anonymous:
-		return authn.Anonymous{BelieveUsername: a.BelieveUsername}, nil
+		return authn.Anonymous{Label: a.Name, BelieveUsername: a.BelieveUsername}, nil
 	case config.Tokens:
 		return s.buildTokens(w, a)
 	case config.Scram:

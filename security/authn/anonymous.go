@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"unique"
 
@@ -13,14 +14,15 @@ import (
 // BelieveUsername is for configurations that ask nobody: a chain that has
 // another member which checks credentials refuses it (NewChain).
 type Anonymous struct {
+	Label string // its name; empty: anonymous
 	// BelieveUsername also accepts a CONNECT with credentials, unchecked, under the name that it gives, as Mosquitto does
 	// with allow_anonymous and without a password file: anyone can be anyone.
 	// Such a principal has a realm of its own and equals no authenticated one.
 	BelieveUsername bool
 }
 
-// Name is "anonymous".
-func (Anonymous) Name() string { return "anonymous" }
+// Name is that of the configuration.
+func (a Anonymous) Name() string { return cmp.Or(a.Label, "anonymous") }
 
 // Authenticate is Quick.
 func (a Anonymous) Authenticate(_ context.Context, c *Credentials) (*security.Principal, error) {
