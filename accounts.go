@@ -94,7 +94,7 @@ var errAbsent = fmt.Errorf("the accounts are in the store of the running broker:
 
 // Introduce implements authn.Introducing.
 func (a absentAccounts) Introduce(context.Context, *authn.Credentials) (p *security.Principal, text, remedy string, err error) {
-	return nil, "can't tell here: the accounts are in the store of the running broker", "ask the broker: sallyport ctl explain", errAbsent
+	return nil, "can't tell here: the accounts are in the store of the running broker", "ask the broker, by sallyport ctl explain about a client that it knows, else by POST /explain of its API, with who", errAbsent
 }
 
 // sayAccounts warns where everybody is refused for want of an account.

@@ -151,6 +151,12 @@ func apiFailure(what string, e *control.Error) error {
 	if e.Status == http.StatusBadRequest {
 		f.code = exitUsage
 	}
+	switch e.Code {
+	case "no_client":
+		f.hint = `"sallyport explain" tells of one that is not there; of an account POST /explain of the API, with who`
+	case "in_use":
+		f.hint = "--force takes it from all who have it"
+	}
 	if len(e.Problems) > 0 {
 		lines := make([]string, 0, len(e.Problems))
 		for _, p := range e.Problems {

@@ -123,6 +123,7 @@ func (x *ctlClientCmd) Run(e *env, c *ctlCmd) error {
 	}
 	if x := r.Certificate; x != nil {
 		p.line("certificate %s, issued by %s, serial %s, until %s", x.Subject, x.Issuer, x.Serial, x.NotAfter.String())
+		p.line("  SHA-256 %s", x.SHA256)
 		for _, name := range slices.Sorted(maps.Keys(x.Fields)) {
 			p.line("  cert.%s: %s", name, strings.Join(x.Fields[name], ", "))
 		}
@@ -143,7 +144,7 @@ type ctlRetainedCmd struct {
 
 // ctlPurgeCmd is "sallyport ctl retained purge".
 type ctlPurgeCmd struct {
-	PublishedBy *string `name:"published-by" placeholder:"USER" help:"Messages that this user published; '' are anonymous ones."`
+	PublishedBy *string `name:"published-by" placeholder:"USER" help:"Messages that this user published; an empty one is anonymous clients."`
 	Realm       *string `placeholder:"REALM" help:"Only where the user is of this realm."`
 	ClientID    *string `name:"client-id" short:"i" placeholder:"ID" help:"Messages that this client published."`
 	DryRun      bool    `name:"dry-run" help:"Count them only."`

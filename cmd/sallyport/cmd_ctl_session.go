@@ -9,7 +9,7 @@ type ctlSessionCmd struct {
 
 // ctlSessionEndCmd is "sallyport ctl session end".
 type ctlSessionEndCmd struct {
-	User     *string `placeholder:"USER" help:"Of this user; '' is anonymous clients."`
+	User     *string `placeholder:"USER" help:"Of this user; an empty one is anonymous clients."`
 	Realm    *string `placeholder:"REALM" help:"Only where the user is of this realm."`
 	ClientID *string `name:"client" short:"i" placeholder:"ID" help:"Of the client with this identifier."`
 	Cert     *string `placeholder:"HEX" help:"Of clients with this certificate: its SHA-256 or its serial number, hexadecimal."`

@@ -161,11 +161,25 @@ func TestCtl(t *testing.T) {
 			}
 		})
 	}
+	s := newShell(t, "")
+	if s.run("ctl", "-c", b.config, "explain", "watch", "connect"); !strings.Contains(s.stderr.String(), `hint: "sallyport explain" tells`) {
+		t.Errorf("of an unknown client it says %s", s.stderr)
+	}
 	for _, args := range [][]string{{"status"}, {"client", "phone"}, {"explain", "phone", "publish", "ok"}, {"explain", id}, {"shadow"}, {"retained", "purge", "--published-by", "x"}, {"reload"}} {
 		s := newShell(t, "")
 		s.run(append([]string{"ctl", "--json", "--socket", filepath.Join(b.folder, "control.sock")}, args...)...)
 		if !json.Valid([]byte(s.stdout.String())) || s.stdout.String() == "" {
 			t.Errorf("%q with --json prints %q; %s", args, s.stdout, s.stderr)
+		}
+	}
+}
+
+// Where help is wrapped, two single quotes become one that nobody can type.
+func TestCtlHelpCanBeTyped(t *testing.T) {
+	for _, args := range [][]string{{"user", "set"}, {"session", "end"}, {"retained", "purge"}} {
+		s := newShell(t, "")
+		if s.run(append(append([]string{"ctl"}, args...), "--help")...); strings.ContainsAny(s.stdout.String(), "\u201c\u201d") {
+			t.Errorf("%q has a typographic quote:\n%s", args, s.stdout)
 		}
 	}
 }

@@ -200,7 +200,11 @@ func (x *ctlUserExportCmd) Run(e *env, c *ctlCmd) error {
 	}
 	defer func() { _ = in.Close() }() // it was read
 	if err := x.write(e, in); err != nil {
-		return &failure{what: "export", why: err}
+		f := &failure{what: "export", why: err}
+		if inner, ok := errors.AsType[*failure](err); ok {
+			f.hint = inner.hint
+		}
+		return f
 	}
 	return nil
 }

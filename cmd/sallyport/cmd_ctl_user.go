@@ -18,12 +18,12 @@ type ctlUserCmd struct {
 	Show    ctlUserShowCmd    `cmd:"" help:"Tell everything about an account but its password."`
 	List    ctlUserListCmd    `cmd:"" help:"List accounts."`
 	Set     ctlUserSetCmd     `cmd:"" help:"Change groups, roles and whatever else add sets."`
-	Passwd  ctlUserPasswdCmd  `cmd:"" help:"Set another password, or have one made; its sessions end."`
-	Disable ctlUserDisableCmd `cmd:"" help:"Refuse an account for good; its sessions end."`
+	Passwd  ctlUserPasswdCmd  `cmd:"" help:"Set another password, or have one made; its connections end."`
+	Disable ctlUserDisableCmd `cmd:"" help:"Refuse an account for good; its connections end."`
 	Enable  ctlUserEnableCmd  `cmd:"" help:"Undo disable."`
-	Lock    ctlUserLockCmd    `cmd:"" help:"Refuse an account for a while, or until unlock; its sessions end."`
+	Lock    ctlUserLockCmd    `cmd:"" help:"Refuse an account for a while, or until unlock; its connections end."`
 	Unlock  ctlUserUnlockCmd  `cmd:"" help:"Undo lock."`
-	Delete  ctlUserDeleteCmd  `cmd:"" help:"Delete an account; its sessions end."`
+	Delete  ctlUserDeleteCmd  `cmd:"" help:"Delete an account; its connections end."`
 	Import  ctlUserImportCmd  `cmd:"" help:"Add or change many accounts, groups and roles from a file."`
 	Export  ctlUserExportCmd  `cmd:"" help:"Write all accounts, groups and roles into a file."`
 }
@@ -60,7 +60,7 @@ func (f *secretFlags) password(e *env) (string, error) {
 // aboutFlags is what add and set say about an account.
 type aboutFlags struct {
 	ValidFrom  *string           `name:"valid-from" placeholder:"TIME" help:"From when the account may connect, such as 2026-03-01T08:30:00Z."`
-	ValidUntil *string           `name:"valid-until" placeholder:"TIME" help:"Until when; its sessions end then."`
+	ValidUntil *string           `name:"valid-until" placeholder:"TIME" help:"Until when; its connections end then."`
 	Address    []string          `sep:"none" placeholder:"NETWORK" help:"An address or network that it may come from; may be repeated. Without any: from anywhere."`
 	ClientID   []string          `name:"client-id" sep:"none" placeholder:"ID" help:"A client identifier that it may use, or the beginning of one with * behind it; may be repeated. Without any: every one."`
 	Attribute  map[string]string `mapsep:"none" placeholder:"NAME=VALUE" help:"An attribute, for rules; may be repeated."`
@@ -154,7 +154,7 @@ type ctlUserSetCmd struct {
 
 // Help shows examples.
 func (*ctlUserSetCmd) Help() string {
-	return `What no flag names stays as it is. An empty time takes a bound away: --valid-until ''.
+	return `What no flag names stays as it is. An empty time takes a bound away: --valid-until=.
 
 Examples:
 
@@ -200,7 +200,7 @@ func (x *ctlUserPasswdCmd) Run(e *env, c *ctlCmd) error {
 		return err
 	}
 	q := control.PasswordChange{Password: password, Generate: x.Generate}
-	return c.changeUser(e, "set the password", "POST", control.UserPath(x.Name)+"/password", q, x.Name+" has the new password; sessions under the old one have ended")
+	return c.changeUser(e, "set the password", "POST", control.UserPath(x.Name)+"/password", q, x.Name+" has the new password; connections under the old one have ended")
 }
 
 // userName is the account that a command is about.
@@ -213,7 +213,7 @@ type ctlUserDisableCmd struct{ userName }
 
 // Run disables the account.
 func (x *ctlUserDisableCmd) Run(e *env, c *ctlCmd) error {
-	return c.changeUser(e, "disable user", "POST", control.UserPath(x.Name)+"/disable", nil, x.Name+" is disabled, and its sessions have ended")
+	return c.changeUser(e, "disable user", "POST", control.UserPath(x.Name)+"/disable", nil, x.Name+" is disabled, and its connections have ended")
 }
 
 // ctlUserEnableCmd is "sallyport ctl user enable".
@@ -240,9 +240,9 @@ func (x *ctlUserLockCmd) Run(e *env, c *ctlCmd) error {
 	case x.For > 0:
 		q.Until = time.Now().Add(x.For).UTC().Format(time.RFC3339)
 	}
-	done := x.Name + " is locked, and its sessions have ended"
+	done := x.Name + " is locked, and its connections have ended"
 	if q.Until != "" {
-		done = x.Name + " is locked until " + q.Until + ", and its sessions have ended"
+		done = x.Name + " is locked until " + q.Until + ", and its connections have ended"
 	}
 	return c.changeUser(e, "lock user", "POST", control.UserPath(x.Name)+"/lock", q, done)
 }
@@ -260,7 +260,7 @@ type ctlUserDeleteCmd struct{ userName }
 
 // Run deletes the account.
 func (x *ctlUserDeleteCmd) Run(e *env, c *ctlCmd) error {
-	return c.remove(e, "delete user", control.UserPath(x.Name), nil, "deleted "+x.Name+", and its sessions have ended")
+	return c.remove(e, "delete user", control.UserPath(x.Name), nil, "deleted "+x.Name+", and its connections have ended")
 }
 
 // remove deletes a record and says so.

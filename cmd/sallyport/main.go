@@ -29,7 +29,7 @@ type grammar struct {
 	Serve      serveCmd      `cmd:"" help:"Run a broker from a configuration file."`
 	Check      checkCmd      `cmd:"" help:"Validate a configuration file; exit 1 if it is invalid."`
 	Explain    explainCmd    `cmd:"" help:"Tell whether a client may do something, and why."`
-	Ctl        ctlCmd        `cmd:"" help:"Speak to a running broker: status, reload, explain, retained, shadow, store."`
+	Ctl        ctlCmd        `cmd:"" help:"Speak to a running broker: status, reload, explain, accounts, sessions and more."`
 	Policy     policyCmd     `cmd:"" help:"Test what a policy allows; compare two."`
 	Passwd     passwdCmd     `cmd:"" help:"Keep a password file."`
 	Store      storeCmd      `cmd:"" help:"Check, count, print or rekey the store of a stopped broker."`
