@@ -118,3 +118,34 @@ func TestAnAuthenticatorGoesByItsName(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryMistakeOfPrepareIsToldWithItsPlace(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "passwd"), []byte("a:$s256$AAAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "sallyport.yaml")
+	if err := os.WriteFile(path, []byte(`listeners: [{name: l, address: "127.0.0.1:0", authenticators: [p], policies: [all]}]
+policies: [{name: all, type: allow_all}]
+authenticators:
+  - name: p
+    type: password_file
+    file: passwd
+    prepare:
+      - {set: usrname, from: x}
+      - {set: username, from: "${username}", lower: true}
+      - {set: password, from: "${password}", match: "("}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Check(cfg)
+	for _, want := range []string{":8:9: authenticators[0].prepare[0]: set must be", ":10:9: authenticators[0].prepare[2]: match: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %s in it", err, want)
+		}
+	}
+}

@@ -2,8 +2,11 @@ package sallyport
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"sallyport/audit"
@@ -15,12 +18,18 @@ import (
 // by name, and says what is wrong with the others.
 func (s *Server) buildMembers(w, old *world, cfg *config.Config) (members map[string]authn.Member, errs []error) {
 	members = map[string]authn.Member{}
-	for _, a := range cfg.Authenticators {
+	for i, a := range cfg.Authenticators {
 		if a.Type == config.AllOfThem {
 			continue
 		}
 		w.realms[a.Name] = a.Realm
 		m, err := s.buildMember(w, old, a)
+		if steps, ok := errors.AsType[authn.StepErrors](err); ok {
+			for _, n := range slices.Sorted(maps.Keys(steps)) {
+				errs = append(errs, cfg.Wrong(fmt.Sprintf("authenticators[%d].prepare[%d]", i, n), steps[n]))
+			}
+			continue
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -66,6 +66,13 @@ func ReadFile(path string) ([]byte, error) {
 // place is where the value of key stands in the file that c was read from.
 func (c *Config) place(key string) (string, Pos) { return c.File, c.origin.find(key) }
 
+// Wrong is err about the value of key, such as authenticators[0].prepare[1], with its
+// place in the file that c was read from.
+func (c *Config) Wrong(key string, err error) Problem {
+	file, pos := c.place(key)
+	return Problem{File: file, Line: pos.Line, Column: pos.Column, Key: key, Text: err.Error()}
+}
+
 // Complete fills in what follows from other values: names of listeners,
 // realms, and relative paths, which it bases on dir. Load and the importers call it.
 func (c *Config) Complete(dir string) {

@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -76,9 +78,21 @@ type piece struct {
 	cert certfield.Template
 }
 
+// StepErrors is what is wrong with transformations: by the number of a step, from 0.
+type StepErrors map[int]error
+
+// Error tells all of them.
+func (e StepErrors) Error() string {
+	var list []string
+	for _, i := range slices.Sorted(maps.Keys(e)) {
+		list = append(list, fmt.Sprintf("prepare[%d]: %v", i, e[i]))
+	}
+	return strings.Join(list, "; ")
+}
+
 // NewPreparation compiles transformations. next says that a client for whom one of
-// them fails is left to the next member, in the place of being refused. The error
-// says which step is wrong, from 0.
+// them fails is left to the next member, in the place of being refused. What is wrong
+// with steps is a StepErrors.
 func NewPreparation(next bool, list ...StepOptions) (*Preparation, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -88,13 +102,17 @@ func NewPreparation(next bool, list ...StepOptions) (*Preparation, error) {
 	}
 	p := &Preparation{next: next}
 	known := map[string]bool{}
+	wrong := StepErrors{}
 	for i, o := range list {
 		s, err := compileStep(o, known)
 		if err != nil {
-			return nil, fmt.Errorf("step %d: %w", i, err)
+			wrong[i] = err
 		}
 		p.steps = append(p.steps, s)
 		known[o.Set] = true
+	}
+	if len(wrong) > 0 {
+		return nil, wrong
 	}
 	return p, nil
 }
