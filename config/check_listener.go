@@ -21,6 +21,7 @@ func (k *checker) listener(i int) {
 	k.tls(key, l)
 	k.identity(key, l)
 	k.tokenMethods(key, l)
+	k.scramMethodsOf(key, l)
 	k.web(key, l)
 	k.proxies(key, l)
 	for j, p := range l.ClientIDPrefixes {

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -158,7 +159,14 @@ func (k *checker) onlyParts(key string) {
 	}
 }
 
-// warnStrangers tells of authenticators that can know nobody on l.
+// asksUpgrade reports whether a prepares something that only the upgrade of a WebSocket has.
+func asksUpgrade(a *Authenticator) bool {
+	return slices.ContainsFunc(a.Prepare, func(t Transformation) bool {
+		return strings.Contains(t.From, "${header.") || strings.Contains(t.From, "${query.")
+	})
+}
+
+// warnStrangers tells of authenticators that can accept nobody on l.
 func (k *checker) warnStrangers(key string, l *Listener) {
 	shown := l.TLS != nil && l.TLS.ClientAuth != ClientAuthNone
 	for _, a := range k.c.Authenticators {
@@ -170,6 +178,11 @@ func (k *checker) warnStrangers(key string, l *Listener) {
 			k.wrong(key+".authenticators", "%s knows nobody here: the listener asks for no client certificates", a.Name)
 		case a.Type == UnixPeer && l.Transport != Unix:
 			k.wrong(key+".authenticators", "%s knows nobody here: the listener is no Unix socket", a.Name)
+		case a.Require != nil && len(a.Require.UIDs)+len(a.Require.GIDs) > 0 && l.Transport != Unix:
+			k.wrong(key+".authenticators", "%s accepts nobody here: it requires uids or gids, and the listener is no Unix socket", a.Name)
+		}
+		if !l.Transport.Web() && asksUpgrade(&a) {
+			k.wrong(key+".authenticators", "%s accepts nobody here: prepare needs a header or the query of a WebSocket, and the listener has none", a.Name)
 		}
 	}
 }

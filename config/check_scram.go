@@ -46,3 +46,28 @@ func (k *checker) scramAuthenticator(i int, key string) {
 		}
 	}
 }
+
+// scramMethodsOf checks that each method of SCRAM means one authenticator on listener l.
+func (k *checker) scramMethodsOf(key string, l *Listener) {
+	offers := map[SCRAMMechanism]string{}
+	for i := range k.c.Authenticators {
+		a := &k.c.Authenticators[i]
+		if a.Type != Scram || !k.c.asks(l, a.Name) {
+			continue
+		}
+		methods := a.SCRAMSettings().Methods
+		if len(methods) == 0 {
+			methods = []SCRAMMechanism{"SCRAM-SHA-256", "SCRAM-SHA-512", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512-PLUS"}
+		}
+		for _, m := range methods {
+			if strings.HasSuffix(string(m), "-PLUS") && !l.Transport.Secure() {
+				continue
+			}
+			if first, taken := offers[m]; taken && first != a.Name {
+				k.wrong(key+".authenticators", "%s and %s both offer %s, and only the first would be asked: give them other methods, or put their users together", first, a.Name, m)
+				break
+			}
+			offers[m] = a.Name
+		}
+	}
+}

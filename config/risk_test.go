@@ -1,7 +1,10 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -90,4 +93,63 @@ policies: [{name: b, type: allow_all}, {name: c, type: allow_all}]
 	if !slices.Equal(got, want) {
 		t.Errorf("warnings:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+func TestWarningsOfAuthenticatorsThatAcceptNobody(t *testing.T) {
+	c, err := Parse([]byte(strings.ReplaceAll(`listeners:
+  - {name: tcp, address: "127.0.0.1:1883", authenticators: [u, h, c], policies: [p]}
+  - {name: ws, transport: ws, address: "127.0.0.1:1884", authenticators: [h], policies: [p]}
+  - {name: unix, transport: unix, address: s, authenticators: [u], policies: [p]}
+authenticators:
+  - {name: u, type: password_file, file: f, require: {gids: [1]}}
+  - {name: h, type: password_file, file: f, prepare: [{set: password, from: "${query.token}"}]}
+  - {name: c, type: certificate}
+policies: [{name: p, type: permissions, file: f}]
+`, "file: f", "file: "+rules(t))), "x.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Warnings().Error()
+	if n := strings.Count(got, "\n") + 1; n != 3 {
+		t.Errorf("%d warnings:\n%s", n, got)
+	}
+	for _, want := range []string{"u accepts nobody here", "h accepts nobody here", "c knows nobody here"} {
+		if !strings.Contains(got, "listeners[0].authenticators: "+want) {
+			t.Errorf("no warning that %s:\n%s", want, got)
+		}
+	}
+}
+
+func TestAMethodOfSCRAMMeansOneAuthenticator(t *testing.T) {
+	for settings, wrong := range map[string]string{
+		"":                         "a and b both offer SCRAM-SHA-256, and only the first would be asked",
+		"methods: [SCRAM-SHA-512]": "",
+		"methods: [SCRAM-SHA-512, SCRAM-SHA-256]": "a and b both offer SCRAM-SHA-256",
+	} {
+		first := ""
+		if settings != "" {
+			first = ", scram: {methods: [SCRAM-SHA-256]}"
+			settings = ", scram: {" + settings + "}"
+		}
+		_, err := Parse([]byte("listeners: [{name: l, address: \"127.0.0.1:1\", authenticators: [a, b], policies: [p]}]\n"+
+			"authenticators: [{name: a, type: scram, file: "+rules(t)+first+"}, {name: b, type: scram, file: "+rules(t)+settings+"}]\n"+
+			"policies: [{name: p, type: allow_all}]\n"), "x.yaml")
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if wrong != "" && !strings.Contains(got, wrong) || strings.Contains(got, "both offer") != (wrong != "") {
+			t.Errorf("%s: %s", settings, got)
+		}
+	}
+}
+
+// rules is the path of a file that is there.
+func rules(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Quote(path)
 }
