@@ -117,7 +117,7 @@ func TestExplainAndPolicyAnswer(t *testing.T) {
 		{"an address that may not", explain("connect", "--address", "192.0.2.66"), "", exitRefused, []string{"192.0.2.66 may not connect"}, ""},
 		{"an unknown user", []string{"explain", "-c", "sallyport.yaml", "-i", "x", "-u", "bob", "connect"}, "", exitRefused, []string{"can't connect: chain: no authenticator knows", "- add the user: sallyport passwd passwd bob"}, ""},
 		{"nobody", []string{"explain", "-c", "sallyport.yaml", "-i", "x", "connect"}, "", exitRefused, []string{"without a user name", "knows nobody without a user name"}, ""},
-		{"a mosquitto.conf", []string{"explain", "-c", "mosquitto.conf", "-i", "x", "receive", "a"}, "", exitRefused, []string{"anonymous: accepts clients without credentials: accepted"}, ""},
+		{"a mosquitto.conf", []string{"explain", "-c", "mosquitto.conf", "-i", "x", "receive", "a"}, "", exitRefused, []string{"mosquitto-no-password-file: accepts clients without credentials: accepted"}, ""},
 		{"a listener of several", []string{"explain", "-c", "two.yaml", "-i", "x", "-u", "meter-17", "--listener", "two", "connect"}, "", exitOK, []string{"listener two"}, ""},
 		{"several listeners and none named", []string{"explain", "-c", "two.yaml", "-i", "x", "connect"}, "", exitUsage, nil, `name one of ["one" "two"]`},
 		{"a listener that is not there", explain("--listener", "three", "connect"), "", exitUsage, nil, "there is no listener three"},
