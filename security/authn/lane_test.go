@@ -530,3 +530,38 @@ func TestWhatComputesHasItsTurn(t *testing.T) {
 		}
 	})
 }
+
+// Who waits too long for a hash is told so at the same moment whether there is such a
+// user or not: where the pool has much to do the answer would tell them apart.
+func TestWaitingTooLongTellsNothingOfUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, generated, err := Generate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := openFile(t, writeFile(t, "alice:"+mustHash(t, PBKDF2SHA512, "wonder"), "device:"+generated), nil)
+		pool := newPool(t, 1, 100)
+		defer pool.Close()
+		lane := newLane(t, LaneOptions{Name: "passwords", Pool: pool, Timeout: time.Second})
+		defer lane.Close()
+		c, err := NewChain(ChainOptions{Members: []Member{{Authenticator: file, Lane: lane}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newService(t, ServiceOptions{Pool: pool, Chains: map[string]*Chain{"l": c}})
+		release := hold(t, pool)
+		defer release()
+		began := time.Now()
+		for _, name := range []string{"alice", "device", "nobody"} {
+			out, _ := begin(s, from(login(name, "guess"), "192.0.2.1"))
+			go func() {
+				if a := <-out; !errors.Is(a.err, ErrBusy) || time.Since(began) != time.Second {
+					t.Errorf("%s after %v: %v, want to be told to come again after 1s", name, time.Since(began), a.err)
+				}
+			}()
+		}
+		time.Sleep(3 * time.Second)
+		release()
+		synctest.Wait()
+	})
+}
