@@ -240,7 +240,7 @@ func (s *socket) handle(ready uint32) {
 			s.ask(s.interest &^ epoll.In) // mute may have passed it by
 		}
 		s.knocks = true
-		s.loop.door.queue(s)
+		s.loop.door.join(s)
 	}
 }
 
