@@ -75,9 +75,11 @@ func (a *attempt) delay(next func()) {
 	}
 	s.opts.After(wait, func() {
 		s.leave(network)
-		if !a.ended.Load() {
-			next()
+		if a.ended.Load() {
+			a.wipe() // canceled meanwhile
+			return
 		}
+		next()
 	})
 }
 

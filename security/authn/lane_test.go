@@ -322,6 +322,28 @@ func TestAChangeEndsWhatIsRemembered(t *testing.T) {
 	}
 }
 
+// The account is that of the name which a preparation makes.
+func TestAChangeEndsWhatIsRememberedOfAPreparedName(t *testing.T) {
+	prepare, err := NewPreparation(false, StepOptions{Set: "username", From: "${username}", Split: "@"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts := states{"alice": {Version: 1}}
+	m := &remote{name: "m", fixed: answer{err: &Refused{Method: "m", Reason: "wrong password"}}}
+	s := serving(t, ChainOptions{Wrong: newCache(t), Accounts: accounts}, Member{Authenticator: m, Prepare: prepare})
+	if a := <-first(begin(s, login("alice@plant", "new"))); a.err == nil {
+		t.Fatal("accepted")
+	}
+	m.fixed = answer{p: somebody("alice")}
+	if a := <-first(begin(s, login("alice@plant", "new"))); a.err == nil || !strings.Contains(a.err.Error(), "moment") {
+		t.Fatalf("not remembered: %v", a.err)
+	}
+	accounts["alice"] = AccountState{Version: 2}
+	if a := <-first(begin(s, login("alice@plant", "new"))); a.err != nil {
+		t.Errorf("after the account has changed: %v", a.err)
+	}
+}
+
 // Members without a lane of their own share one, and not their failures.
 func TestOneThatIsDownStandsForNoOther(t *testing.T) {
 	down := &remote{name: "down", fixed: answer{err: errors.New("down")}}
