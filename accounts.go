@@ -157,6 +157,11 @@ func (s *Server) asNow(p *security.Principal) *security.Principal {
 	if q == nil {
 		bare := *p
 		bare.Groups, bare.Roles, bare.Attrs, bare.Claims, bare.Account = nil, nil, nil, nil, 0
+		if p.Token != nil {
+			token := *p.Token // which it is still known by
+			token.Granted = nil
+			bare.Token = &token
+		}
 		q = &bare
 	}
 	return q

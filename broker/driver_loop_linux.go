@@ -237,7 +237,7 @@ func (l *loop) attend() {
 		if s.conn.accepted() {
 			s.attend()
 		} else {
-			l.door.queue(s)
+			l.door.join(s)
 		}
 		if l.fed >= roundBytes || i%16 == 15 && l.b.now()-l.since > roundTime {
 			l.flush()
@@ -276,8 +276,8 @@ type doorway struct {
 
 func (d *doorway) empty() bool { return d.first == len(d.sockets) }
 
-// queue puts s at the end of the queue, if it isn't in it.
-func (d *doorway) queue(s *socket) {
+// join puts s at the end of the queue, if it isn't in it.
+func (d *doorway) join(s *socket) {
 	if !s.atDoor {
 		s.atDoor = true
 		d.sockets = append(d.sockets, s)

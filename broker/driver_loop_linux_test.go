@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/internal/epoll"
 	"sallyport/packet"
 	"sallyport/security"
 )
@@ -124,6 +125,71 @@ func TestSystemCallsPerMessage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowStream has whoever waits behind it stay at the doorway for another round.
+type slowStream struct{ plainStream }
+
+func (s *slowStream) Receive(wire []byte) {
+	time.Sleep(2 * yieldAfter)
+	s.plainStream.Receive(wire)
+}
+
+// Who was refused is read from until he has gone, however many newcomers wait: his end
+// would come only with the time that he is given to go.
+func TestWhoWasRefusedIsHeardAtTheDoorway(t *testing.T) {
+	const many = 3 * longQueue
+	y := &busy{entered: make(chan struct{}), held: make(chan struct{})}
+	way{tcp: true, loops: true, one: true}.run(t, func(s *setup) {
+		s.policy = func(r *security.Request) security.Effect {
+			switch {
+			case r.Action == security.Publish && r.Topic == "hold":
+				y.entered <- struct{}{}
+				<-y.held
+			case r.Action == security.Connect && r.Principal.ClientID == "refused":
+				return security.Deny
+			}
+			return security.Allow
+		}
+	}, func(x *bed) {
+		l := x.loops.loops[0]
+		holder := x.connect(packet.V311, "holder")
+		var refused []net.Conn
+		for range many {
+			ours, theirs := accepted(t, "tcp", "127.0.0.1:0")
+			x.loops.Serve(descriptor(theirs), nil, Info{Listener: "test"}, func() {})
+			send(t, ours, connectBytes("refused"))
+			refused = append(refused, ours)
+		}
+		for _, nc := range refused {
+			if _, err := io.ReadAll(nc); err != nil { // the answer, and that there is no more
+				t.Fatal(err)
+			}
+		}
+		slow, theirs := accepted(t, "tcp", "127.0.0.1:0")
+		x.loops.Serve(descriptor(theirs), &slowStream{}, Info{Listener: "test"}, func() {})
+		y.whileHeld(holder, func() {
+			send(t, slow, connectBytes("slow"))
+			for _, nc := range refused {
+				send(t, nc, []byte{0})
+			}
+		})
+		// A connection that came later was let in: all before it have had their turn.
+		y.whileHeld(x.connect(packet.V311, "another"), func() {
+			deaf := 0
+			for _, s := range l.table.all() {
+				if s.lingers && s.interest&epoll.In == 0 {
+					deaf++
+				}
+			}
+			if deaf > 0 {
+				t.Errorf("%d of %d that were refused are not read from any more", deaf, many)
+			}
+		})
+		for _, nc := range append(refused, slow) {
+			_ = nc.Close() // the broker needn't wait for them
+		}
+	})
 }
 
 // Connections come and go while others publish to all of them from other loops:

@@ -240,7 +240,7 @@ func (s *socket) handle(ready uint32) {
 			s.ask(s.interest &^ epoll.In) // mute may have passed it by
 		}
 		s.knocks = true
-		s.loop.door.queue(s)
+		s.loop.door.join(s)
 	}
 }
 
@@ -254,7 +254,7 @@ func (s *socket) enter() {
 	}
 	s.knocks = false
 	s.receive()
-	if !s.shutting && !s.paused && s.state.Load()&sockClosing == 0 {
+	if !s.shutting && (s.lingers || !s.paused && s.state.Load()&sockClosing == 0) {
 		s.ask(s.interest | epoll.In)
 	}
 }

@@ -92,14 +92,19 @@ func covered(list []string, id string) bool {
 	})
 }
 
-// Stands reports whether the account that p was judged by is still as it was then.
+// Stands reports whether the account that p was judged by is still as it was then, and
+// there at all where one is required.
 func (c *Chain) Stands(p *security.Principal) bool {
 	if p == nil {
 		return false
 	}
 	for i := range c.nodes {
 		if n := &c.nodes[i]; n.name == p.Method {
-			return n.Account == AccountIgnored || p.Name == "" || c.version(p.Name) == p.Account
+			if n.Account == AccountIgnored || p.Name == "" {
+				return true
+			}
+			version := c.version(p.Name)
+			return version == p.Account && (version != 0 || n.Account != AccountRequired)
 		}
 	}
 	return false

@@ -75,9 +75,11 @@ func (a *attempt) delay(next func()) {
 	}
 	s.opts.After(wait, func() {
 		s.leave(network)
-		if !a.ended.Load() {
-			next()
+		if a.ended.Load() {
+			a.wipe() // canceled meanwhile
+			return
 		}
+		next()
 	})
 }
 
@@ -136,11 +138,17 @@ func (a *attempt) took(p *security.Principal, err error, took time.Duration) {
 	}
 }
 
-// pay has the slow hash computed that a refusal owes.
+// pay has the slow hash computed that a refusal owes, within the time that a check of
+// it has: where the pool has much to do, who is known and who is not are both told to
+// come again.
 func (a *attempt) pay(r result) {
 	s := a.service
 	password := bytes.Clone(a.creds.Password)
-	s.lane.run(s.ctx, SourcePrefix(a.creds.Addr.Addr()), func(context.Context) error {
+	var within time.Duration
+	if m := a.chain.payer(); m != nil {
+		within = s.laneOf(m).opts.Timeout
+	}
+	s.lane.runWithin(s.ctx, within, SourcePrefix(a.creds.Addr.Addr()), func(context.Context) error {
 		defer clear(password)
 		if d := a.chain.dearest(); d != nil {
 			d.Decoy(password)

@@ -228,12 +228,21 @@ func (c *Chain) end(cr *Credentials) error {
 
 // dearest is the member whose slowest hash takes longest, nil if none has a cost.
 func (c *Chain) dearest() decoy {
-	var best decoy
+	if m := c.payer(); m != nil {
+		return m.Authenticator.(decoy)
+	}
+	return nil
+}
+
+// payer is dearest as the member that it is.
+func (c *Chain) payer() *Member {
+	var best *Member
 	var cost time.Duration
 	for i := range c.nodes {
-		for _, m := range c.nodes[i].all {
+		for j := range c.nodes[i].all {
+			m := &c.nodes[i].all[j]
 			if d, ok := m.Authenticator.(decoy); ok && d.Cost() > cost {
-				best, cost = d, d.Cost()
+				best, cost = m, d.Cost()
 			}
 		}
 	}

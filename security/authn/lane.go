@@ -262,6 +262,11 @@ func (l *Lane) compute(network netip.Prefix, work func() error) (err error) {
 // goroutine comes to it. After a timeout work may still be running, and what it
 // writes is its own.
 func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.Context) error, done func(err error, took time.Duration)) {
+	l.runWithin(ctx, l.opts.Timeout, network, work, done)
+}
+
+// runWithin is run within another time than the lane's; 0 is for ever.
+func (l *Lane) runWithin(ctx context.Context, within time.Duration, network netip.Prefix, work func(context.Context) error, done func(err error, took time.Duration)) {
 	began := l.opts.Now()
 	var told atomic.Bool
 	ctx, cancel := context.WithCancel(ctx)
@@ -282,8 +287,8 @@ func (l *Lane) run(ctx context.Context, network netip.Prefix, work func(context.
 	}
 	var started sync.Mutex // until timer is set
 	started.Lock()
-	if l.opts.Timeout > 0 {
-		timer = time.AfterFunc(l.opts.Timeout, func() {
+	if within > 0 {
+		timer = time.AfterFunc(within, func() {
 			started.Lock()
 			defer started.Unlock()
 			if !l.own || l.opts.Turns != nil {

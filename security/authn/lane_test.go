@@ -322,6 +322,28 @@ func TestAChangeEndsWhatIsRemembered(t *testing.T) {
 	}
 }
 
+// The account is that of the name which a preparation makes.
+func TestAChangeEndsWhatIsRememberedOfAPreparedName(t *testing.T) {
+	prepare, err := NewPreparation(false, StepOptions{Set: "username", From: "${username}", Split: "@"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts := states{"alice": {Version: 1}}
+	m := &remote{name: "m", fixed: answer{err: &Refused{Method: "m", Reason: "wrong password"}}}
+	s := serving(t, ChainOptions{Wrong: newCache(t), Accounts: accounts}, Member{Authenticator: m, Prepare: prepare})
+	if a := <-first(begin(s, login("alice@plant", "new"))); a.err == nil {
+		t.Fatal("accepted")
+	}
+	m.fixed = answer{p: somebody("alice")}
+	if a := <-first(begin(s, login("alice@plant", "new"))); a.err == nil || !strings.Contains(a.err.Error(), "moment") {
+		t.Fatalf("not remembered: %v", a.err)
+	}
+	accounts["alice"] = AccountState{Version: 2}
+	if a := <-first(begin(s, login("alice@plant", "new"))); a.err != nil {
+		t.Errorf("after the account has changed: %v", a.err)
+	}
+}
+
 // Members without a lane of their own share one, and not their failures.
 func TestOneThatIsDownStandsForNoOther(t *testing.T) {
 	down := &remote{name: "down", fixed: answer{err: errors.New("down")}}
@@ -528,5 +550,40 @@ func TestWhatComputesHasItsTurn(t *testing.T) {
 		if running, waiting := deal.State(); running != 0 || waiting != 0 {
 			t.Errorf("%d turns are taken and %d waited for, with nothing to do", running, waiting)
 		}
+	})
+}
+
+// Who waits too long for a hash is told so at the same moment whether there is such a
+// user or not: where the pool has much to do the answer would tell them apart.
+func TestWaitingTooLongTellsNothingOfUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, generated, err := Generate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := openFile(t, writeFile(t, "alice:"+mustHash(t, PBKDF2SHA512, "wonder"), "device:"+generated), nil)
+		pool := newPool(t, 1, 100)
+		defer pool.Close()
+		lane := newLane(t, LaneOptions{Name: "passwords", Pool: pool, Timeout: time.Second})
+		defer lane.Close()
+		c, err := NewChain(ChainOptions{Members: []Member{{Authenticator: file, Lane: lane}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newService(t, ServiceOptions{Pool: pool, Chains: map[string]*Chain{"l": c}})
+		release := hold(t, pool)
+		defer release()
+		began := time.Now()
+		for _, name := range []string{"alice", "device", "nobody"} {
+			out, _ := begin(s, from(login(name, "guess"), "192.0.2.1"))
+			go func() {
+				if a := <-out; !errors.Is(a.err, ErrBusy) || time.Since(began) != time.Second {
+					t.Errorf("%s after %v: %v, want to be told to come again after 1s", name, time.Since(began), a.err)
+				}
+			}()
+		}
+		time.Sleep(3 * time.Second)
+		release()
+		synctest.Wait()
 	})
 }

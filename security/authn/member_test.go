@@ -544,3 +544,19 @@ func TestUnixPeer(t *testing.T) {
 		t.Error("the system knows a user with an absurd number")
 	}
 }
+
+// Nobody stands on an account that is required and not there, with whatever version:
+// who was left without rights since it was deleted must not be let in by that.
+func TestNobodyStandsOnAnAccountThatIsGone(t *testing.T) {
+	for rule, stands := range map[AccountRule]bool{AccountIfKnown: true, AccountRequired: false, AccountIgnored: true} {
+		c, err := NewChain(ChainOptions{Members: []Member{{Authenticator: &fake{name: "m", p: somebody("alice")}, Account: rule}}, Accounts: states{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := somebody("alice")
+		p.Method = "m"
+		if c.Stands(p) != stands || (c.Renewed(p) == p) != stands {
+			t.Errorf("rule %d: stands %t, renewed as %v", rule, c.Stands(p), c.Renewed(p))
+		}
+	}
+}

@@ -269,7 +269,11 @@ func (c *Chain) wrongBefore(at *progress, cr *Credentials) *Refused {
 		sum := sha256.Sum256(cr.Cert.Raw)
 		from = append(from, sum[:]...)
 	}
-	at.wrong, at.failing = c.wrong.sum("wrong", string(from), cr.Password, c.versions(cr.Username)), true
+	versions := c.versions(cr.Username)
+	if at.prepared != nil {
+		versions += c.versions(at.prepared.Username) // whose account it is, as the next member has it
+	}
+	at.wrong, at.failing = c.wrong.sum("wrong", string(from), cr.Password, versions), true
 	said, ok := c.wrong.get(at.wrong)
 	if !ok {
 		return nil
