@@ -15,7 +15,7 @@ import (
 // filedConfig is a broker whose clients have passwords in a file, and their rights from
 // the accounts of the same names.
 var filedConfig = strings.NewReplacer("authenticators: [accounts]", "authenticators: [people]",
-	"{name: accounts, type: accounts, accounts: {hash: sha512-pbkdf2}}", "{name: people, type: password_file, file: users, account: required}").Replace(accountsConfig)
+	"{name: accounts, type: accounts, accounts: {hash: argon2id}}", "{name: people, type: password_file, file: users, account: required}").Replace(accountsConfig)
 
 // newFiledBed is a bed of filedConfig with alice, who has the role writer by her account.
 func newFiledBed(t *testing.T, text string) *accountBed {

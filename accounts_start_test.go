@@ -58,7 +58,7 @@ storage: {type: disk, dir: DIR}
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	hello := packet.Connect{Version: packet.V5, ClientID: "a", HasUsername: true, Username: "alice", HasPassword: true, Password: []byte(secret)}
 	hello.Props.SessionExpiry = 1000

@@ -33,7 +33,7 @@ const accountsConfig = `listeners:
     policies: [roles]
     client_id: any
 authenticators:
-  - {name: accounts, type: accounts, accounts: {hash: sha512-pbkdf2}}
+  - {name: accounts, type: accounts, accounts: {hash: argon2id}}
 policies:
   - {name: roles, type: accounts}
 storage: {type: disk, dir: store}
@@ -70,7 +70,7 @@ func prepareAccountBed(t *testing.T) *accountBed {
 	if err := os.Mkdir(b.folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	b.ctx = ctx
 	return b

@@ -125,7 +125,7 @@ func startWithControl(t *testing.T, options sallyport.Options) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.api.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	r.ctx = ctx
 	return r

@@ -126,7 +126,7 @@ func (w *wire) check(t *testing.T, who expect.Who, q security.Request, code pack
 
 func (w *wire) compare(t *testing.T, addr string, who expect.Who) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	hello := packet.Connect{Version: packet.V5, ClientID: who.ClientID, CleanStart: true, HasUsername: who.User != "", Username: who.User}
 	c := client.New(client.Options{Connect: hello, Dial: func(ctx context.Context) (net.Conn, error) {

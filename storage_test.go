@@ -71,7 +71,7 @@ func TestABrokerMakesItsStoreAndOpensItAgain(t *testing.T) {
 // retain publishes a retained message at the door of s and waits for its acknowledgement.
 func retain(t *testing.T, s *sallyport.Server, topic string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := client.New(client.Options{
 		Dial:    client.Target{Transport: client.TCP, Address: s.Addrs("door")[0].String()}.Dial,

@@ -222,7 +222,6 @@ func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 		swaps = 1000
 	}
 	overTCP(t, nil, func(x *bed) {
-		began := time.Now()
 		sub, pub, steady := x.connect(packet.V5, "sub"), x.connect(packet.V5, "pub"), x.connect(packet.V5, "steady")
 		sub.subscribe(filter("t", 0), filter("always", 1))
 		// state is even while the topic is allowed. A message says the state in
@@ -308,9 +307,6 @@ func TestNothingIsDeliveredAfterADenyIsInForce(t *testing.T) {
 		}
 		if n := underDeny.Load(); n < int64(swaps/64) {
 			t.Errorf("only %d messages were sent under a deny", n)
-		}
-		if d := time.Since(began); d > 20*time.Second {
-			t.Errorf("it took %v", d)
 		}
 	})
 }

@@ -80,7 +80,7 @@ func TestAPeerThatDoesNotReadIsGoneInTime(t *testing.T) {
 		for range 40 {
 			pub.publishes("t", payload, 1, false)
 		}
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > 20*time.Second {
 			t.Errorf("publishing past a client that doesn't read took %v", took)
 		}
 		begin = time.Now()

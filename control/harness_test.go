@@ -143,7 +143,7 @@ func open(t *testing.T, change func(*Options)) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.caller.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	p.ctx = ctx
 	return p

@@ -46,7 +46,7 @@ type shell struct {
 
 func newShell(t *testing.T, stdin string) *shell {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	s := &shell{stdout: new(buffer), stderr: new(buffer)}
 	s.env = &env{ctx: ctx, stdin: strings.NewReader(stdin), stdout: s.stdout, stderr: s.stderr, getenv: func(string) string { return "" }}

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -268,13 +269,21 @@ func TestBroker(t *testing.T) {
 	}
 }
 
-// freePort is one that nobody listens on now.
+// nextPort is where freePort looks next.
+var nextPort atomic.Int32
+
+// freePort is one that nobody listens on now, below the range from which the kernel
+// gives ports to connections. It is given to one caller only.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, span = 10000, 2000
+	for range span {
+		port := first + (os.Getpid()*37+int(nextPort.Add(1)))%span
+		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = ln.Close() // nothing was accepted
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port found")
+	return 0
 }

@@ -169,10 +169,11 @@ func TestASessionEndsWithItsCertificate(t *testing.T) {
 func TestASessionMayOutlastItsCertificate(t *testing.T) {
 	a := newAuthority(t, "clients")
 	s := with(t, a, everything, ", disconnect_on_expiry: false", "common_name")
-	soon := a.named(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(3 * time.Second) })
+	s2 := byCertificate(t, a, everything)
+	// Long enough for two handshakes on a machine that is busy.
+	soon := a.named(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(4 * time.Second) })
 	lasts := s.mustEnter("tls", soon)
 	// Of the same end, on a listener where it counts.
-	s2 := byCertificate(t, a, everything)
 	ends := s2.mustEnter("tls", soon)
 	ends.putOut("expired")
 	lasts.stays("t")

@@ -203,19 +203,20 @@ func TestAnUnknownUserCostsWhatAKnownOneCosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	took := func(user string) time.Duration {
-		best := time.Hour // the least of many is what the work itself takes
-		for range 15 {
-			began := time.Now()
-			_, err := chain.Authenticate(t.Context(), &authn.Credentials{ClientID: "c", HasUsername: true, Username: user, HasPassword: true, Password: []byte("wrong")})
-			best = min(best, time.Since(began))
-			if err == nil {
-				t.Fatal("a wrong password was right")
-			}
+		began := time.Now()
+		_, err := chain.Authenticate(t.Context(), &authn.Credentials{ClientID: "c", HasUsername: true, Username: user, HasPassword: true, Password: []byte("wrong")})
+		if err == nil {
+			t.Fatal("a wrong password was right")
 		}
-		return best
+		return time.Since(began)
 	}
-	known, unknown := took("alice"), took("nobody")
-	if known > 2*unknown || unknown > 2*known {
+	// The least of many is what the work itself takes: on a busy machine of more.
+	known, unknown := time.Hour, time.Hour
+	apart := func() bool { return known > 2*unknown || unknown > 2*known }
+	for i := 0; i < 15 || i < 150 && apart(); i++ {
+		known, unknown = min(known, took("alice")), min(unknown, took("nobody"))
+	}
+	if apart() {
 		t.Errorf("a known user takes %v, an unknown one %v: they can be told apart", known, unknown)
 	}
 }
