@@ -144,7 +144,6 @@ func (f *Findings) open(cfg *config.Config, w *world, l *config.Listener) {
 		Realm: rand.Text(), Name: rand.Text(), ClientID: rand.Text(), Listener: l.Name,
 		Secure: l.Transport.Secure() || l.Transport == config.Unix,
 	}
-	who.Username = who.Name
 	for _, x := range []struct {
 		action security.Action
 		text   string

@@ -192,7 +192,7 @@ func (j *Judge) admit(ctx context.Context, who *expect.Who) (*admission, error) 
 // admitAlone takes who at its word: there is only a policy.
 func (j *Judge) admitAlone(who *expect.Who) (*admission, error) {
 	p := &security.Principal{
-		Name: who.User, Username: who.User, ClientID: who.ClientID, Addr: addrOf(who), Listener: who.Listener, Secure: who.TLS,
+		Name: who.User, ClientID: who.ClientID, Addr: addrOf(who), Listener: who.Listener, Secure: who.TLS,
 		Groups: who.Groups, Roles: who.Roles, Attrs: who.Attributes, Claims: who.Claims,
 	}
 	if who.Certificate != "" {

@@ -44,7 +44,7 @@ type enhancedAuth struct {
 // beginExchange starts enhanced authentication for a CONNECT that names a method (MQTT 5.0, 4.12).
 func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	if c.lis.Enhanced == nil {
-		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "no enhanced authentication here"}
+		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "no enhanced authentication here, and the method " + claimed(creds.AuthMethod, true) + " was asked for"}
 	}
 	o := c.opening.Load()
 	if c.lis.Auth != nil {
@@ -54,7 +54,7 @@ func (c *Conn) beginExchange(creds *authn.Credentials) error {
 	creds.AuthData = bytes.Clone(creds.AuthData)
 	x, ok := c.lis.Enhanced.Exchange(creds.AuthMethod, creds)
 	if !ok {
-		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method"}
+		return &packet.Error{Code: packet.BadAuthenticationMethod, Text: "unknown authentication method " + claimed(creds.AuthMethod, true)}
 	}
 	a := &enhancedAuth{method: creds.AuthMethod, exchange: x, creds: *creds, epoch: o.epoch}
 	a.proved.Store(c.began.Load())

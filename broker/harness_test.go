@@ -62,7 +62,7 @@ func (d *door) Begin(c *authn.Credentials, done func(*security.Principal, error)
 			d.mu.Lock()
 			groups, expires := d.groups, d.expires
 			d.mu.Unlock()
-			done(&security.Principal{Realm: "test", Groups: groups, Expires: expires, Name: c.Username, Username: c.Username, Method: "door",
+			done(&security.Principal{Realm: "test", Groups: groups, Expires: expires, Name: c.Username, Method: "door",
 				ClientID: c.ClientID, Listener: c.Listener, Addr: c.Addr}, nil)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // originOf is a principal as plain data, which shares p's lists and maps.
 func originOf(p *security.Principal) *session.Origin {
 	o := &session.Origin{
-		Realm: p.Realm, Name: p.Name, ClientID: p.ClientID, Username: p.Username, Listener: p.Listener, Method: p.Method,
+		Realm: p.Realm, Name: p.Name, ClientID: p.ClientID, Listener: p.Listener, Method: p.Method,
 		Groups: p.Groups, Roles: p.Roles, Attrs: p.Attrs, Claims: p.Claims, Addr: p.Addr, Secure: p.Secure, Internal: p.Internal,
 		Account: p.Account,
 	}
@@ -39,7 +39,7 @@ func principalOf(o *session.Origin) *security.Principal {
 		return nil
 	}
 	p := &security.Principal{
-		Realm: o.Realm, Name: o.Name, ClientID: o.ClientID, Username: o.Username, Listener: o.Listener, Method: o.Method,
+		Realm: o.Realm, Name: o.Name, ClientID: o.ClientID, Listener: o.Listener, Method: o.Method,
 		Groups: o.Groups, Roles: o.Roles, Attrs: o.Attrs, Claims: o.Claims, Addr: o.Addr, Secure: o.Secure, Internal: o.Internal,
 		Account: o.Account,
 	}

@@ -235,7 +235,7 @@ func TestAnOriginIsAPrincipalAsPlainData(t *testing.T) {
 	p := &security.Principal{
 		Realm: "r", Name: "n", ClientID: "c", Groups: []string{"g"}, Roles: []string{"x"}, Attrs: map[string]string{"a": "b"},
 		Claims: map[string]any{"k": 1.0}, Cert: cert, Addr: netip.MustParseAddrPort("192.0.2.1:5"), Listener: "l", Secure: true,
-		Method: "m", Username: "u", Internal: true, Account: 7, Token: &security.Token{ID: "j", Issuer: "i", Key: [32]byte{0: 1, 31: 2}},
+		Method: "m", Internal: true, Account: 7, Token: &security.Token{ID: "j", Issuer: "i", Key: [32]byte{0: 1, 31: 2}},
 	}
 	// A field that is added to Principal has to be set here, and kept. Left out are
 	// the end of a credential and the chain that a connection is held against.

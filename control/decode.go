@@ -113,7 +113,7 @@ func (e *ExplainRequest) request() (q security.Request, err error) {
 // principal makes whom w describes; listeners are those that there are.
 func (w *Who) principal(listeners []ListenerStatus) (*security.Principal, error) {
 	p := &security.Principal{
-		Realm: w.Realm, Name: w.User, Username: w.User, ClientID: w.ClientID, Groups: w.Groups, Roles: w.Roles,
+		Realm: w.Realm, Name: w.User, ClientID: w.ClientID, Groups: w.Groups, Roles: w.Roles,
 		Attrs: w.Attributes, Claims: w.Claims, Listener: w.Listener, Secure: w.Secure, Method: "none",
 	}
 	if w.Address != "" {

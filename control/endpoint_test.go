@@ -25,7 +25,7 @@ import (
 // alice is a principal with things that no answer may repeat.
 func alice() *security.Principal {
 	return &security.Principal{
-		Realm: "passwords", Name: "alice", Username: "alice", ClientID: "phone", Listener: "mqtt", Method: "passwords",
+		Realm: "passwords", Name: "alice", ClientID: "phone", Listener: "mqtt", Method: "passwords",
 		Groups: []string{"staff"}, Roles: []string{"reader"}, Addr: netip.MustParseAddrPort("192.0.2.1:5"),
 		Attrs: map[string]string{"site": "north", "pin": "geheim-1"}, Claims: map[string]any{"token": "geheim-2"},
 		Cert: &x509.Certificate{Raw: []byte("geheim-3")},

@@ -26,7 +26,6 @@ type Principal struct {
 	Addr     netip.AddrPort    // unmapped, without zone
 	Listener string
 	Method   string // name of the authenticator that accepted
-	Username string // as placeholders see it: Name, or empty for anonymous
 	// Account is the version of the account that was asked about it; 0: none is known
 	// under the name.
 	Account  uint64

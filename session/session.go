@@ -23,7 +23,6 @@ const NeverExpires = 0xFFFFFFFF
 // store can write down. It is immutable: all messages of a connection share one.
 type Origin struct {
 	Realm, Name, ClientID string
-	Username              string // as placeholders see it
 	Listener              string
 	Method                string // of authentication
 	Groups, Roles         []string

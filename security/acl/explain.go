@@ -148,10 +148,10 @@ func (p *Policy) names(q *security.Request, v security.Verdict) security.Step {
 	s := security.Step{
 		File: p.file, Rule: "names with + or # are refused where there are patterns", Effect: security.Deny,
 		Says:   "neither user name nor client id holds + or #",
-		Values: []security.Value{value("clientid", q.Principal.ClientID), value("username", q.Principal.Username)},
+		Values: []security.Value{value("clientid", q.Principal.ClientID), value("username", q.Principal.Name)},
 	}
 	switch {
-	case strings.ContainsAny(q.Principal.Username, "+#"):
+	case strings.ContainsAny(q.Principal.Name, "+#"):
 		s.Says = "the user name holds + or #"
 	case dangerous(q.Principal):
 		s.Says = "the client id holds + or #"

@@ -150,7 +150,7 @@ func (p *Policy) without(rules []*rule.Rule) (advice string, few bool) {
 // line is the advice to add a line about the topic of q to the own list. can is
 // false where an acl_file can't say it: its lines lose blanks at their end.
 func (p *Policy) line(q *security.Request, access string) (advice string, can bool) {
-	user := q.Principal.Username
+	user := q.Principal.Name
 	if !writable(q.Topic) || user != "" && !writable(user) {
 		return "", false
 	}

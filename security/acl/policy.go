@@ -132,10 +132,10 @@ func (p *Policy) granted(q *security.Request, own *rule.Set) rule.Answer {
 
 // own is the list of a principal.
 func (p *Policy) own(pr *security.Principal) *rule.Set {
-	if pr.Username == "" {
+	if pr.Name == "" {
 		return p.anonymous
 	}
-	if set := p.users[pr.Username]; set != nil {
+	if set := p.users[pr.Name]; set != nil {
 		return set
 	}
 	return p.nobody
@@ -177,11 +177,11 @@ func (p *Policy) silence(q *security.Request) string {
 		patterns = " and no pattern"
 	}
 	switch {
-	case q.Principal.Username == "":
+	case q.Principal.Name == "":
 		return "no line before the first user" + patterns + " " + grants
-	case p.users[q.Principal.Username] == nil && patterns == "":
+	case p.users[q.Principal.Name] == nil && patterns == "":
 		return "the user has no line"
-	case p.users[q.Principal.Username] == nil:
+	case p.users[q.Principal.Name] == nil:
 		return "the user has no line and no pattern " + grants
 	}
 	return "no line of the user" + patterns + " " + grants
@@ -191,7 +191,7 @@ func (p *Policy) hasPatterns() bool { return len(p.patterns.Rules()) > 0 }
 
 // dangerous reports whether a name would widen a pattern (CVE-2017-7650).
 func dangerous(p *security.Principal) bool {
-	return strings.ContainsAny(p.Username, "+#") || strings.ContainsAny(p.ClientID, "+#")
+	return strings.ContainsAny(p.Name, "+#") || strings.ContainsAny(p.ClientID, "+#")
 }
 
 // Admit refuses a principal for whom a deny pattern can't be expanded: what it

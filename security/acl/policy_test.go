@@ -25,7 +25,7 @@ func strict(o *Options) { o.Strict = true }
 // ask builds a request of a client; an empty user name is none.
 func ask(action security.Action, topic, user, clientID string) *security.Request {
 	return &security.Request{
-		Principal: &security.Principal{Name: user, Username: user, ClientID: clientID},
+		Principal: &security.Principal{Name: user, ClientID: clientID},
 		Action:    action, Topic: topic,
 	}
 }

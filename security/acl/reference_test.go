@@ -50,7 +50,7 @@ func (e plainEntry) filterOf(p *security.Principal) (levels []string, told bool)
 		return levels, true
 	}
 	for i, level := range levels {
-		value := map[string]string{"%c": p.ClientID, "%u": p.Username}
+		value := map[string]string{"%c": p.ClientID, "%u": p.Name}
 		v, is := value[level]
 		if !is {
 			continue
@@ -70,9 +70,9 @@ func (e plainEntry) concerns(q *security.Request, pattern, deny bool) bool {
 		need = "write"
 	}
 	switch {
-	case e.pattern != pattern, !pattern && e.user != q.Principal.Username, (e.access == "deny") != deny:
+	case e.pattern != pattern, !pattern && e.user != q.Principal.Name, (e.access == "deny") != deny:
 		return false
-	case pattern && strings.Contains("/"+e.filter+"/", "/%u/") && q.Principal.Username == "":
+	case pattern && strings.Contains("/"+e.filter+"/", "/%u/") && q.Principal.Name == "":
 		return false
 	}
 	return deny || strings.Contains(e.access, need)
@@ -97,7 +97,7 @@ func (f plainFile) decide(q *security.Request) (security.Effect, int) {
 	}
 	var together [][]string // filters of grants so far
 	for _, stage := range []struct{ pattern, deny bool }{{false, true}, {false, false}, {true, true}, {true, false}} {
-		if stage.pattern && stage.deny && patterns && strings.ContainsAny(q.Principal.ClientID+q.Principal.Username, "+#") {
+		if stage.pattern && stage.deny && patterns && strings.ContainsAny(q.Principal.ClientID+q.Principal.Name, "+#") {
 			return security.Deny, 0
 		}
 		for _, e := range f.entries {
@@ -239,7 +239,7 @@ func TestDecideAgreesWithAPlainInterpreter(t *testing.T) {
 			seen[fmt.Sprint(q.Action, want)]++
 			if got.Effect != want || line != 0 && got.Line != line {
 				t.Fatalf("Decide(%v %q of user %q, client %q) = %+v, want %v of line %d, with\n%s",
-					q.Action, q.Topic, q.Principal.Username, q.Principal.ClientID, got, want, line, text)
+					q.Action, q.Topic, q.Principal.Name, q.Principal.ClientID, got, want, line, text)
 			}
 			if x := p.Explain(q); x.Verdict != got {
 				t.Fatalf("Explain(%v %q) gives %+v, Decide %+v", q.Action, q.Topic, x.Verdict, got)
@@ -267,7 +267,7 @@ func TestAdviceTurnsTheAnswer(t *testing.T) {
 			x := p.Explain(q)
 			if len(x.Opposite) == 0 {
 				t.Fatalf("no advice for %v %q of user %q, client %q: %+v, with\n%s",
-					q.Action, q.Topic, q.Principal.Username, q.Principal.ClientID, x.Verdict, text)
+					q.Action, q.Topic, q.Principal.Name, q.Principal.ClientID, x.Verdict, text)
 			}
 			for _, advice := range x.Opposite {
 				applied++
@@ -277,7 +277,7 @@ func TestAdviceTurnsTheAnswer(t *testing.T) {
 				}
 				if v := changed.Decide(q); v.Allowed() == x.Verdict.Allowed() {
 					t.Fatalf("%q does not turn %+v of %v %q of user %q, client %q: %+v, with\n%s", advice, x.Verdict,
-						q.Action, q.Topic, q.Principal.Username, q.Principal.ClientID, v, text)
+						q.Action, q.Topic, q.Principal.Name, q.Principal.ClientID, v, text)
 				}
 			}
 		}
@@ -323,11 +323,11 @@ func TestManyTopicsAreAnsweredAsByTheGate(t *testing.T) {
 			}
 			_, got := from.Publish(name, nil, 0, false, nil)
 			if _, want := g.Publish(security.Request{Principal: who, Topic: name}); got.Allowed() != want.Allowed() {
-				t.Fatalf("publish %q by user %q, client %q: %v, want %+v, with\n%s", name, who.Username, who.ClientID, got.Effect, want, text)
+				t.Fatalf("publish %q by user %q, client %q: %v, want %+v, with\n%s", name, who.Name, who.ClientID, got.Effect, want, text)
 			}
 			r := to.Receive(name, nil, "", 0, false, nil)
 			if _, want := g.Receive(security.Request{Principal: who, Topic: name}); r.Granted() != want.Allowed() {
-				t.Fatalf("receive %q by user %q, client %q: %t, want %+v, with\n%s", name, who.Username, who.ClientID, r.Granted(), want, text)
+				t.Fatalf("receive %q by user %q, client %q: %t, want %+v, with\n%s", name, who.Name, who.ClientID, r.Granted(), want, text)
 			}
 			seen[got.Allowed()]++
 			seen[r.Granted()]++

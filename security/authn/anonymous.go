@@ -35,7 +35,7 @@ func (a Anonymous) Quick(c *Credentials) (*security.Principal, error, bool) {
 	switch {
 	case !c.present():
 	case a.BelieveUsername && c.Username != "":
-		return &security.Principal{Realm: realmOf("unchecked:", c), Name: c.Username, Username: c.Username}, nil, true
+		return &security.Principal{Realm: realmOf("unchecked:", c), Name: c.Username}, nil, true
 	case !a.BelieveUsername:
 		return nil, ErrNotMine, true
 	}

@@ -41,7 +41,7 @@ func chainOf(t testing.TB, o ChainOptions, members ...Authenticator) *Chain {
 }
 
 func TestChainOrder(t *testing.T) {
-	yes := &security.Principal{Realm: "r", Name: "alice", Username: "alice", Internal: true}
+	yes := &security.Principal{Realm: "r", Name: "alice", Internal: true}
 	broken := errors.New("database is down")
 	tests := []struct {
 		name    string
@@ -175,7 +175,7 @@ func TestAnonymous(t *testing.T) {
 			if want != "" {
 				realm = "unchecked:door"
 			}
-			if p.Name != want || p.Username != want || p.Realm != realm || p.Method != "anonymous" {
+			if p.Name != want || p.Realm != realm || p.Method != "anonymous" {
 				t.Errorf("%s, %+v: principal %+v", tt.name, member, p)
 			}
 		}

@@ -71,7 +71,7 @@ func (id Identity) identify(c *Credentials) (*security.Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &security.Principal{Realm: realm, Name: name, Username: name}, nil
+	return &security.Principal{Realm: realm, Name: name}, nil
 }
 
 func (id Identity) name(cert *x509.Certificate) (string, error) {

@@ -45,7 +45,7 @@ func (r *remote) Authenticate(ctx context.Context, c *Credentials) (*security.Pr
 }
 
 func somebody(name string) *security.Principal {
-	return &security.Principal{Realm: "r", Name: name, Username: name}
+	return &security.Principal{Realm: "r", Name: name}
 }
 
 func newLane(t testing.TB, o LaneOptions) *Lane {

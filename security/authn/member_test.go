@@ -32,7 +32,7 @@ func all(source int, parts ...Authenticator) Member {
 }
 
 func yes(name string, p security.Principal) *fake {
-	p.Name, p.Username = name, name
+	p.Name = name
 	p.Realm = "realm of " + name
 	return &fake{name: name + "'s", p: &p}
 }

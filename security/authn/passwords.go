@@ -202,7 +202,7 @@ func (p *Passwords) Authenticate(_ context.Context, c *Credentials) (*security.P
 
 func (p *Passwords) verdict(c *Credentials, matched, unpaid bool) (*security.Principal, error) {
 	if matched {
-		return &security.Principal{Realm: p.opts.Realm, Name: c.Username, Username: c.Username}, nil
+		return &security.Principal{Realm: p.opts.Realm, Name: c.Username}, nil
 	}
 	reason := "wrong password"
 	if !c.HasPassword {

@@ -43,7 +43,7 @@ func (id ProxyIdentity) Quick(c *Credentials) (*security.Principal, error, bool)
 		return nil, &Refused{Method: id.Name(), Reason: err.Error()}, true
 	}
 	name := c.Proxied.CommonName
-	return &security.Principal{Realm: proxyRealm, Name: name, Username: name}, nil, true
+	return &security.Principal{Realm: proxyRealm, Name: name}, nil, true
 }
 
 // maxProxyName bounds a name, in bytes.

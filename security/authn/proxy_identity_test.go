@@ -32,7 +32,7 @@ func TestProxyIdentity(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || p.Name != c.want || p.Username != c.want || p.Realm != "proxy_certificate" {
+		if err != nil || p.Name != c.want || p.Realm != "proxy_certificate" {
 			t.Errorf("%s: %+v, %v", c.name, p, err)
 		}
 	}

@@ -57,7 +57,7 @@ func (u UnixPeer) Authenticate(_ context.Context, c *Credentials) (*security.Pri
 	if realm == "" {
 		realm = u.Label
 	}
-	return &security.Principal{Realm: realm, Name: name, Username: name}, nil
+	return &security.Principal{Realm: realm, Name: name}, nil
 }
 
 func systemUser(uid string) (string, error) {

@@ -44,7 +44,7 @@ func sideOf(who *security.Principal, downgrade bool, policies ...security.Policy
 	}
 }
 
-var dev = &security.Principal{Realm: "r", Name: "dev-1", Username: "dev-1", ClientID: "c1", Listener: "l"}
+var dev = &security.Principal{Realm: "r", Name: "dev-1", ClientID: "c1", Listener: "l"}
 
 func lines(t testing.TB, old, new *expect.Side) []string {
 	t.Helper()

@@ -58,7 +58,6 @@ func randomRich(r *rand.Rand) string {
 
 func randomPrincipal(r *rand.Rand) *security.Principal {
 	p := &security.Principal{Realm: "r", Name: choose(r, "dev-1", "", "a", "x+y"), ClientID: choose(r, "c1", "a", "b/c", "#"), Listener: "l", Secure: r.IntN(2) == 0}
-	p.Username = p.Name
 	if r.IntN(2) == 0 {
 		p.Roles = []string{"r2"}
 	}

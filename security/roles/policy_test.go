@@ -22,7 +22,7 @@ func parse(t testing.TB, text string) *Policy {
 // as builds requests of alice with client id dev1, changed by each test.
 func as(action security.Action, topic string, change ...func(*security.Request)) *security.Request {
 	q := &security.Request{
-		Principal: &security.Principal{Name: "alice", Username: "alice", ClientID: "dev1"},
+		Principal: &security.Principal{Name: "alice", ClientID: "dev1"},
 		Action:    action, Topic: topic,
 	}
 	for _, c := range change {
@@ -56,7 +56,7 @@ func group(g string) func(*security.Request) {
 }
 func by(name, clientID string, roles ...string) func(*security.Request) {
 	return func(q *security.Request) {
-		q.Principal = &security.Principal{Name: name, Username: name, ClientID: clientID, Roles: roles}
+		q.Principal = &security.Principal{Name: name, ClientID: clientID, Roles: roles}
 	}
 }
 

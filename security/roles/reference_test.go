@@ -185,7 +185,7 @@ func expandPlain(topic string, p *security.Principal) (filters [][]string, unfit
 	case strings.Contains(topic, "${clientid}"):
 		put("${clientid}", p.ClientID)
 	case strings.Contains(topic, "${username}"):
-		put("${username}", p.Username)
+		put("${username}", p.Name)
 	case strings.Contains(topic, "${groups}"):
 		put("${groups}", p.Groups...)
 	default:
@@ -415,7 +415,6 @@ func randomRequest(r *rand.Rand) *security.Request {
 	q := as(pick(r, pub, pub, sub, sub, rcv, rcv, con), "")
 	p := q.Principal
 	p.Name = pick(r, "a", "a", "z", "")
-	p.Username = p.Name
 	p.ClientID = pick(r, "a", "b", "q", "q", "x/y")
 	p.Groups = pick(r, nil, []string{"g"}, []string{"a", "b"}, []string{"h", "a", "g"})
 	p.Roles = pick(r, nil, nil, []string{"r"}, []string{"s", "unknown"})

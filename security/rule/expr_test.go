@@ -30,7 +30,7 @@ func der(v any) []byte {
 // someone is a client that has a value for everything.
 func someone() *security.Principal {
 	return &security.Principal{
-		Realm: "staff", Name: "alice", Username: "alice", ClientID: "dev-17",
+		Realm: "staff", Name: "alice", ClientID: "dev-17",
 		Groups: []string{"ops", "night"}, Roles: []string{"meter"},
 		Attrs: map[string]string{"site": "graz"},
 		Claims: map[string]any{

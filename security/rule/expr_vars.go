@@ -130,7 +130,7 @@ func (v *variables) ResolveName(name string) (any, bool) {
 	case "client_id":
 		return bounded(p.ClientID), true
 	case "username":
-		return bounded(p.Username), true
+		return bounded(p.Name), true
 	case "groups":
 		return stringList(p.Groups), true
 	case "roles":

@@ -309,7 +309,7 @@ func (x *index) walk(n uint32, p *security.Principal, rest string, more bool, de
 	if nd.client != 0 && p != nil && level == p.ClientID {
 		out = x.walk(nd.client, p, rest, more, depth, levels, out)
 	}
-	if nd.user != 0 && p != nil && level == p.Username {
+	if nd.user != 0 && p != nil && level == p.Name {
 		out = x.walk(nd.user, p, rest, more, depth, levels, out)
 	}
 	if e := x.edge(n, uint32(maphash.String(x.seed, level))); e.child != 0 {

@@ -106,8 +106,8 @@ func (ref *plainWorld) asked(q *security.Request) []int {
 
 func refFilters(r *Rule, p *security.Principal) (filters []string, bad bool) {
 	lists := map[string][]string{"${clientid}": {p.ClientID}, "${group}": p.Groups, "${role}": p.Roles}
-	if p.Username != "" {
-		lists["${username}"] = []string{p.Username}
+	if p.Name != "" {
+		lists["${username}"] = []string{p.Name}
 	}
 	filters = []string{r.Topic.Text()}
 	many, empty := 0, false
@@ -365,7 +365,7 @@ func (d *draw) rule(t *testing.T) Rule {
 func (d *draw) request(ref *plainWorld) *security.Request {
 	q := &security.Request{
 		Principal: &security.Principal{
-			ClientID: one(d, "a", "b", "a", "$s", "a/b", "+"), Username: one(d, "", "a", "b"), Listener: "door",
+			ClientID: one(d, "a", "b", "a", "$s", "a/b", "+"), Name: one(d, "", "a", "b"), Listener: "door",
 			Groups: one(d, nil, []string{"a"}, []string{"a", "b"}, []string{"b", "#"}), Roles: one(d, nil, []string{"b"}, []string{"b", "a"}),
 			Secure: d.IntN(2) == 0,
 		},

@@ -43,7 +43,7 @@ var benchSizes = []int{1000, 100000}
 // BenchmarkDecide is what a policy does for one request: it asks the denies and
 // then the allows. Topics are taken in turn, so that nothing stays in the caches.
 func BenchmarkDecide(b *testing.B) {
-	p := &security.Principal{ClientID: "c1", Username: "u1", Listener: "door"}
+	p := &security.Principal{ClientID: "c1", Name: "u1", Listener: "door"}
 	for _, n := range benchSizes {
 		set := NewSet(benchRules(b, n))
 		for _, kind := range []struct {

@@ -23,7 +23,7 @@ func pattern(t testing.TB, text string) topic.Pattern {
 // on is a request of ann, at the client dev1, in the groups g1 and g2.
 func on(action security.Action, name string, change ...func(*security.Request)) *security.Request {
 	q := &security.Request{Action: action, Topic: name, Principal: &security.Principal{
-		Name: "ann", Username: "ann", ClientID: "dev1", Groups: []string{"g1", "g2"}, Roles: []string{}, Listener: "door",
+		Name: "ann", ClientID: "dev1", Groups: []string{"g1", "g2"}, Roles: []string{}, Listener: "door",
 	}}
 	for _, c := range change {
 		c(q)
@@ -43,7 +43,7 @@ func client(id string) func(*security.Request) {
 func groups(list ...string) func(*security.Request) {
 	return func(q *security.Request) { q.Principal.Groups = append([]string{}, list...) }
 }
-func nameless(q *security.Request) { q.Principal.Name, q.Principal.Username = "", "" }
+func nameless(q *security.Request) { q.Principal.Name = "" }
 
 func TestWhatARuleIsAbout(t *testing.T) {
 	const (

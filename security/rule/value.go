@@ -75,7 +75,7 @@ func Lookup(p *security.Principal, name string) (one string, several []string, o
 	case "clientid":
 		return p.ClientID, nil, true
 	case "username":
-		return p.Username, nil, p.Username != ""
+		return p.Name, nil, p.Name != ""
 	case "group", "groups":
 		return list(p.Groups)
 	case "role", "roles":

@@ -54,7 +54,7 @@ func TestValuesOfAPrincipal(t *testing.T) {
 	cert := issued(t, nil)
 	sum := sha256.Sum256(cert.Raw)
 	p := &security.Principal{
-		ClientID: "c/1", Username: "alice", Groups: []string{"ops", "night"}, Roles: []string{"meter"},
+		ClientID: "c/1", Name: "alice", Groups: []string{"ops", "night"}, Roles: []string{"meter"},
 		Addr: netip.MustParseAddrPort("[::ffff:10.0.0.9]:1234"), Listener: "tls", Method: "certs", Realm: "ca",
 		Attrs: map[string]string{"site": "graz", "a.b": "dotted", "empty": ""},
 		Claims: map[string]any{
@@ -220,7 +220,7 @@ func TestUnknownPlaceholders(t *testing.T) {
 }
 
 func TestCommonValuesAllocateNothing(t *testing.T) {
-	p := &security.Principal{ClientID: "c", Username: "u", Groups: []string{"g"}, Roles: []string{"r"}, Attrs: map[string]string{"a": "b"}}
+	p := &security.Principal{ClientID: "c", Name: "u", Groups: []string{"g"}, Roles: []string{"r"}, Attrs: map[string]string{"a": "b"}}
 	for _, name := range []string{"clientid", "username", "groups", "roles", "attr.a"} {
 		if n := testing.AllocsPerRun(100, func() { Lookup(p, name) }); n != 0 {
 			t.Errorf("Lookup(%q) allocates %v times", name, n)

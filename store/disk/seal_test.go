@@ -82,7 +82,7 @@ var secrets = func() map[string]string {
 
 func secretOwner() *session.Origin {
 	return &session.Origin{
-		Realm: secrets["realm"], Name: secrets["user"], ClientID: secrets["client id"], Username: secrets["user name of placeholders"],
+		Realm: secrets["realm"], Name: secrets["user"], ClientID: secrets["client id"],
 		Groups: []string{secrets["group"]}, Roles: []string{secrets["role"]}, Attrs: map[string]string{secrets["attribute"]: secrets["value of an attribute"]},
 		Claims: map[string]any{secrets["claim"]: true}, Listener: secrets["listener"], Method: secrets["method"], Cert: []byte(secrets["certificate"]),
 	}

@@ -37,7 +37,7 @@ func permissionsAfter(t *testing.T, heading string) *roles.Policy {
 func decider(policy *roles.Policy) func(*security.Principal, security.Request) security.Verdict {
 	gate := security.NewGate(&security.Ruleset{ByListener: map[string][]security.Policy{"l": {policy}}})
 	return func(p *security.Principal, q security.Request) security.Verdict {
-		p.Realm, p.Username, p.Listener = "passwords", p.Name, "l"
+		p.Realm, p.Listener = "passwords", "l"
 		if p.ClientID == "" {
 			p.ClientID = "c"
 		}
@@ -207,7 +207,7 @@ func TestPermissionsPageExplanations(t *testing.T) {
 		{"bob", security.Request{Action: sub, Topic: "jobs/1"}},
 		{"bob", security.Request{Action: pub, Topic: "door/2"}},
 	} {
-		tt.q.Principal = &security.Principal{Name: tt.name, Username: tt.name, ClientID: "c"}
+		tt.q.Principal = &security.Principal{Name: tt.name, ClientID: "c"}
 		said := policy.Explain(&tt.q).Opposite
 		if len(said) == 0 || !strings.Contains(page, "\n"+said[0]+"\n") {
 			t.Errorf("%s %s: the page does not show %q", tt.name, tt.q.Topic, said)

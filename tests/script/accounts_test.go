@@ -62,7 +62,7 @@ func (a *accounts) check(c *authn.Credentials) (*security.Principal, error) {
 		return nil, r
 	}
 	if password, known := a.passwords[c.Username]; known && c.HasPassword && password == string(c.Password) {
-		return &security.Principal{Realm: "users", Name: c.Username, Username: c.Username, Method: "script"}, nil
+		return &security.Principal{Realm: "users", Name: c.Username, Method: "script"}, nil
 	}
 	return nil, errWrong
 }
@@ -91,7 +91,7 @@ func (x *exchange) Step(data []byte, done func(reply []byte, p *security.Princip
 		x.asked = true
 		go done([]byte("challenge"), nil, nil)
 	case string(data) == "secret":
-		go done(nil, &security.Principal{Realm: "exchange", Name: "someone", Username: "someone", Method: "exchange"}, nil)
+		go done(nil, &security.Principal{Realm: "exchange", Name: "someone", Method: "exchange"}, nil)
 	default:
 		go done(nil, nil, errWrong)
 	}

@@ -131,7 +131,7 @@ func (m *Member) verdict(c *authn.Credentials, u *User, matched, unpaid bool) (*
 // which asks for it whatever the method was.
 func (m *Member) principal(u *User) *security.Principal {
 	// The version is what the password was checked by: the chain refuses another one.
-	return &security.Principal{Realm: m.opts.Realm, Name: u.Name, Username: u.Name, Account: u.Version}
+	return &security.Principal{Realm: m.opts.Realm, Name: u.Name, Account: u.Version}
 }
 
 func (m *Member) refuse(reason string, unpaid bool) error {

@@ -91,7 +91,7 @@ func TestMember(t *testing.T) {
 			}
 		case err != nil:
 			got = err.Error()
-		case p.Realm != "accounts" || p.Name != tt.c.Username || p.Username != tt.c.Username:
+		case p.Realm != "accounts" || p.Name != tt.c.Username:
 			got = fmt.Sprint(p)
 		}
 		if got != tt.want || quick != tt.quick {

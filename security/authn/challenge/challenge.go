@@ -231,5 +231,5 @@ func (a *Authenticator) Introduce(_ context.Context, c *authn.Credentials) (p *s
 }
 
 func (a *Authenticator) principal(name string) *security.Principal {
-	return &security.Principal{Realm: a.o.Realm, Name: name, Username: name}
+	return &security.Principal{Realm: a.o.Realm, Name: name}
 }

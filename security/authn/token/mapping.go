@@ -78,7 +78,6 @@ func (a *Authenticator) principal(realm string, claims map[string]any) (*securit
 	if p.Name, err = name(claims, m.namePath()); err != nil {
 		return nil, err
 	}
-	p.Username = p.Name
 	if p.Groups, err = words(claims, m.Groups); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func asked(t *testing.T, text string) *security.Request {
 	t.Helper()
 	w := strings.Fields(text)
 	q := &security.Request{
-		Principal: &security.Principal{ClientID: "c1", Name: "pump", Username: "pump"}, Topic: w[1],
+		Principal: &security.Principal{ClientID: "c1", Name: "pump"}, Topic: w[1],
 		Action: map[string]security.Action{"publish": security.Publish, "subscribe": security.Subscribe, "receive": security.Receive}[w[0]],
 	}
 	for _, x := range w[2:] {

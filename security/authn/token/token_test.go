@@ -157,7 +157,7 @@ func TestAGoodTokenSaysWhoTheClientIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Realm != "r:a" || p.Name != "pump" || p.Username != "pump" || p.Method != "tokens" || p.ClientID != "c1" {
+	if p.Realm != "r:a" || p.Name != "pump" || p.Method != "tokens" || p.ClientID != "c1" {
 		t.Errorf("principal is %+v", p)
 	}
 	if fmt.Sprint(p.Groups) != "[g1 g 2]" || len(p.Groups) != 2 || fmt.Sprint(p.Roles) != "[r1 r2]" {
