@@ -66,7 +66,7 @@ var secrets = func() map[string]string {
 	r := rand.New(rand.NewPCG(5, 5))
 	m := map[string]string{}
 	for _, what := range []string{
-		"topic", "payload", "payload for several", "properties", "client id", "user", "realm", "user name of placeholders", "group", "role",
+		"topic", "payload", "payload for several", "properties", "client id", "user", "realm", "group", "role",
 		"attribute", "value of an attribute", "claim", "listener", "method", "certificate", "will topic", "will payload", "filter",
 		"shared filter", "share group", "retained topic", "retained payload", "publisher's client id", "publisher's user",
 		"table", "item's name", "item",
