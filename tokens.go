@@ -43,7 +43,7 @@ func (s *Server) buildTokens(w *world, a config.Authenticator) (*token.Authentic
 		x := &j.Issuers[i]
 		keys, err := s.readKeys(w, x)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("authenticator %s: %w", a.Name, err))
 			continue
 		}
 		o.Issuers = append(o.Issuers, token.Issuer{
@@ -68,7 +68,7 @@ func (s *Server) readKeys(w *world, x *config.TokenIssuer) (*jwt.KeySet, error) 
 		k := &x.Keys[i]
 		keys, err := s.readKey(w, k)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("issuer %q, keys[%d]: %w", x.Issuer, i, err)
 		}
 		if s.cfg.FIPS {
 			for _, key := range keys {
@@ -100,10 +100,13 @@ func (s *Server) readKey(w *world, k *config.TokenKey) ([]jwt.Key, error) {
 	}
 	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		keys, err := jwt.ParsePEM(data, k.ID, k.Names()...)
-		if err != nil {
-			return nil, fmt.Errorf("%s: neither a JWK set nor public keys in PEM: %w", k.File, err)
+		switch {
+		case err == nil:
+			return keys, nil
+		case bytes.Contains(data, []byte("-----BEGIN")):
+			return nil, fmt.Errorf("%s: %w", k.File, err)
 		}
-		return keys, nil
+		return nil, fmt.Errorf("%s: neither a JWK set nor public keys in PEM: %w", k.File, err)
 	}
 	return readJWKS(w, k, data)
 }

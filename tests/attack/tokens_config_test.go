@@ -37,10 +37,11 @@ sys_interval: 0
 // Keys that can't be used keep a broker from starting, and the error holds nothing of them.
 func TestAStartWithoutGoodKeysIsRefused(t *testing.T) {
 	for _, tt := range []struct{ name, keys, file, want string }{
-		{"a short secret", "[{secret: {file: k}}]", "SECRET-SECRET-SECRET", "shorter than 32"},
+		{"a short secret", "[{secret: {file: k}}]", "SECRET-SECRET-SECRET", "keys[0]: secret of tokens: a secret of 20 bytes is shorter than 32"},
 		{"a secret that is a public key", "[{secret: {file: k}}]", pemOf(t, oldKey), "the secret is no secret"},
 		{"a secret that is no base64", "[{secret: {file: k}, encoding: base64}]", "SECRET!SECRET!SECRET!SECRET!SECRET!", "is not base64"},
 		{"a short secret for the algorithm", "[{secret: {file: k}, algorithms: HS512}]", strings.Repeat("SECRET", 7), "can't do"},
+		{"a private key", "[{file: k}]", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "k: key 1: a private key"},
 		{"neither form", "[{file: k}]", "SECRET", "neither a JWK set nor public keys"},
 		{"an algorithm of another kind", "[{file: k, algorithms: RS256}]", pemOf(t, oldKey), "can't do"},
 		{"a set without the algorithm", "[{file: k, algorithms: RS256}]", jwksOf("next", nextKey), "no key that verifies"},
