@@ -333,6 +333,9 @@ func TestAKeyThatLeavesEndsItsSessions(t *testing.T) {
 	}
 	stays.publish("free/last", "x", 1, false)
 	watcher.only("free/last", "x") // and no will before it
+	if n := strings.Count(s.log.String(), `reason="the token is not accepted any more`); n != 2 {
+		t.Errorf("the log tells of %d tokens that are not accepted any more, want 2", n)
+	}
 }
 
 // A reload that asks more of tokens ends the sessions of those that were asked less, and
