@@ -249,12 +249,12 @@ func (l *loop) attend() {
 	}
 }
 
-// receive handles connections at the doorway: for yieldAfter, or for as long as the
+// receive handles connections at the doorway: for roundTime, or for as long as the
 // others took of the round that began then, so that neither can starve the other.
 func (l *loop) receive(began int64) {
 	d := &l.door
 	now := l.b.now()
-	end := now + max(yieldAfter, now-began)
+	end := now + max(roundTime, now-began)
 	for now < end && !d.empty() {
 		d.next().enter()
 		now = l.b.now()
