@@ -144,10 +144,12 @@ func (s *Server) enforce(cfg *config.Config, w *world) {
 	left := func(p *security.Principal) bool {
 		return gone[ownerName{p.Realm, p.Name}] || !w.keeps(p) || p.Token != nil && otherwise[p.Method] || anew[p.Method] || was.gives(p) && !w.gives(p)
 	}
-	// Whose account is as before, and came by a token.
-	n := s.broker.Revoke(func(p *security.Principal) bool {
-		return p.Token != nil && !gone[ownerName{p.Realm, p.Name}] && left(p)
-	}, "the token is not accepted any more: its key, or a setting that judges it, has changed")
+	n := 0
+	if len(was.tokens) > 0 { // who came by one, and whose account is as before
+		n = s.broker.Revoke(func(p *security.Principal) bool {
+			return p.Token != nil && !gone[ownerName{p.Realm, p.Name}] && left(p)
+		}, "the token is not accepted any more: its key, or a setting that judges it, has changed")
+	}
 	n += s.broker.Revoke(left, "the account was changed or removed, or may not connect any more")
 	n += s.revokeUntrusted(cfg, w, left)
 	done := s.broker.Enforce()

@@ -144,14 +144,15 @@ func (a *attempt) took(p *security.Principal, err error, took time.Duration) {
 func (a *attempt) pay(r result) {
 	s := a.service
 	password := bytes.Clone(a.creds.Password)
+	payer := a.chain.payer()
 	var within time.Duration
-	if m := a.chain.payer(); m != nil {
-		within = s.laneOf(m).opts.Timeout
+	if payer != nil {
+		within = s.laneOf(payer).opts.Timeout
 	}
 	s.lane.runWithin(s.ctx, within, SourcePrefix(a.creds.Addr.Addr()), func(context.Context) error {
 		defer clear(password)
-		if d := a.chain.dearest(); d != nil {
-			d.Decoy(password)
+		if payer != nil {
+			payer.Authenticator.(decoy).Decoy(password)
 		}
 		return r.err
 	}, func(err error, _ time.Duration) {
